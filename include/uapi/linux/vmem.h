@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * vmem - live guest page-table introspection: the interface of /dev/vmem
+ *
+ * One open file is one session. A session is attached once, to the memory of
+ * one guest (VMEM_ATTACH_KVM or VMEM_ATTACH_REGIONS), and is then asked about
+ * that guest's address spaces until it is closed. Calls on one session may run
+ * in any number of threads at once.
+ */
+#ifndef _UAPI_LINUX_VMEM_H
+#define _UAPI_LINUX_VMEM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/**
+ * DOC: Rules that hold for every command
+ *
+ * Every argument struct begins with its own size in bytes, which says which
+ * version of it the caller was built with. Structs grow at the end only: a
+ * shorter one (down to the first version's size) has the missing fields read
+ * as zero, a longer one is accepted if what the kernel does not know is zero.
+ * Arrays carry the size of one element for the same reason; of an element the
+ * kernel writes what both sides know and clears the rest; an element size below
+ * the first version's, or above 4096, is -EINVAL. Members named
+ * @out_* are written by the kernel, all others by the caller. Pointers are
+ * __u64. Addresses and sizes are in bytes.
+ *
+ * "Not mapped" is an answer, given in a status. An errno means that the
+ * question could not be asked:
+ *
+ * ============ ===============================================================
+ * -EFAULT      A pointer cannot be read or written.
+ * -EINVAL      The struct is shorter than its first version, or a value is out
+ *              of its documented range.
+ * -E2BIG       The struct is longer than the kernel's and its tail is not zero.
+ * -EOPNOTSUPP  A flag or a reserved field is not known, or the registers name
+ *              a paging mode that is not supported (PAE, 5-level).
+ * -ENOTTY      No such command.
+ * -ENOTCONN    The session has not been attached to a guest.
+ * -EISCONN     The session has been attached already.
+ * -EBADF       The descriptor is not open, or is not a KVM VM.
+ * -EPERM       The VM belongs to another process and the caller lacks
+ *              CAP_SYS_PTRACE; or the region table belongs to another process;
+ *              or (from open) the kernel is locked down.
+ * -EOVERFLOW   A range of addresses wraps around.
+ * -ENXIO       There is no guest memory where CR3 points.
+ * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or memory is
+ *              short.
+ * -ESRCH       The process whose memory it was has exited.
+ * -EINTR       The caller was killed.
+ * ============ ===============================================================
+ *
+ * A call that has done a part when it meets a limit (its buffer, the pages it
+ * may pin, the entries it may read) returns 0, says how far it got, and goes
+ * on from there when it is called again; nothing is lost in between.
+ */
+
+#define VMEM_IOC_TYPE 0xBD
+
+/* What VMEM_INFO gives as @out_api_version. */
+#define VMEM_API_VERSION 1
+
+/**
+ * enum vmem_status - where the path of an address ended
+ * @VMEM_MAPPED: at a leaf: the address is mapped
+ * @VMEM_NOT_PRESENT: at an entry whose Present bit is clear
+ * @VMEM_RESERVED: at a present entry with a reserved bit set: a page fault
+ *	with the RSVD error code (Intel SDM vol. 3, 4.7)
+ * @VMEM_NON_CANONICAL: before the root: no address of this paging mode
+ * @VMEM_UNBACKED: at a table that lies where the guest has no memory
+ * @VMEM_TORN: the guest changed the path under every attempt to read it
+ */
+enum vmem_status {
+	VMEM_MAPPED = 0,
+	VMEM_NOT_PRESENT = 1,
+	VMEM_RESERVED = 2,
+	VMEM_NON_CANONICAL = 3,
+	VMEM_UNBACKED = 4,
+	VMEM_TORN = 5,
+};
+
+/**
+ * enum vmem_level - the tables, by their names in the processor manuals
+ * @VMEM_LEVEL_NONE: no table was reached
+ * @VMEM_LEVEL_PT: page table; its entries map 4 KiB
+ * @VMEM_LEVEL_PD: page directory
+ * @VMEM_LEVEL_PDPT: page-directory-pointer table
+ * @VMEM_LEVEL_PML4: page-map level-4 table
+ * @VMEM_LEVEL_PML5: page-map level-5 table
+ */
+enum vmem_level {
+	VMEM_LEVEL_NONE = 0,
+	VMEM_LEVEL_PT = 1,
+	VMEM_LEVEL_PD = 2,
+	VMEM_LEVEL_PDPT = 3,
+	VMEM_LEVEL_PML4 = 4,
+	VMEM_LEVEL_PML5 = 5,
+};
+
+/* How many levels the deepest paging mode has. */
+#define VMEM_MAX_LEVELS 5
+
+/*
+ * Effective permissions: the entries of the whole path taken together, as the
+ * processor takes them (Intel SDM vol. 3, 4.6; AMD APM vol. 2, 5.6). They are
+ * reported, never enforced, and CR0.WP, CR4.SMEP and CR4.SMAP play no part.
+ */
+#define VMEM_WRITABLE (1u << 0)
+#define VMEM_USER (1u << 1)
+#define VMEM_EXECUTABLE (1u << 2)
+
+/**
+ * struct vmem_regs - what says where a guest's tables are and how to read them
+ * @cr0: CR0; PG must be set
+ * @cr3: CR3; bits that are not the address of the root table are ignored
+ * @cr4: CR4; PSE, PAE and LA57 are looked at
+ * @efer: the EFER MSR; LME and NXE are looked at
+ * @maxphyaddr: width of a guest-physical address in bits, 32 to 52
+ *	(CPUID.80000008H:EAX[7:0])
+ * @__reserved: must be 0
+ */
+struct vmem_regs {
+	__aligned_u64 cr0;
+	__aligned_u64 cr3;
+	__aligned_u64 cr4;
+	__aligned_u64 efer;
+	__u32 maxphyaddr;
+	__u32 __reserved;
+};
+
+/**
+ * enum vmem_source - what a session is attached to
+ * @VMEM_SOURCE_NONE: nothing yet
+ * @VMEM_SOURCE_KVM: a KVM VM
+ * @VMEM_SOURCE_REGIONS: a region table of its own process
+ */
+enum vmem_source {
+	VMEM_SOURCE_NONE = 0,
+	VMEM_SOURCE_KVM = 1,
+	VMEM_SOURCE_REGIONS = 2,
+};
+
+/**
+ * struct vmem_info_args - VMEM_INFO: the device's version and limits, and what
+ *	the session is attached to
+ * @size: sizeof(struct vmem_info_args)
+ * @flags: must be 0
+ * @out_api_version: VMEM_API_VERSION of the module
+ * @out_source: enum vmem_source
+ * @out_max_pinned: pages that one call may hold pinned
+ * @out_max_regions: regions that VMEM_ATTACH_REGIONS takes
+ * @out_max_entries: entries of tables that one VMEM_MAP_RANGE reads
+ * @out_nr_vcpus: vCPUs of the VM, 0 where there is none
+ * @__reserved: written as 0
+ */
+struct vmem_info_args {
+	__u32 size;
+	__u32 flags;
+	__u32 out_api_version;
+	__u32 out_source;
+	__u32 out_max_pinned;
+	__u32 out_max_regions;
+	__aligned_u64 out_max_entries;
+	__u32 out_nr_vcpus;
+	__u32 __reserved;
+};
+
+#define VMEM_INFO _IO(VMEM_IOC_TYPE, 0x00)
+
+/**
+ * struct vmem_attach_kvm_args - VMEM_ATTACH_KVM: attach to a KVM VM
+ * @size: sizeof(struct vmem_attach_kvm_args)
+ * @flags: must be 0
+ * @vm_fd: what KVM_CREATE_VM returned, or a duplicate of it taken from
+ *	another process with pidfd_getfd(2)
+ * @__reserved: must be 0
+ *
+ * The VM of the caller's own process needs nothing besides; any other needs
+ * CAP_SYS_PTRACE. Memory slots that are added, moved or removed afterwards are
+ * followed. The session keeps the VM object, not its process, alive.
+ */
+struct vmem_attach_kvm_args {
+	__u32 size;
+	__u32 flags;
+	__s32 vm_fd;
+	__u32 __reserved;
+};
+
+#define VMEM_ATTACH_KVM _IO(VMEM_IOC_TYPE, 0x01)
+
+/**
+ * struct vmem_region - one piece of guest memory in the caller's own memory
+ * @gpa: guest-physical address, a multiple of 4096
+ * @len: size in bytes, a multiple of 4096 and not 0; the region ends below
+ *	2^52
+ * @hva: where the caller has it mapped, a multiple of 4096
+ */
+struct vmem_region {
+	__aligned_u64 gpa;
+	__aligned_u64 len;
+	__aligned_u64 hva;
+};
+
+/**
+ * struct vmem_attach_regions_args - VMEM_ATTACH_REGIONS: attach to guest
+ *	memory that the caller describes
+ * @size: sizeof(struct vmem_attach_regions_args)
+ * @flags: must be 0
+ * @nr: number of regions, at least 1 and at most @out_max_regions of VMEM_INFO
+ * @region_size: sizeof(struct vmem_region)
+ * @regions: pointer to @nr regions, in any order; none may overlap another
+ *
+ * The table is bound to the memory of the process that sets it: calls on the
+ * session from any other process, a child included, get -EPERM.
+ */
+struct vmem_attach_regions_args {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 region_size;
+	__aligned_u64 regions;
+};
+
+#define VMEM_ATTACH_REGIONS _IO(VMEM_IOC_TYPE, 0x02)
+
+/* The guest cannot write to this memory slot. */
+#define VMEM_MEMSLOT_READONLY (1u << 0)
+
+/**
+ * struct vmem_memslot - one piece of guest-physical memory
+ * @gpa: its guest-physical address
+ * @len: its size in bytes
+ * @hva: where its owner has it mapped
+ * @id: KVM's number of the slot; the index of a region
+ * @flags: VMEM_MEMSLOT_*
+ */
+struct vmem_memslot {
+	__aligned_u64 gpa;
+	__aligned_u64 len;
+	__aligned_u64 hva;
+	__u32 id;
+	__u32 flags;
+};
+
+/**
+ * struct vmem_memslots_args - VMEM_MEMSLOTS: list the guest's memory
+ * @size: sizeof(struct vmem_memslots_args)
+ * @flags: must be 0
+ * @nr: elements that @slots has room for, at least 1
+ * @slot_size: sizeof(struct vmem_memslot)
+ * @slots: pointer to the elements to write, in the order of their addresses
+ * @gpa: where to begin: slots that end at or below it are left out
+ * @out_nr: elements written; less than @nr says that the list is complete
+ * @__reserved: must be 0
+ * @out_next_gpa: @gpa for the call that goes on behind the last element
+ */
+struct vmem_memslots_args {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 slot_size;
+	__aligned_u64 slots;
+	__aligned_u64 gpa;
+	__u32 out_nr;
+	__u32 __reserved;
+	__aligned_u64 out_next_gpa;
+};
+
+#define VMEM_MEMSLOTS _IO(VMEM_IOC_TYPE, 0x03)
+
+/**
+ * struct vmem_vcpu_args - VMEM_VCPU: how a vCPU pages
+ * @size: sizeof(struct vmem_vcpu_args)
+ * @flags: must be 0
+ * @index: 0 to @out_nr_vcpus of VMEM_INFO less 1; -EINVAL beyond
+ * @out_id: the vCPU's APIC id, as KVM_CREATE_VCPU was given it
+ * @out_regs: its registers without CR3, which is written as 0: KVM's copy of
+ *	CR3 is out of date while the vCPU runs. The others are as of its last
+ *	exit, and their paging bits are right at any time.
+ */
+struct vmem_vcpu_args {
+	__u32 size;
+	__u32 flags;
+	__u32 index;
+	__u32 out_id;
+	struct vmem_regs out_regs;
+};
+
+#define VMEM_VCPU _IO(VMEM_IOC_TYPE, 0x04)
+
+/**
+ * struct vmem_trace - one entry on the path of an address
+ * @entry_gpa: guest-physical address of the entry
+ * @raw: the entry as it was read; 4-byte entries are zero-extended
+ */
+struct vmem_trace {
+	__aligned_u64 entry_gpa;
+	__aligned_u64 raw;
+};
+
+/**
+ * struct vmem_translation - what became of one address
+ * @out_gpa: the guest-physical address, where @out_status is VMEM_MAPPED
+ * @out_page_size: size of the page that maps it, in bytes
+ * @out_status: enum vmem_status
+ * @out_perms: VMEM_WRITABLE, VMEM_USER and VMEM_EXECUTABLE of the whole path
+ * @out_level: enum vmem_level of the table where the path ended: the one that
+ *	holds the last entry read, or the one that is unbacked
+ * @out_nr_trace: entries read, root first
+ * @out_trace: the entries; the first is the root table's
+ *
+ * Where the status is not VMEM_MAPPED, @out_gpa, @out_page_size and @out_perms
+ * are 0.
+ */
+struct vmem_translation {
+	__aligned_u64 out_gpa;
+	__aligned_u64 out_page_size;
+	__u32 out_status;
+	__u32 out_perms;
+	__u32 out_level;
+	__u32 out_nr_trace;
+	struct vmem_trace out_trace[VMEM_MAX_LEVELS];
+};
+
+/**
+ * struct vmem_translate_args - VMEM_TRANSLATE: translate virtual addresses
+ * @size: sizeof(struct vmem_translate_args)
+ * @flags: must be 0
+ * @nr: number of addresses, at least 1
+ * @result_size: sizeof(struct vmem_translation)
+ * @vas: pointer to @nr virtual addresses, __u64 each
+ * @results: pointer to @nr struct vmem_translation to write
+ * @regs: the address space
+ * @out_nr: addresses done; where it is less than @nr, call again for the rest
+ * @__reserved: must be 0
+ */
+struct vmem_translate_args {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 result_size;
+	__aligned_u64 vas;
+	__aligned_u64 results;
+	struct vmem_regs regs;
+	__u32 out_nr;
+	__u32 __reserved;
+};
+
+#define VMEM_TRANSLATE _IO(VMEM_IOC_TYPE, 0x05)
+
+/**
+ * enum vmem_kind - what a mapping is made of
+ * @VMEM_KIND_UNMAPPED: nothing
+ * @VMEM_KIND_BASIC: pages with the permissions given
+ * @VMEM_KIND_COW: pages that the guest's own convention marks copy-on-write
+ */
+enum vmem_kind {
+	VMEM_KIND_UNMAPPED = 0,
+	VMEM_KIND_BASIC = 1,
+	VMEM_KIND_COW = 2,
+};
+
+/**
+ * struct vmem_mapping - pages of one size and one set of permissions that are
+ *	contiguous in virtual and in guest-physical memory
+ * @va: first virtual address
+ * @last_va: last virtual address, inclusive
+ * @gpa: guest-physical address of @va
+ * @page_size: size of its pages in bytes. A mapping is clipped to the range
+ *	that was asked for and may begin or end inside a page.
+ * @kind: enum vmem_kind
+ * @perms: VMEM_WRITABLE, VMEM_USER, VMEM_EXECUTABLE
+ */
+struct vmem_mapping {
+	__aligned_u64 va;
+	__aligned_u64 last_va;
+	__aligned_u64 gpa;
+	__aligned_u64 page_size;
+	__u32 kind;
+	__u32 perms;
+};
+
+/**
+ * struct vmem_map_range_args - VMEM_MAP_RANGE: what is mapped in a range
+ * @size: sizeof(struct vmem_map_range_args)
+ * @flags: must be 0
+ * @nr: elements that @mappings has room for, at least 1
+ * @mapping_size: sizeof(struct vmem_mapping)
+ * @mappings: pointer to the struct vmem_mapping to write, by rising @va
+ * @regs: the address space
+ * @va: first virtual address of the range
+ * @last_va: last virtual address of the range, inclusive
+ * @out_nr: elements written
+ * @out_more: 1 if the range is not finished: go on at @out_next_va
+ * @out_next_va: @va for the next call
+ * @out_anomalies: entries in the part walked that are present but lead
+ *	nowhere: reserved bits, or a table without memory behind it
+ *
+ * Neighbours are merged within a call. The first mapping of a call that goes
+ * on may continue the last one of the call before.
+ */
+struct vmem_map_range_args {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 mapping_size;
+	__aligned_u64 mappings;
+	struct vmem_regs regs;
+	__aligned_u64 va;
+	__aligned_u64 last_va;
+	__u32 out_nr;
+	__u32 out_more;
+	__aligned_u64 out_next_va;
+	__aligned_u64 out_anomalies;
+};
+
+#define VMEM_MAP_RANGE _IO(VMEM_IOC_TYPE, 0x06)
+
+/**
+ * struct vmem_read_args - VMEM_READ: read guest memory by virtual address
+ * @size: sizeof(struct vmem_read_args)
+ * @flags: must be 0
+ * @regs: the address space
+ * @va: first virtual address
+ * @len: bytes to read, at least 1
+ * @buf: pointer to the @len bytes to write
+ * @out_len: bytes read, up to the first address that could not be
+ * @out_status: enum vmem_status of the address behind the bytes read, where
+ *	that is what ended them; VMEM_MAPPED where @out_len is @len or where the
+ *	call met a limit and is to be called again for the rest. VMEM_UNBACKED
+ *	also says that the address is mapped to where the guest has no memory.
+ * @out_level: enum vmem_level where the path of that address ended
+ */
+struct vmem_read_args {
+	__u32 size;
+	__u32 flags;
+	struct vmem_regs regs;
+	__aligned_u64 va;
+	__aligned_u64 len;
+	__aligned_u64 buf;
+	__aligned_u64 out_len;
+	__u32 out_status;
+	__u32 out_level;
+};
+
+#define VMEM_READ _IO(VMEM_IOC_TYPE, 0x07)
+
+#endif /* _UAPI_LINUX_VMEM_H */
