@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The formats: what one table entry means. Decoding is pure: it touches no
+ * memory, takes no lock and reports nothing. A level-L table's entry is EMPTY,
+ * a TABLE of level L-1, a LEAF of that level's page size, or RESERVED.
+ */
+#ifndef _VMEM_ARCH_H
+#define _VMEM_ARCH_H
+
+#include <linux/types.h>
+#include <vmem/regime.h>
+
+/**
+ * enum vmem_entry_kind - the outcomes of decoding an entry
+ * @VMEM_ENTRY_EMPTY: not present
+ * @VMEM_ENTRY_TABLE: names a table of the next lower level
+ * @VMEM_ENTRY_LEAF: maps a page of its level's size
+ * @VMEM_ENTRY_RESERVED: present, but the processor would fault on it
+ */
+enum vmem_entry_kind {
+	VMEM_ENTRY_EMPTY,
+	VMEM_ENTRY_TABLE,
+	VMEM_ENTRY_LEAF,
+	VMEM_ENTRY_RESERVED,
+};
+
+/**
+ * struct vmem_entry - a decoded entry
+ * @kind: what it is
+ * @perms: VMEM_WRITABLE, VMEM_USER and VMEM_EXECUTABLE as this entry alone
+ *	grants them; 0 unless TABLE or LEAF
+ * @addr: guest-physical address of the table or page; 0 unless TABLE or LEAF
+ */
+struct vmem_entry {
+	enum vmem_entry_kind kind;
+	u32 perms;
+	u64 addr;
+};
+
+/**
+ * struct vmem_arch - one format of tables
+ * @name: for people
+ * @entry_size: bytes of an entry, 4 or 8
+ * @index_bits: a table holds 1 << @index_bits entries
+ * @root_table: the root table's address in a CR3 value
+ * @decode: what the entry @raw of a table of @level means; pure
+ */
+struct vmem_arch {
+	const char *name;
+	int entry_size;
+	int index_bits;
+	u64 (*root_table)(const struct vmem_regime *regime, u64 cr3);
+	struct vmem_entry (*decode)(const struct vmem_regime *regime, int level,
+				    u64 raw);
+};
+
+extern const struct vmem_arch vmem_arch_i686;
+extern const struct vmem_arch vmem_arch_amd64;
+
+/**
+ * vmem_level_shift - log2 of what one entry of a table spans
+ * @arch: the format
+ * @level: the table's level
+ */
+static inline int vmem_level_shift(const struct vmem_arch *arch, int level)
+{
+	return VMEM_PAGE_SHIFT + arch->index_bits * (level - 1);
+}
+
+/**
+ * vmem_level_size - bytes of virtual memory that one entry of a table spans,
+ *	which is the size of the page that it maps if it is a leaf
+ * @arch: the format
+ * @level: the table's level
+ */
+static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
+{
+	return 1ULL << vmem_level_shift(arch, level);
+}
+
+#endif /* _VMEM_ARCH_H */

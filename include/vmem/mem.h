@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest memory as the core sees it. Everything that reads a guest's tables
+ * goes through these two operations and knows nothing else about where the
+ * memory is: in a VMM (vmem_gmem.c) or in a test's array (kunit/).
+ */
+#ifndef _VMEM_MEM_H
+#define _VMEM_MEM_H
+
+#include <linux/bits.h>
+#include <linux/types.h>
+
+/* A guest page: the unit in which memory is pinned, and a table's size. */
+#define VMEM_PAGE_SHIFT 12
+#define VMEM_PAGE_SIZE BIT(VMEM_PAGE_SHIFT)
+#define VMEM_PAGE_MASK (~(u64)(VMEM_PAGE_SIZE - 1))
+
+struct vmem_mem;
+
+/**
+ * struct vmem_mem_ops - access to guest-physical memory
+ * @pin: Make the 4 KiB page that holds @gpa readable until it is unpinned.
+ *	Returns the address of the page's first byte. The guest may write to
+ *	the page meanwhile. Errors: ERR_PTR(-ENXIO), there is no memory behind
+ *	@gpa, which is an answer and not a failure; ERR_PTR(-ENOMEM), a limit
+ *	is reached; ERR_PTR(-EINTR), the caller was killed. May sleep.
+ * @unpin: Undo one @pin of the page at @gpa that returned @page.
+ */
+struct vmem_mem_ops {
+	const void *(*pin)(struct vmem_mem *mem, u64 gpa);
+	void (*unpin)(struct vmem_mem *mem, u64 gpa, const void *page);
+};
+
+/**
+ * struct vmem_mem - guest memory, embedded in whatever provides it
+ * @ops: how to get at it
+ */
+struct vmem_mem {
+	const struct vmem_mem_ops *ops;
+};
+
+#endif /* _VMEM_MEM_H */

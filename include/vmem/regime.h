@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Regime and root: how a guest's tables are to be read, derived once from its
+ * registers as the processor derives it, and where they begin.
+ */
+#ifndef _VMEM_REGIME_H
+#define _VMEM_REGIME_H
+
+#include <linux/types.h>
+#include <uapi/linux/vmem.h>
+#include <vmem/mem.h>
+
+struct vmem_arch;
+
+/* Guest-physical addresses have between 32 and 52 bits (SDM vol. 3, 4.1.4). */
+#define VMEM_MIN_PHYADDR 32
+#define VMEM_MAX_PHYADDR 52
+
+/**
+ * struct vmem_regime - a paging mode and its widths; immutable during a walk
+ * @arch: the format of the entries
+ * @top: level of the root table
+ * @maxphyaddr: width of a guest-physical address in bits
+ * @pse: 2-level only: CR4.PSE, bit 7 of a PDE selects a 4 MiB page
+ * @nxe: EFER.NXE, bit 63 of an entry is execute-disable and not reserved
+ * @hole: first virtual address that is no address in this mode
+ * @hole_last: last virtual address that is no address in this mode
+ */
+struct vmem_regime {
+	const struct vmem_arch *arch;
+	int top;
+	int maxphyaddr;
+	bool pse;
+	bool nxe;
+	u64 hole;
+	u64 hole_last;
+};
+
+/**
+ * struct vmem_root - the root of an address space
+ * @regime: how its tables are to be read
+ * @table: guest-physical address of the root table; the space's identity
+ */
+struct vmem_root {
+	struct vmem_regime regime;
+	u64 table;
+};
+
+/**
+ * vmem_root_init - derive a root from a guest's registers
+ * @root: what to fill
+ * @regs: the registers
+ *
+ * Intel SDM vol. 3, 4.1.1 names the modes and what selects them.
+ *
+ * Return: 0; -EINVAL if the registers hold a state that no processor pages in
+ * (CR0.PG clear, long mode without CR4.PAE, @maxphyaddr out of range);
+ * -EOPNOTSUPP for PAE and 5-level paging and for a reserved field that is set.
+ */
+int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs);
+
+/**
+ * vmem_is_canonical - is a virtual address one in this paging mode
+ * @regime: the mode
+ * @va: the address
+ */
+static inline bool vmem_is_canonical(const struct vmem_regime *regime, u64 va)
+{
+	return va < regime->hole || va > regime->hole_last;
+}
+
+#endif /* _VMEM_REGIME_H */
