@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guest memory: a KVM VM's memory slots or a region table, and the pinning of
+ * their pages. The only file that knows KVM.
+ *
+ * Lifetimes: a gmem is made by one attach, is immutable, and is freed when its
+ * session's file is released, which no ioctl can be inside of. It holds a
+ * reference on the VM, where there is one, and on the mm_struct. Neither keeps
+ * the owner's memory alive; a call takes a user reference on the mm for as long
+ * as it runs (vmem_pins_begin).
+ *
+ * Locks: memory slots are looked up under kvm->srcu, which is dropped before
+ * anything can fault. mmap_lock is taken by the page-pinning call alone, which
+ * drops it while a fault sleeps. Nothing of ours is held meanwhile.
+ */
+#include <linux/bsearch.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kvm_host.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <vmem/gmem.h>
+#include <vmem/regime.h>
+
+/* A KVM VM */
+
+struct kvm_gmem {
+	struct vmem_gmem gmem;
+	struct kvm *kvm;
+};
+
+static struct kvm *to_kvm(struct vmem_gmem *gmem)
+{
+	return container_of(gmem, struct kvm_gmem, gmem)->kvm;
+}
+
+/* A slot that is being moved or deleted is not there any more. */
+static bool kvm_slot_usable(const struct kvm_memory_slot *slot)
+{
+	return slot && !(slot->flags & KVM_MEMSLOT_INVALID);
+}
+
+static int kvm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
+{
+	struct kvm *kvm = to_kvm(gmem);
+	struct kvm_memory_slot *slot;
+	int idx, ret = -ENXIO;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	slot = __gfn_to_memslot(kvm_memslots(kvm), gpa_to_gfn(gpa));
+	if (kvm_slot_usable(slot)) {
+		*hva = __gfn_to_hva_memslot(slot, gpa_to_gfn(gpa));
+		ret = 0;
+	}
+	srcu_read_unlock(&kvm->srcu, idx);
+	return ret;
+}
+
+static struct vmem_memslot kvm_describe_slot(const struct kvm_memory_slot *slot)
+{
+	return (struct vmem_memslot){
+		.gpa = gfn_to_gpa(slot->base_gfn),
+		.len = (u64)slot->npages << PAGE_SHIFT,
+		.hva = slot->userspace_addr,
+		.id = slot->id,
+		.flags = slot->flags & KVM_MEM_READONLY ?
+				 VMEM_MEMSLOT_READONLY :
+				 0,
+	};
+}
+
+static u32 kvm_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
+			  struct vmem_memslot *out, u32 nr)
+{
+	struct kvm *kvm = to_kvm(gmem);
+	struct kvm_memslots *slots;
+	struct kvm_memory_slot *slot;
+	struct rb_node *node;
+	u32 n = 0;
+	int idx;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	slots = kvm_memslots(kvm);
+	for (node = rb_first(&slots->gfn_tree); node && n < nr;
+	     node = rb_next(node)) {
+		slot = container_of(node, struct kvm_memory_slot,
+				    gfn_node[slots->node_idx]);
+		if (kvm_slot_usable(slot) &&
+		    slot->base_gfn + slot->npages > from_gpa >> PAGE_SHIFT)
+			out[n++] = kvm_describe_slot(slot);
+	}
+	srcu_read_unlock(&kvm->srcu, idx);
+	return n;
+}
+
+static u32 kvm_gmem_nr_vcpus(struct vmem_gmem *gmem)
+{
+	return atomic_read(&to_kvm(gmem)->online_vcpus);
+}
+
+/* The vCPU may be running; it lives as long as the VM, which we hold. */
+static int kvm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
+			 struct vmem_regs *regs)
+{
+	struct kvm_vcpu *vcpu;
+
+	if (index >= kvm_gmem_nr_vcpus(gmem))
+		return -EINVAL;
+	vcpu = kvm_get_vcpu(to_kvm(gmem), index);
+	if (!vcpu)
+		return -EINVAL;
+
+	*id = vcpu->vcpu_id;
+	*regs = (struct vmem_regs){
+		.cr0 = READ_ONCE(vcpu->arch.cr0),
+		.cr4 = READ_ONCE(vcpu->arch.cr4),
+		.efer = READ_ONCE(vcpu->arch.efer),
+		.maxphyaddr = READ_ONCE(vcpu->arch.maxphyaddr),
+	};
+	return 0;
+}
+
+static void kvm_gmem_release(struct vmem_gmem *gmem)
+{
+	kvm_put_kvm(to_kvm(gmem));
+	kfree(container_of(gmem, struct kvm_gmem, gmem));
+}
+
+static const struct vmem_gmem_ops kvm_gmem_ops = {
+	.source = VMEM_SOURCE_KVM,
+	.to_hva = kvm_gmem_to_hva,
+	.slots = kvm_gmem_slots,
+	.nr_vcpus = kvm_gmem_nr_vcpus,
+	.vcpu = kvm_gmem_vcpu,
+	.release = kvm_gmem_release,
+};
+
+/*
+ * Newer kernels do not export file_is_kvm(), so a VM is told by three things
+ * that only KVM can give a file. Without KALLSYMS %ps prints a bare address and
+ * no file is ever taken for a VM.
+ */
+static bool is_kvm_vm(const struct file *file)
+{
+	char ioctl[32];
+
+	if (file_inode(file)->i_sb->s_magic != ANON_INODE_FS_MAGIC ||
+	    strcmp(file->f_path.dentry->d_name.name, "kvm-vm"))
+		return false;
+	snprintf(ioctl, sizeof(ioctl), "%ps", file->f_op->unlocked_ioctl);
+	return !strcmp(ioctl, "kvm_vm_ioctl [kvm]") ||
+	       !strcmp(ioctl, "kvm_vm_ioctl");
+}
+
+static struct kvm *kvm_from_fd(int vm_fd)
+{
+	struct file *file = fget(vm_fd);
+	struct kvm *kvm = ERR_PTR(-EBADF);
+
+	if (!file)
+		return kvm;
+	if (is_kvm_vm(file) && kvm_get_kvm_safe(file->private_data))
+		kvm = file->private_data;
+	fput(file);
+	return kvm;
+}
+
+struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd)
+{
+	struct kvm *kvm = kvm_from_fd(vm_fd);
+	struct kvm_gmem *kg;
+	int ret = -EPERM;
+
+	if (IS_ERR(kvm))
+		return ERR_CAST(kvm);
+	if (kvm->mm != current->mm && !capable(CAP_SYS_PTRACE))
+		goto out_put_kvm;
+
+	ret = -ENOMEM;
+	kg = kzalloc(sizeof(*kg), GFP_KERNEL_ACCOUNT);
+	if (!kg)
+		goto out_put_kvm;
+
+	mmgrab(kvm->mm);
+	kg->gmem.ops = &kvm_gmem_ops;
+	kg->gmem.mm = kvm->mm;
+	kg->kvm = kvm;
+	return &kg->gmem;
+
+out_put_kvm:
+	kvm_put_kvm(kvm);
+	return ERR_PTR(ret);
+}
+
+/* A region table */
+
+struct region_gmem {
+	struct vmem_gmem gmem;
+	struct vmem_region *regions; /* by rising gpa */
+	u32 nr;
+};
+
+static struct region_gmem *to_region_gmem(struct vmem_gmem *gmem)
+{
+	return container_of(gmem, struct region_gmem, gmem);
+}
+
+static int region_match(const void *key, const void *elem)
+{
+	const struct vmem_region *region = elem;
+	u64 gpa = *(const u64 *)key;
+
+	if (gpa < region->gpa)
+		return -1;
+	return gpa - region->gpa >= region->len;
+}
+
+static int region_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa,
+			      unsigned long *hva)
+{
+	struct region_gmem *rg = to_region_gmem(gmem);
+	struct vmem_region *region = bsearch(&gpa, rg->regions, rg->nr,
+					     sizeof(*region), region_match);
+
+	if (!region)
+		return -ENXIO;
+	*hva = region->hva + ((gpa - region->gpa) & VMEM_PAGE_MASK);
+	return 0;
+}
+
+static u32 region_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
+			     struct vmem_memslot *out, u32 nr)
+{
+	struct region_gmem *rg = to_region_gmem(gmem);
+	u32 i, n = 0;
+
+	for (i = 0; i < rg->nr && n < nr; i++) {
+		struct vmem_region *region = &rg->regions[i];
+
+		if (region->gpa + (region->len - 1) < from_gpa)
+			continue;
+		out[n++] = (struct vmem_memslot){
+			.gpa = region->gpa,
+			.len = region->len,
+			.hva = region->hva,
+			.id = i,
+		};
+	}
+	return n;
+}
+
+static void region_gmem_release(struct vmem_gmem *gmem)
+{
+	struct region_gmem *rg = to_region_gmem(gmem);
+
+	kvfree(rg->regions);
+	kfree(rg);
+}
+
+static const struct vmem_gmem_ops region_gmem_ops = {
+	.source = VMEM_SOURCE_REGIONS,
+	.to_hva = region_gmem_to_hva,
+	.slots = region_gmem_slots,
+	.release = region_gmem_release,
+};
+
+static int region_cmp(const void *a, const void *b)
+{
+	const struct vmem_region *ra = a, *rb = b;
+
+	return ra->gpa < rb->gpa ? -1 : ra->gpa > rb->gpa;
+}
+
+static int region_check(const struct vmem_region *region)
+{
+	u64 last;
+
+	if (!region->len || !IS_ALIGNED(region->gpa, VMEM_PAGE_SIZE) ||
+	    !IS_ALIGNED(region->len, VMEM_PAGE_SIZE) ||
+	    !IS_ALIGNED(region->hva, VMEM_PAGE_SIZE))
+		return -EINVAL;
+	if (check_add_overflow(region->gpa, region->len - 1, &last) ||
+	    check_add_overflow(region->hva, region->len - 1, &last))
+		return -EOVERFLOW;
+	if ((region->gpa + (region->len - 1)) >> VMEM_MAX_PHYADDR)
+		return -EINVAL;
+	if (!access_ok(u64_to_user_ptr(region->hva), region->len))
+		return -EFAULT;
+	return 0;
+}
+
+static int regions_check(const struct vmem_region *regions, u32 nr)
+{
+	u32 i;
+	int ret;
+
+	for (i = 0; i < nr; i++) {
+		ret = region_check(&regions[i]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static bool regions_overlap(const struct vmem_region *sorted, u32 nr)
+{
+	u32 i;
+
+	for (i = 1; i < nr; i++)
+		if (sorted[i].gpa - sorted[i - 1].gpa < sorted[i - 1].len)
+			return true;
+	return false;
+}
+
+struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr)
+{
+	struct region_gmem *rg;
+	int ret;
+
+	ret = regions_check(regions, nr);
+	if (ret)
+		goto out_free_regions;
+
+	ret = -EINVAL;
+	sort(regions, nr, sizeof(*regions), region_cmp, NULL);
+	if (regions_overlap(regions, nr))
+		goto out_free_regions;
+
+	ret = -ENOMEM;
+	rg = kzalloc(sizeof(*rg), GFP_KERNEL_ACCOUNT);
+	if (!rg)
+		goto out_free_regions;
+
+	mmgrab(current->mm);
+	rg->gmem.ops = &region_gmem_ops;
+	rg->gmem.mm = current->mm;
+	rg->regions = regions;
+	rg->nr = nr;
+	return &rg->gmem;
+
+out_free_regions:
+	kvfree(regions);
+	return ERR_PTR(ret);
+}
+
+/* Either */
+
+void vmem_gmem_release(struct vmem_gmem *gmem)
+{
+	struct mm_struct *mm;
+
+	if (!gmem)
+		return;
+	mm = gmem->mm;
+	gmem->ops->release(gmem);
+	mmdrop(mm);
+}
+
+bool vmem_gmem_may_use(const struct vmem_gmem *gmem)
+{
+	return gmem->ops->source != VMEM_SOURCE_REGIONS ||
+	       gmem->mm == current->mm;
+}
+
+/* Pinning */
+
+/* Charged to the user, as other long-running pinners do: no lock is needed. */
+static int charge_page(struct vmem_pins *pins)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+
+	if (pins->nr >= VMEM_MAX_PINNED)
+		return -ENOMEM;
+	if (atomic_long_inc_return(&pins->user->locked_vm) > limit &&
+	    !capable(CAP_IPC_LOCK)) {
+		atomic_long_dec(&pins->user->locked_vm);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void uncharge_page(struct vmem_pins *pins)
+{
+	atomic_long_dec(&pins->user->locked_vm);
+}
+
+/*
+ * With @locked given, a fault that has to wait (for userfaultfd, say) drops
+ * mmap_lock and can be interrupted by a fatal signal.
+ */
+static long pin_one_page(struct mm_struct *mm, unsigned long hva,
+			 struct page **page)
+{
+	int locked = 1;
+	long ret;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+#ifdef VMEM_GUP_HAS_VMAS
+	ret = pin_user_pages_remote(mm, hva, 1, 0, page, NULL, &locked);
+#else
+	ret = pin_user_pages_remote(mm, hva, 1, 0, page, &locked);
+#endif
+	if (locked)
+		mmap_read_unlock(mm);
+	return ret;
+}
+
+/* What is neither memory nor a reason to give up is an answer: no memory. */
+static int pin_error(long ret)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return ret == -ENOMEM ? -ENOMEM : -ENXIO;
+}
+
+static struct page *pin_new_page(struct vmem_pins *pins, u64 gpa)
+{
+	unsigned long hva;
+	struct page *page;
+	long ret;
+
+	ret = pins->gmem->ops->to_hva(pins->gmem, gpa, &hva);
+	if (ret)
+		return ERR_PTR(ret);
+	ret = charge_page(pins);
+	if (ret)
+		return ERR_PTR(ret);
+
+	ret = pin_one_page(pins->gmem->mm, hva, &page);
+	if (ret != 1) {
+		ret = pin_error(ret);
+		goto out_uncharge;
+	}
+	ret = xa_err(xa_store(&pins->pages, gpa >> VMEM_PAGE_SHIFT, page,
+			      GFP_KERNEL_ACCOUNT));
+	if (ret)
+		goto out_unpin;
+	pins->nr++;
+	return page;
+
+out_unpin:
+	unpin_user_page(page);
+out_uncharge:
+	uncharge_page(pins);
+	return ERR_PTR(ret);
+}
+
+static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
+{
+	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
+	struct page *page = xa_load(&pins->pages, gpa >> VMEM_PAGE_SHIFT);
+
+	if (!page)
+		page = pin_new_page(pins, gpa);
+	return IS_ERR(page) ? ERR_CAST(page) : page_address(page);
+}
+
+/* Kept to the end of the call, so that no page is pinned twice in one. */
+static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
+{
+}
+
+static const struct vmem_mem_ops pins_ops = {
+	.pin = pins_pin,
+	.unpin = pins_unpin,
+};
+
+int vmem_pins_begin(struct vmem_pins *pins, struct vmem_gmem *gmem)
+{
+	if (!mmget_not_zero(gmem->mm))
+		return -ESRCH;
+
+	pins->mem.ops = &pins_ops;
+	pins->gmem = gmem;
+	pins->user = get_uid(current_user());
+	xa_init(&pins->pages);
+	pins->nr = 0;
+	return 0;
+}
+
+void vmem_pins_end(struct vmem_pins *pins)
+{
+	struct page *page;
+	unsigned long gfn;
+
+	xa_for_each(&pins->pages, gfn, page) {
+		unpin_user_page(page);
+		uncharge_page(pins);
+	}
+	xa_destroy(&pins->pages);
+	free_uid(pins->user);
+	mmput(pins->gmem->mm);
+}
