@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#   make demo     boot two real guests, resolve their addresses, show it
+#   make test     style checks, KUnit, and the tests on live guests
+#
+# Each target installs and fetches what it needs (tools/setup.sh). What is
+# built and fetched is in build/.
+
+B := $(CURDIR)/build
+SETUP := tools/setup.sh
+
+# The kernel that `make module` builds for; by default the lab's, which is
+# Debian's newest.
+lab-release = $(shell cat $(B)/kernels/amd64/release)
+KDIR ?= /lib/modules/$(lab-release)/build
+
+all: module tools ## vmem.ko and the tools
+
+# An external module is built where its sources are, so it gets a folder of
+# links, and the tree stays clean. The folder bears the kernel's release.
+module: ## vmem.ko for Debian's kernel, or for KDIR=
+	@$(SETUP) module
+	@tools/module.sh "$(KDIR)" "$(B)/module"
+
+tools: ## vmemctl and the test programs
+	@$(SETUP) user
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
+	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
+
+demo: module tools ## boot both guests in the lab and show what vmemctl sees
+	@$(SETUP) lab
+	@tools/lab/lab run --guest amd64 --guest i686 -- tools/lab/demo
+
+lab: module tools ## a shell in the lab, beside both guests
+	@$(SETUP) lab
+	@tools/lab/lab shell --guest amd64 --guest i686
+
+kunit: ## the KUnit suites, by the kernel's kunit.py on QEMU
+	@$(SETUP) kunit
+	@kunit/run
+
+style: ## clang-format, checkpatch, sparse, W=1, kernel-doc, shellcheck
+	@$(SETUP) module user style
+	@tools/style.sh
+
+test: module tools ## everything that CI runs
+	@$(SETUP) all
+	@tools/test.py
+
+clean: ## remove what was built; downloads and unpacked kernels stay
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: all module tools demo lab kunit style test clean help

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# style.sh - the checks that every change must pass, as KTAP. The rules are the
+# kernel's own: its clang-format file, checkpatch and kernel-doc come from the
+# source tree that setup.sh unpacked.
+
+set -uo pipefail
+
+cd "$(dirname "$(readlink -f "$0")")/.." || exit
+linux=build/linux
+kdir=/lib/modules/$(cat build/kernels/amd64/release)/build
+
+mapfile -t all_c < <(git ls-files '*.c' '*.h')
+mapfile -t headers < <(git ls-files 'include/*.h')
+mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh')
+
+format() {
+	clang-format --style="file:$linux/.clang-format" --dry-run --Werror \
+		"${all_c[@]}"
+}
+
+# Of a file as a whole it would say that a new file needs a maintainer.
+checkpatch() {
+	perl "$linux/scripts/checkpatch.pl" --strict --no-tree --quiet \
+		--terse --no-summary --file "${all_c[@]}"
+}
+
+# sparse and W=1 warn and go on, so it is their silence that counts.
+silent() {
+	local said
+	said=$("$@" 2>&1) && [ -z "$said" ] && return
+	printf '%s\n' "$said"
+	return 1
+}
+
+build_with() {
+	rm -rf build/style
+	silent tools/module.sh "$kdir" build/style "$@"
+}
+
+kernel_doc() {
+	silent "$linux/scripts/kernel-doc" -none -Werror "${headers[@]}" ./*.c
+}
+
+# -e SC1091: files that only exist in the lab cannot be followed.
+shell() {
+	shellcheck -e SC1091 "${scripts[@]}"
+}
+
+n=0 failed=0
+check() {
+	local name=$1 said
+	shift
+	n=$((n + 1))
+	if said=$("$@" 2>&1); then
+		echo "ok $n - style: $name"
+	else
+		failed=$((failed + 1))
+		printf '%s\n' "$said" | sed 's/^/# /'
+		echo "not ok $n - style: $name"
+	fi
+}
+
+echo "KTAP version 1"
+echo "1..6"
+check clang-format format
+check "checkpatch --strict" checkpatch
+check "sparse" build_with C=2
+check "W=1" build_with W=1
+check kernel-doc kernel_doc
+check shellcheck shell
+exit $((failed > 0))

@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run all tests, pass their output on, and count what really ran.
+
+usage: test.py [STEP]...
+
+Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
+step that ends with an error although no test in it failed, or in which no test
+ran, counts as one failure. The last line is "N passed, N failed", with
+", N skipped" where that is so.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+STEPS = {
+    "style": ["tools/style.sh"],
+    "kunit": ["kunit/run"],
+    "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
+             "--", "tools/selftest/run"],
+}
+
+RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
+SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Count:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def line(self, line):
+        """Count what one line of a step's output reports."""
+        line = COLOUR.sub("", line)
+        if match := RESULT.match(line):
+            if match[1]:
+                self.failed += 1
+            elif match[2]:
+                self.skipped += 1
+            else:
+                self.passed += 1
+        elif match := SUMMARY.search(line):
+            for what, number in re.findall(r"(\w+): (\d+)", match[1]):
+                self.kunit(what, int(number))
+
+    def kunit(self, what, number):
+        if what == "passed":
+            self.passed += number
+        elif what == "skipped":
+            self.skipped += number
+        else:
+            self.failed += number
+
+    def ran(self):
+        return self.passed + self.failed
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+
+def run(name):
+    """Run one step; its output goes through, counted."""
+    count = Count()
+    begin = time.monotonic()
+    print(f"# {name}: {' '.join(STEPS[name])}", flush=True)
+    step = subprocess.Popen(STEPS[name], stdout=subprocess.PIPE, cwd=TOP,
+                            stdin=subprocess.DEVNULL, text=True,
+                            errors="replace")
+    for line in step.stdout:
+        count.line(line.rstrip("\n"))
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    status = step.wait()
+    if status and not count.failed:
+        print(f"not ok - {name}: exit status {status}, no test says why")
+        count.failed += 1
+    if not count.ran():
+        print(f"not ok - {name}: no test ran")
+        count.failed += 1
+    print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
+    return count
+
+
+def main():
+    names = sys.argv[1:] or list(STEPS)
+    if unknown := set(names) - set(STEPS):
+        sys.exit(f"test.py: no step {', '.join(unknown)}: "
+                 f"there are {', '.join(STEPS)}")
+    total = Count()
+    for name in names:
+        total.add(run(name))
+    print(total)
+    sys.exit(total.failed > 0)
+
+
+if __name__ == "__main__":
+    main()
