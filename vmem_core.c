@@ -233,22 +233,23 @@ static int visit_entry(struct walker *w)
 	}
 }
 
-/*
- * Move the cursor behind the region that was visited, and out of the tables
- * that it has left: those whose index wrapped to 0. False at the range's end.
- */
+/* Move the cursor, and out of the tables whose region does not hold it. */
+static void move_to(struct walker *w, u64 va)
+{
+	u64 changed = va ^ w->walk->va;
+
+	w->walk->va = va;
+	while (w->level < w->regime->top &&
+	       changed >> vmem_level_shift(w->regime->arch, w->level + 1))
+		leave_table(w);
+}
+
+/* Go on behind the region that was visited. False at the end of the range. */
 static bool advance(struct walker *w)
 {
-	struct vmem_walk *walk = w->walk;
-
-	if (w->visit.last_va == walk->last_va)
+	if (w->visit.last_va == w->walk->last_va)
 		return false;
-
-	walk->va = w->visit.last_va + 1;
-	while (w->level < w->regime->top &&
-	       !(walk->va &
-		 (vmem_level_size(w->regime->arch, w->level + 1) - 1)))
-		leave_table(w);
+	move_to(w, w->visit.last_va + 1);
 	return true;
 }
 

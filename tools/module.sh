@@ -11,7 +11,7 @@ set -euo pipefail
 
 top=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 kdir=$1
-out=$2
+out=$(realpath -m "$2")
 shift 2
 
 [ -e "$kdir/Makefile" ] || {
