@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmemctl: the command line and the table of commands
+ */
+#include <argp.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmemctl.h"
+
+static const struct command *const commands[] = {
+	&info_command,
+	&vtop_command,
+	&maps_command,
+	&read_command,
+};
+
+/* Options that have a long name only. */
+enum {
+	OPT_CR0 = 0x100,
+	OPT_CR3,
+	OPT_CR4,
+	OPT_EFER,
+	OPT_MAXPHYADDR,
+	OPT_ARCH,
+	OPT_QMP,
+	OPT_VCPU,
+	OPT_VM_FD,
+};
+
+static const struct argp_option options[] = {
+	{ .doc = "Which guest:", .group = 1 },
+	{ "pid", 'p', "PID", 0, "Process that holds the KVM VM", 1 },
+	{ "vm-fd", OPT_VM_FD, "FD", 0,
+	  "Its descriptor of the VM, if it holds more than one VM", 1 },
+
+	{ .doc = "Which address space (registers in hex, 0x is optional):",
+	  .group = 2 },
+	{ "qmp", OPT_QMP, "SOCKET", 0,
+	  "Ask QEMU for the registers, over its QMP socket", 2 },
+	{ "vcpu", OPT_VCPU, "N", 0, "Of this vCPU (default: 0)", 2 },
+	{ "cr3", OPT_CR3, "X", 0, "CR3: where the tables are", 2 },
+	{ "cr0", OPT_CR0, "X", 0, "CR0", 2 },
+	{ "cr4", OPT_CR4, "X", 0, "CR4", 2 },
+	{ "efer", OPT_EFER, "X", 0, "The EFER MSR", 2 },
+	{ "maxphyaddr", OPT_MAXPHYADDR, "BITS", 0,
+	  "Width of a guest-physical address, 32 to 52", 2 },
+	{ "arch", OPT_ARCH, "ARCH", 0,
+	  "Take all but CR3 as amd64 or i686 has them; default: ask the vCPU",
+	  2 },
+
+	{ .doc = "Output:", .group = 3 },
+	{ "json", 'j', NULL, 0, "Print JSON", 3 },
+	{ "raw", 'r', NULL, 0, "read: print the bytes as they are", 3 },
+
+	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 4 },
+	{ "version", 'V', NULL, 0, "Show the version", 4 },
+	{},
+};
+
+static void set_reg(struct opts *opts, unsigned int reg, __u64 *member,
+		    const char *name, const char *arg)
+{
+	*member = parse_hex(name, arg);
+	opts->root.have |= reg;
+}
+
+static void set_cr3(struct opts *opts, const char *arg)
+{
+	if (opts->root.have & REG_CR3)
+		usage("--cr3 given twice: ask about one address space at a time");
+	set_reg(opts, REG_CR3, &opts->root.regs.cr3, "--cr3", arg);
+}
+
+static error_t parse_root(int key, char *arg, struct opts *opts)
+{
+	struct vmem_regs *regs = &opts->root.regs;
+
+	switch (key) {
+	case OPT_CR3:
+		set_cr3(opts, arg);
+		return 0;
+	case OPT_CR0:
+		set_reg(opts, REG_CR0, &regs->cr0, "--cr0", arg);
+		return 0;
+	case OPT_CR4:
+		set_reg(opts, REG_CR4, &regs->cr4, "--cr4", arg);
+		return 0;
+	case OPT_EFER:
+		set_reg(opts, REG_EFER, &regs->efer, "--efer", arg);
+		return 0;
+	case OPT_MAXPHYADDR:
+		regs->maxphyaddr = parse_count("--maxphyaddr", arg, 32, 52);
+		opts->root.have |= REG_MAXPHYADDR;
+		return 0;
+	case OPT_ARCH:
+		opts->arch = regs_of_arch(arg);
+		if (!opts->arch)
+			usage("--arch '%s': give amd64 or i686", arg);
+		return 0;
+	case OPT_QMP:
+		opts->qmp = arg;
+		return 0;
+	case OPT_VCPU:
+		opts->vcpu = parse_count("--vcpu", arg, 0, INT_MAX);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct opts *opts = state->input;
+
+	switch (key) {
+	case 'p':
+		opts->pid = parse_count("--pid", arg, 1, INT_MAX);
+		return 0;
+	case OPT_VM_FD:
+		opts->vm_fd = parse_count("--vm-fd", arg, 0, INT_MAX);
+		return 0;
+	case 'j':
+		opts->json = true;
+		return 0;
+	case 'r':
+		opts->raw = true;
+		return 0;
+	case 'h':
+		opts->help = true;
+		return 0;
+	case 'V':
+		opts->version = true;
+		return 0;
+	case ARGP_KEY_INIT:
+		/* getopt says what is wrong: argp would only add a hint. */
+		state->err_stream = NULL;
+		return 0;
+	case ARGP_KEY_ARGS:
+		opts->args = state->argv + state->next;
+		opts->nr_args = state->argc - state->next;
+		return 0;
+	default:
+		return parse_root(key, arg, opts);
+	}
+}
+
+/* Behind the options, the overall help lists the commands. */
+static char *list_commands(int key, const char *text, void *input)
+{
+	char *list;
+	size_t len;
+	FILE *f;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	f = open_memstream(&list, &len);
+	if (!f)
+		return NULL;
+	fputs("Commands:\n", f);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %-5s %-12s %s\n", commands[i]->name,
+			commands[i]->args, commands[i]->summary);
+	fputs("\n`vmemctl COMMAND --help' tells more, vmemctl(8) all.", f);
+	return fclose(f) ? NULL : list;
+}
+
+static const struct argp overall_argp = {
+	.options = options,
+	.parser = parse_opt,
+	.args_doc = "COMMAND [ARGS]",
+	.doc = "Ask about the page tables of a running KVM guest.\v",
+	.help_filter = list_commands,
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(commands[i]->name, name))
+			return commands[i];
+	}
+	usage("no command '%s'; `vmemctl --help' lists them", name);
+}
+
+static void show_help(const struct command *command)
+{
+	struct argp argp = overall_argp;
+	char name[32] = "vmemctl";
+
+	if (command) {
+		snprintf(name, sizeof(name), "vmemctl %s", command->name);
+		argp.args_doc = command->args[0] ? command->args : NULL;
+		argp.doc = command->help;
+		argp.help_filter = NULL;
+	}
+	argp_help(&argp, stdout, ARGP_HELP_STD_HELP, name);
+}
+
+static void run(const struct command *command, const struct opts *opts)
+{
+	if (opts->raw && !command->can_raw)
+		usage("%s has no --raw", command->name);
+	if (opts->raw && opts->json)
+		usage("--raw and --json exclude each other");
+	if (!opts->pid)
+		usage("which guest? give --pid PID of the process that runs it");
+	if (command->needs_root)
+		regs_check(opts);
+	command->run(opts, opts->nr_args - 1, opts->args + 1);
+}
+
+/*
+ * Started with stdout closed, we would get its number for the device and print
+ * into that. As it is now, printing fails.
+ */
+static void reserve_std_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command = NULL;
+	struct opts opts = { .vm_fd = -1 };
+
+	reserve_std_fds();
+	/* A reader that has seen enough shows as a write error instead. */
+	signal(SIGPIPE, SIG_IGN);
+
+	argv[0] = "vmemctl"; /* getopt begins its messages with it */
+	if (argp_parse(&overall_argp, argc, argv, ARGP_NO_HELP, NULL, &opts))
+		return EXIT_USAGE;
+
+	if (opts.nr_args)
+		command = find_command(opts.args[0]);
+	if (opts.help)
+		show_help(command);
+	else if (opts.version)
+		out("vmemctl %s, vmem API %d\n", VMEMCTL_VERSION,
+		    VMEM_API_VERSION);
+	else if (command)
+		run(command, &opts);
+	else
+		usage("no command given; `vmemctl --help' lists them");
+
+	out_flush();
+	return 0;
+}

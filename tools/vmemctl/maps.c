@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmemctl maps: what is mapped in a range of one address space
+ */
+#include <sys/ioctl.h>
+
+#include "vmemctl.h"
+
+#define MAPPINGS_A_CALL 1024
+
+/**
+ * struct output - the mappings on their way out
+ * @regs: their address space
+ * @list: where they go as JSON, or NULL to print them as text
+ * @last: the last one, held back because the next call may continue it
+ * @nr: how many there are, without @last
+ * @bytes: how much memory these map
+ */
+struct output {
+	const struct vmem_regs *regs;
+	json_t *list;
+	struct vmem_mapping last;
+	__u64 nr;
+	__u64 bytes;
+};
+
+static const char *kind_name(__u32 kind)
+{
+	switch (kind) {
+	case VMEM_KIND_BASIC:
+		return "basic";
+	case VMEM_KIND_COW:
+		return "cow";
+	default:
+		return "unmapped";
+	}
+}
+
+/* A page size is a power of two: 4K, 2M, 4M, 1G. */
+static void print_page_size(__u64 size)
+{
+	static const char units[] = "BKMGTPE";
+	unsigned int unit = 0;
+
+	for (; size >= 1024; size /= 1024)
+		unit++;
+	out("%2llu%c", size, units[unit]);
+}
+
+static void print_mapping(const struct vmem_regs *regs,
+			  const struct vmem_mapping *m)
+{
+	int digits = regs_va_digits(regs);
+
+	out("%0*llx-%0*llx %0*llx ", digits, m->va, digits, m->last_va,
+	    regs_gpa_digits(regs), m->gpa);
+	print_page_size(m->page_size);
+	out(" r%c%c%c%s\n", m->perms & VMEM_WRITABLE ? 'w' : '-',
+	    m->perms & VMEM_EXECUTABLE ? 'x' : '-',
+	    m->perms & VMEM_USER ? 'u' : 's',
+	    m->kind == VMEM_KIND_COW ? " cow" : "");
+}
+
+static json_t *json_mapping(const struct vmem_mapping *m)
+{
+	__u32 perms = m->perms;
+	json_t *o = json_object();
+
+	json_set(o, "va", json_hex(m->va));
+	json_set(o, "last_va", json_hex(m->last_va));
+	json_set(o, "gpa", json_hex(m->gpa));
+	json_set(o, "page_size", json_integer(m->page_size));
+	json_set(o, "kind", json_name(kind_name(m->kind)));
+	json_set(o, "writable", json_boolean(perms & VMEM_WRITABLE));
+	json_set(o, "user", json_boolean(perms & VMEM_USER));
+	json_set(o, "executable", json_boolean(perms & VMEM_EXECUTABLE));
+	return o;
+}
+
+static bool has_last(const struct output *o)
+{
+	return o->last.page_size;
+}
+
+static bool continues(const struct vmem_mapping *last,
+		      const struct vmem_mapping *m)
+{
+	return last->last_va + 1 == m->va &&
+	       last->gpa + (m->va - last->va) == m->gpa &&
+	       last->page_size == m->page_size && last->kind == m->kind &&
+	       last->perms == m->perms;
+}
+
+static void put_last(struct output *o)
+{
+	if (!has_last(o))
+		return;
+	if (o->list)
+		json_add(o->list, json_mapping(&o->last));
+	else
+		print_mapping(o->regs, &o->last);
+	o->nr++;
+	o->bytes += o->last.last_va - o->last.va + 1;
+}
+
+static void put(struct output *o, const struct vmem_mapping *m)
+{
+	if (has_last(o) && continues(&o->last, m)) {
+		o->last.last_va = m->last_va;
+		return;
+	}
+	put_last(o);
+	o->last = *m;
+}
+
+static void map_range(int dev, struct vmem_map_range_args *args)
+{
+	__u64 va = args->va;
+
+	if (ioctl(dev, VMEM_MAP_RANGE, args))
+		fail(STEP_MAP_RANGE, &args->regs,
+		     "cannot list mappings at %#llx-%#llx with CR3 %#llx", va,
+		     args->last_va, args->regs.cr3);
+	if (args->out_more && args->out_next_va <= va)
+		die("cannot list mappings at %#llx: the module makes no progress",
+		    va);
+	args->va = args->out_next_va;
+}
+
+/* Returns the number of anomalies. */
+static __u64 collect(int dev, const struct vmem_regs *regs, __u64 va,
+		     __u64 last_va, struct output *o)
+{
+	static struct vmem_mapping mappings[MAPPINGS_A_CALL];
+	struct vmem_map_range_args args = {
+		.size = sizeof(args),
+		.nr = MAPPINGS_A_CALL,
+		.mapping_size = sizeof(mappings[0]),
+		.mappings = (uintptr_t)mappings,
+		.regs = *regs,
+		.va = va,
+		.last_va = last_va,
+	};
+	__u64 anomalies = 0;
+
+	do {
+		map_range(dev, &args);
+		for (unsigned int i = 0; i < args.out_nr; i++)
+			put(o, &mappings[i]);
+		anomalies += args.out_anomalies;
+		out_flush();
+	} while (args.out_more);
+	put_last(o);
+	return anomalies;
+}
+
+static void print_total(const struct output *o)
+{
+	char size[SIZE_TEXT_MAX];
+
+	out("total: %llu mapping%s, %s\n", o->nr, o->nr == 1 ? "" : "s",
+	    size_text(o->bytes, size));
+}
+
+static void print_json(const struct vmem_regs *regs, json_t *mappings)
+{
+	json_t *o = json_object();
+
+	json_set(o, "root", json_hex(regs_root(regs)));
+	json_set(o, "mappings", mappings);
+	json_print(o);
+}
+
+static void list_maps(const struct opts *opts, int dev, __u64 va, __u64 last_va)
+{
+	struct vmem_regs regs;
+	struct output o = { .regs = &regs };
+	__u64 anomalies;
+
+	if (opts->json)
+		o.list = json_array();
+	regs_resolve(opts, dev, &regs);
+	anomalies = collect(dev, &regs, va, last_va, &o);
+	if (opts->json)
+		print_json(&regs, o.list);
+	else
+		print_total(&o);
+	if (anomalies)
+		warn("warning: %llu entries lead nowhere: reserved bits, or no memory there",
+		     anomalies);
+}
+
+static void run(const struct opts *opts, int nr_args, char **args)
+{
+	__u64 va = 0, last_va = ~0ull;
+
+	if (nr_args != 0 && nr_args != 2)
+		usage("maps takes no argument, or two: vmemctl ... maps [VA LAST_VA]");
+	if (nr_args) {
+		va = parse_hex("VA", args[0]);
+		last_va = parse_hex("LAST_VA", args[1]);
+	}
+	if (va > last_va)
+		usage("LAST_VA %#llx is below VA %#llx: give the lower one first",
+		      last_va, va);
+	list_maps(opts, target_open(opts), va, last_va);
+}
+
+const struct command maps_command = {
+	.name = "maps",
+	.args = "[VA LAST_VA]",
+	.summary = "what is mapped, in merged rows",
+	.help = "List what is mapped from VA to LAST_VA, inclusive, or in all of the\n"
+		"address space.\n"
+		"\vAddresses are hexadecimal, with 0x or without. A row has the first\n"
+		"and the last virtual address, the guest-physical address, the page\n"
+		"size, and the permissions of the whole path: r, w(ritable),\n"
+		"x (executable), u(ser) or s(upervisor).",
+	.needs_root = true,
+	.run = run,
+};

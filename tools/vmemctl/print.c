@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * stdout, and the forms that several commands print values in
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmemctl.h"
+
+/* The first write error: stdio itself remembers only that there was one. */
+static int out_errno;
+
+static void note_error(void)
+{
+	if (!out_errno)
+		out_errno = errno ? errno : EIO;
+}
+
+void out(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vprintf(fmt, ap) < 0)
+		note_error();
+	va_end(ap);
+}
+
+void out_bytes(const void *bytes, size_t len)
+{
+	if (fwrite(bytes, 1, len, stdout) != len)
+		note_error();
+}
+
+void out_flush(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		note_error();
+	if (out_errno == EPIPE)
+		exit(EXIT_FAILED); /* The reader left: it wants no message. */
+	if (out_errno)
+		die("cannot write to stdout: %s", strerror(out_errno));
+}
+
+const char *size_text(__u64 size, char *buf)
+{
+	static const char *const units[] = { "B",   "KiB", "MiB", "GiB",
+					     "TiB", "PiB", "EiB" };
+	double value = size;
+	size_t unit = 0;
+
+	for (; value >= 1024; unit++)
+		value /= 1024;
+	/* 1023.95 and up would round to 1024.0 of the unit below. */
+	if (value >= 1023.95) {
+		value = 1;
+		unit++;
+	}
+	snprintf(buf, SIZE_TEXT_MAX,
+		 value == (int)value ? "%.0f %s" : "%.1f %s", value,
+		 units[unit]);
+	return buf;
+}
+
+const char *status_name(__u32 status)
+{
+	static const char *const names[] = {
+		[VMEM_MAPPED] = "mapped",
+		[VMEM_NOT_PRESENT] = "not-present",
+		[VMEM_RESERVED] = "reserved",
+		[VMEM_NON_CANONICAL] = "non-canonical",
+		[VMEM_UNBACKED] = "unbacked",
+		[VMEM_TORN] = "torn",
+	};
+
+	if (status >= ARRAY_SIZE(names))
+		return "unknown";
+	return names[status];
+}
+
+const char *level_name(__u32 level)
+{
+	static const char *const names[] = {
+		[VMEM_LEVEL_PT] = "PT",	    [VMEM_LEVEL_PD] = "PD",
+		[VMEM_LEVEL_PDPT] = "PDPT", [VMEM_LEVEL_PML4] = "PML4",
+		[VMEM_LEVEL_PML5] = "PML5",
+	};
+
+	return level < ARRAY_SIZE(names) ? names[level] : NULL;
+}
+
+json_t *json_hex(__u64 value)
+{
+	return json_sprintf("0x%llx", value);
+}
+
+json_t *json_name(const char *name)
+{
+	return name ? json_string(name) : json_null();
+}
+
+static void json_fail(void)
+{
+	die("out of memory for the JSON: ask for less at a time");
+}
+
+void json_set(json_t *object, const char *key, json_t *value)
+{
+	if (json_object_set_new(object, key, value))
+		json_fail();
+}
+
+void json_add(json_t *array, json_t *value)
+{
+	if (json_array_append_new(array, value))
+		json_fail();
+}
+
+static int print_part(const char *part, size_t len, void *data)
+{
+	(void)data;
+	out_bytes(part, len);
+	return 0;
+}
+
+void json_print(json_t *value)
+{
+	if (json_dump_callback(value, print_part, NULL, JSON_COMPACT))
+		json_fail();
+	out("\n");
+	json_decref(value);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Control registers: where they come from and what follows from them
+ *
+ * Only bits that vmem looks at are named here. Intel SDM vol. 3, 4.1.1 says
+ * how they choose a paging mode.
+ */
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "vmemctl.h"
+
+#define CR0_PG _BITULL(31)
+#define CR4_PSE _BITULL(4)
+#define CR4_PAE _BITULL(5)
+#define CR4_LA57 _BITULL(12)
+#define EFER_LME _BITULL(8)
+
+static const struct {
+	const char *name;
+	const char *text;
+	enum vmem_level top;
+} modes[] = {
+	[PAGING_OFF] = { "off", "paging off", VMEM_LEVEL_NONE },
+	[PAGING_2LEVEL] = { "2-level", "2-level", VMEM_LEVEL_PD },
+	[PAGING_2LEVEL_PSE] = { "2-level", "2-level, PSE", VMEM_LEVEL_PD },
+	[PAGING_PAE] = { "pae", "PAE (not supported)", VMEM_LEVEL_PDPT },
+	[PAGING_4LEVEL] = { "4-level", "4-level (long mode)", VMEM_LEVEL_PML4 },
+	[PAGING_5LEVEL] = { "5-level", "5-level (not supported)",
+			    VMEM_LEVEL_PML5 },
+};
+
+enum paging regs_paging(const struct vmem_regs *regs)
+{
+	if (!(regs->cr0 & CR0_PG))
+		return PAGING_OFF;
+	if (!(regs->cr4 & CR4_PAE))
+		return regs->cr4 & CR4_PSE ? PAGING_2LEVEL_PSE : PAGING_2LEVEL;
+	if (!(regs->efer & EFER_LME))
+		return PAGING_PAE;
+	return regs->cr4 & CR4_LA57 ? PAGING_5LEVEL : PAGING_4LEVEL;
+}
+
+const char *paging_name(enum paging paging)
+{
+	return modes[paging].name;
+}
+
+const char *paging_text(enum paging paging)
+{
+	return modes[paging].text;
+}
+
+enum vmem_level regs_top_level(const struct vmem_regs *regs)
+{
+	return modes[regs_paging(regs)].top;
+}
+
+__u64 regs_root(const struct vmem_regs *regs)
+{
+	int bits = regs_top_level(regs) == VMEM_LEVEL_PD ? 32 :
+							   regs->maxphyaddr;
+
+	return regs->cr3 & ((1ull << bits) - 1) & ~0xfffull;
+}
+
+int regs_va_digits(const struct vmem_regs *regs)
+{
+	return regs_top_level(regs) == VMEM_LEVEL_PD ? 8 : 16;
+}
+
+int regs_gpa_digits(const struct vmem_regs *regs)
+{
+	return (regs->maxphyaddr + 3) / 4;
+}
+
+/*
+ * What the kernels of these machines run with. MAXPHYADDR is the widest there
+ * is, which takes no address bit for a reserved one: 52 on amd64, 40 with
+ * PSE-36 as AMD has it.
+ */
+static const struct {
+	const char *name;
+	struct known_regs regs;
+} arches[] = {
+	{
+		"amd64",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x20, /* PAE */
+				.efer = 0xd01, /* NXE LMA LME SCE */
+				.maxphyaddr = 52,
+			},
+			.have = REG_ALL & ~REG_CR3,
+		},
+	},
+	{
+		"i686",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x10, /* PSE */
+				.efer = 0,
+				.maxphyaddr = 40,
+			},
+			.have = REG_ALL & ~REG_CR3,
+		},
+	},
+};
+
+const struct known_regs *regs_of_arch(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(arches); i++) {
+		if (!strcmp(arches[i].name, name))
+			return &arches[i].regs;
+	}
+	return NULL;
+}
+
+void regs_check(const struct opts *opts)
+{
+	if (!(opts->root.have & REG_CR3) && !opts->qmp)
+		usage("which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
+}
+
+/* Fill what is missing in @known with what there is in @from. */
+static void take(struct known_regs *known, const struct known_regs *from)
+{
+	unsigned int regs = from->have & ~known->have;
+
+	if (regs & REG_CR0)
+		known->regs.cr0 = from->regs.cr0;
+	if (regs & REG_CR3)
+		known->regs.cr3 = from->regs.cr3;
+	if (regs & REG_CR4)
+		known->regs.cr4 = from->regs.cr4;
+	if (regs & REG_EFER)
+		known->regs.efer = from->regs.efer;
+	if (regs & REG_MAXPHYADDR)
+		known->regs.maxphyaddr = from->regs.maxphyaddr;
+	known->have |= regs;
+}
+
+void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu)
+{
+	*vcpu = (struct vmem_vcpu_args){
+		.size = sizeof(*vcpu),
+		.index = index,
+	};
+	if (ioctl(dev, VMEM_VCPU, vcpu))
+		fail(STEP_VCPU, NULL, "cannot get the registers of vCPU %u",
+		     index);
+}
+
+static void take_qmp(const struct opts *opts, struct known_regs *known)
+{
+	struct qmp *qmp = qmp_open(opts->qmp);
+	struct known_regs from;
+
+	qmp_regs(qmp, opts->vcpu, &from);
+	qmp_close(qmp);
+	take(known, &from);
+}
+
+static void take_vcpu(const struct opts *opts, int dev,
+		      struct known_regs *known)
+{
+	struct known_regs from = { .have = REG_ALL & ~REG_CR3 };
+	struct vmem_vcpu_args vcpu;
+
+	regs_of_vcpu(dev, opts->vcpu, &vcpu);
+	from.regs = vcpu.out_regs;
+	take(known, &from);
+}
+
+/* The order is from the most to the least explicit. */
+void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
+{
+	const unsigned int from_qmp = REG_ALL & ~REG_MAXPHYADDR;
+	struct known_regs known = opts->root;
+
+	if (opts->qmp && (known.have & from_qmp) != from_qmp)
+		take_qmp(opts, &known);
+	if (opts->arch)
+		take(&known, opts->arch);
+	if (known.have != REG_ALL)
+		take_vcpu(opts, dev, &known);
+	*regs = known.regs;
+}

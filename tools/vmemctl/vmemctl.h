@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vmemctl - ask /dev/vmem about the page tables of a running guest
+ *
+ * A run of the tool is one question. The first error ends it, in the place
+ * where it is found: die(), usage() and fail() print one line and do not
+ * return, so no caller hands errors on.
+ */
+#ifndef VMEMCTL_H
+#define VMEMCTL_H
+
+#include <jansson.h>
+#include <linux/const.h>
+#include <linux/vmem.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdnoreturn.h>
+#include <sys/types.h>
+
+#define VMEMCTL_VERSION "0.1.0"
+
+#define __printf(fmt, args) __attribute__((__format__(printf, fmt, args)))
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Exit status. 0: all answered. */
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+/* Members of struct vmem_regs, as a set. */
+#define REG_CR0 _BITUL(0)
+#define REG_CR3 _BITUL(1)
+#define REG_CR4 _BITUL(2)
+#define REG_EFER _BITUL(3)
+#define REG_MAXPHYADDR _BITUL(4)
+#define REG_ALL (REG_CR0 | REG_CR3 | REG_CR4 | REG_EFER | REG_MAXPHYADDR)
+
+/**
+ * struct known_regs - registers as far as they are known
+ * @regs: the values
+ * @have: REG_*: which of @regs are set
+ */
+struct known_regs {
+	struct vmem_regs regs;
+	unsigned int have;
+};
+
+/**
+ * struct opts - the command line
+ * @pid: process that holds the VM, 0 if not given
+ * @vm_fd: its descriptor of the VM, -1 if not given
+ * @root: registers given one by one
+ * @arch: registers that --arch stands for, or NULL
+ * @qmp: path of QEMU's QMP socket, or NULL
+ * @vcpu: index of the vCPU to take registers from
+ * @json: print JSON
+ * @raw: read: print the bytes as they are
+ * @help: print help and do nothing else
+ * @version: print the version and do nothing else
+ * @args: the command and its arguments
+ * @nr_args: how many there are
+ */
+struct opts {
+	pid_t pid;
+	int vm_fd;
+	struct known_regs root;
+	const struct known_regs *arch;
+	const char *qmp;
+	unsigned int vcpu;
+	bool json;
+	bool raw;
+	bool help;
+	bool version;
+	char **args;
+	int nr_args;
+};
+
+/**
+ * struct command - one command
+ * @name: what it is called by
+ * @args: its arguments, as the help shows them
+ * @summary: its line in the list of commands
+ * @help: its own help
+ * @needs_root: it asks about an address space, so CR3 has to be known
+ * @can_raw: it knows --raw
+ * @run: does it; gets the arguments behind the name
+ */
+struct command {
+	const char *name;
+	const char *args;
+	const char *summary;
+	const char *help;
+	bool needs_root;
+	bool can_raw;
+	void (*run)(const struct opts *opts, int nr_args, char **args);
+};
+
+extern const struct command info_command;
+extern const struct command vtop_command;
+extern const struct command maps_command;
+extern const struct command read_command;
+
+/* error.c */
+
+/**
+ * enum step - what was being done when an errno came back
+ * @STEP_ANY: matches all of them
+ * @STEP_PIDFD: pidfd_open(2)
+ * @STEP_SCAN: reading /proc/PID/fd
+ * @STEP_GETFD: pidfd_getfd(2)
+ * @STEP_OPEN: opening /dev/vmem
+ * @STEP_ATTACH: VMEM_ATTACH_KVM
+ * @STEP_INFO: VMEM_INFO
+ * @STEP_MEMSLOTS: VMEM_MEMSLOTS
+ * @STEP_VCPU: VMEM_VCPU
+ * @STEP_TRANSLATE: VMEM_TRANSLATE
+ * @STEP_MAP_RANGE: VMEM_MAP_RANGE
+ * @STEP_READ: VMEM_READ
+ * @STEP_QMP_CONNECT: connecting to a QMP socket
+ * @STEP_QMP_TALK: sending to it or receiving from it
+ */
+enum step {
+	STEP_ANY,
+	STEP_PIDFD,
+	STEP_SCAN,
+	STEP_GETFD,
+	STEP_OPEN,
+	STEP_ATTACH,
+	STEP_INFO,
+	STEP_MEMSLOTS,
+	STEP_VCPU,
+	STEP_TRANSLATE,
+	STEP_MAP_RANGE,
+	STEP_READ,
+	STEP_QMP_CONNECT,
+	STEP_QMP_TALK,
+};
+
+/* The question failed: say why and what to do, exit with EXIT_FAILED. */
+noreturn __printf(1, 2) void die(const char *fmt, ...);
+
+/* The command line is wrong: exit with EXIT_USAGE. */
+noreturn __printf(1, 2) void usage(const char *fmt, ...);
+
+__printf(1, 2) void warn(const char *fmt, ...);
+
+/**
+ * fail - die() with the reason that errno stands for in a step
+ * @step: what was being done
+ * @regs: the registers that were passed, or NULL; some reasons follow from them
+ * @fmt: "cannot do what, where"; the reason and what to do are appended
+ */
+noreturn __printf(3, 4) void fail(enum step step, const struct vmem_regs *regs,
+				  const char *fmt, ...);
+
+/* parse.c: each of these is a usage error if @s is anything but a number. */
+
+/* An address or a register: hexadecimal, with 0x or without. */
+__u64 parse_hex(const char *what, const char *s);
+
+/* A count: decimal, or hexadecimal with 0x; from @min to @max. */
+__u64 parse_count(const char *what, const char *s, __u64 min, __u64 max);
+
+/* target.c */
+
+/* A session on /dev/vmem, attached to the VM that @opts names. */
+int target_open(const struct opts *opts);
+
+/* registers.c */
+
+/* How a guest pages. */
+enum paging {
+	PAGING_OFF,
+	PAGING_2LEVEL,
+	PAGING_2LEVEL_PSE,
+	PAGING_PAE,
+	PAGING_4LEVEL,
+	PAGING_5LEVEL,
+};
+
+enum paging regs_paging(const struct vmem_regs *regs);
+const char *paging_name(enum paging paging);
+const char *paging_text(enum paging paging);
+
+/* The table that CR3 points at: how deep it is, and where. */
+enum vmem_level regs_top_level(const struct vmem_regs *regs);
+__u64 regs_root(const struct vmem_regs *regs);
+
+/* Hexadecimal digits of an address, for columns. */
+int regs_va_digits(const struct vmem_regs *regs);
+int regs_gpa_digits(const struct vmem_regs *regs);
+
+/* What --arch @name stands for; NULL if there is no such. */
+const struct known_regs *regs_of_arch(const char *name);
+
+/* A usage error unless the command line says where CR3 comes from. */
+void regs_check(const struct opts *opts);
+
+/* The registers of the address space that @opts names. */
+void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs);
+
+/* Registers of the vCPU with @index from KVM: all but CR3. */
+void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu);
+
+/* qmp.c */
+
+struct qmp;
+
+struct qmp *qmp_open(const char *path);
+void qmp_regs(struct qmp *qmp, unsigned int vcpu, struct known_regs *out);
+void qmp_close(struct qmp *qmp);
+
+/* print.c: stdout is written through these, so that no write error is lost. */
+
+__printf(1, 2) void out(const char *fmt, ...);
+void out_bytes(const void *bytes, size_t len);
+
+/* Hand over what was printed; die() if that, or any of it before, failed. */
+void out_flush(void);
+
+/* Longest text of size_text(), with its end. */
+#define SIZE_TEXT_MAX 16
+
+/* "2 MiB" */
+const char *size_text(__u64 size, char *buf);
+
+/* Names in output; level_name() is NULL for VMEM_LEVEL_NONE. */
+const char *status_name(__u32 status);
+const char *level_name(__u32 level);
+
+/*
+ * jansson answers NULL when memory is short: a value is checked once, where it
+ * is put, so that no answer goes out with a part of it missing.
+ */
+json_t *json_hex(__u64 value);
+json_t *json_name(const char *name); /* null for NULL */
+void json_set(json_t *object, const char *key, json_t *value);
+void json_add(json_t *array, json_t *value);
+void json_print(json_t *value);
+
+#endif
