@@ -150,6 +150,15 @@ static u64 read_entry(const struct walker *w, u64 entry_gpa)
 	return READ_ONCE(*(const u64 *)entry);
 }
 
+/* Nothing of the last visit may show in the next. */
+static void clear_visit(struct walker *w, int nr_path)
+{
+	w->visit.nr_path = nr_path;
+	w->visit.gpa = 0;
+	w->visit.page_size = 0;
+	w->visit.perms = 0;
+}
+
 /* Show the region from the cursor to @last_va to the callback for @status. */
 static int call_back(struct walker *w, enum vmem_status status, int level,
 		     u64 last_va)
@@ -175,7 +184,7 @@ static int call_back(struct walker *w, enum vmem_status status, int level,
 
 static int visit_non_canonical(struct walker *w)
 {
-	w->visit.nr_path = 0;
+	clear_visit(w, 0);
 	return call_back(w, VMEM_NON_CANONICAL, VMEM_LEVEL_NONE,
 			 w->regime->hole_last);
 }
@@ -212,10 +221,7 @@ static int visit_entry(struct walker *w)
 	int ret;
 
 	w->path[depth] = (struct vmem_trace){ entry_gpa, raw };
-	w->visit.nr_path = depth + 1;
-	w->visit.gpa = 0;
-	w->visit.page_size = 0;
-	w->visit.perms = 0;
+	clear_visit(w, depth + 1);
 
 	switch (entry.kind) {
 	case VMEM_ENTRY_TABLE:

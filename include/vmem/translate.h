@@ -54,8 +54,8 @@ struct vmem_range {
  * each other in virtual and in guest-physical memory.
  *
  * Return: 0 when the range is done; VMEM_WALK_STOP when @emit ended it or the
- * budget is used up; any errno of vmem_walk() or of @emit. The cursor is valid
- * in each case.
+ * budget is used up; any errno of vmem_walk() or of @emit. The cursor is
+ * valid unless the range is done.
  */
 int vmem_virt_to_phys(struct vmem_range *range);
 

@@ -90,7 +90,7 @@ struct vmem_walk {
  * Return: 0 when the range is done; VMEM_WALK_STOP when a callback ended it or
  * the budget is used up: go on from the cursor; -ENXIO if the root table is not
  * backed by memory; -EINTR if the caller was killed; what pinning a table or a
- * callback returned. The cursor is valid in each case.
+ * callback returned. The cursor is valid unless the range is done.
  */
 int vmem_walk(struct vmem_walk *walk);
 

@@ -32,7 +32,7 @@
  * ============ ===============================================================
  * -EFAULT      A pointer cannot be read or written.
  * -EINVAL      The struct is shorter than its first version, or a value is out
- *              of its documented range.
+ *              of its documented range: registers with paging off, for one.
  * -E2BIG       The struct is longer than the kernel's and its tail is not zero.
  * -EOPNOTSUPP  A flag or a reserved field is not known, or the registers name
  *              a paging mode that is not supported (PAE, 5-level).
@@ -113,7 +113,8 @@ enum vmem_level {
 /**
  * struct vmem_regs - what says where a guest's tables are and how to read them
  * @cr0: CR0; PG must be set
- * @cr3: CR3; bits that are not the address of the root table are ignored
+ * @cr3: CR3; the address of the root table is in bits 31:12 in 2-level paging,
+ *	in bits @maxphyaddr - 1:12 in 4-level paging, and other bits are ignored
  * @cr4: CR4; PSE, PAE and LA57 are looked at
  * @efer: the EFER MSR; LME and NXE are looked at
  * @maxphyaddr: width of a guest-physical address in bits, 32 to 52
@@ -277,7 +278,8 @@ struct vmem_memslots_args {
  * @out_id: the vCPU's APIC id, as KVM_CREATE_VCPU was given it
  * @out_regs: its registers without CR3, which is written as 0: KVM's copy of
  *	CR3 is out of date while the vCPU runs. The others are as of its last
- *	exit, and their paging bits are right at any time.
+ *	exit, and their paging bits are right at any time. @maxphyaddr is what
+ *	the VMM told the guest, whether it is in range or not.
  */
 struct vmem_vcpu_args {
 	__u32 size;
@@ -393,12 +395,14 @@ struct vmem_mapping {
  * @last_va: last virtual address of the range, inclusive
  * @out_nr: elements written
  * @out_more: 1 if the range is not finished: go on at @out_next_va
- * @out_next_va: @va for the next call
+ * @out_next_va: if @out_more, @va for the next call; above @va of this one
  * @out_anomalies: entries in the part walked that are present but lead
  *	nowhere: reserved bits, or a table without memory behind it
  *
  * Neighbours are merged within a call. The first mapping of a call that goes
- * on may continue the last one of the call before.
+ * on may continue the last one of the call before. A part of the range that has
+ * no addresses in the paging mode maps nothing. @va above @last_va is
+ * -EOVERFLOW.
  */
 struct vmem_map_range_args {
 	__u32 size;
@@ -430,7 +434,10 @@ struct vmem_map_range_args {
  *	that is what ended them; VMEM_MAPPED where @out_len is @len or where the
  *	call met a limit and is to be called again for the rest. VMEM_UNBACKED
  *	also says that the address is mapped to where the guest has no memory.
- * @out_level: enum vmem_level where the path of that address ended
+ * @out_level: enum vmem_level where the path of that address ended; 0 where
+ *	@out_status is VMEM_MAPPED
+ *
+ * @va + @len - 1 that wraps around is -EOVERFLOW.
  */
 struct vmem_read_args {
 	__u32 size;

@@ -1,0 +1,787 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What single entries mean, and what registers select. The expectations are
+ * read off the processor manuals: Intel SDM vol. 3A, 4.3 (32-bit paging) and
+ * 4.5 (4-level paging), and AMD APM vol. 2, chapter 5.
+ */
+#include <linux/kernel.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+#include <kunit/test.h>
+#include <vmem/arch.h>
+#include <vmem/regime.h>
+
+#include "guest.h"
+
+#define ALL_PERMS (VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE)
+#define X_ONLY VMEM_EXECUTABLE
+
+static void init_root(struct kunit *test, struct vmem_root *root,
+		      const struct vmem_regs *regs)
+{
+	KUNIT_ASSERT_EQ(test, vmem_root_init(root, regs), 0);
+}
+
+static struct vmem_entry decode(const struct vmem_root *root, int level,
+				u64 raw)
+{
+	return root->regime.arch->decode(&root->regime, level, raw);
+}
+
+static void expect_entry(struct kunit *test, const struct vmem_entry *got,
+			 const struct vmem_entry *want, u64 raw)
+{
+	KUNIT_EXPECT_EQ_MSG(test, got->kind, want->kind, "raw %#llx", raw);
+	KUNIT_EXPECT_EQ_MSG(test, got->perms, want->perms, "raw %#llx", raw);
+	KUNIT_EXPECT_EQ_MSG(test, got->addr, want->addr, "raw %#llx", raw);
+}
+
+/*
+ * Part one: entries by name.
+ */
+struct decode_case {
+	const char *desc;
+	struct vmem_regs regs;
+	int level;
+	u64 raw;
+	struct vmem_entry want;
+};
+
+#define AMD64 GUEST_REGS_AMD64(EFER_NX, 52)
+#define AMD64_NO_NX GUEST_REGS_AMD64(0, 52)
+#define AMD64_40 GUEST_REGS_AMD64(EFER_NX, 40)
+#define I686 GUEST_REGS_I686(0, 36)
+#define I686_PSE GUEST_REGS_I686(X86_CR4_PSE, 36)
+#define I686_PSE_32 GUEST_REGS_I686(X86_CR4_PSE, 32)
+#define I686_PSE_40 GUEST_REGS_I686(X86_CR4_PSE, 40)
+#define I686_PSE_52 GUEST_REGS_I686(X86_CR4_PSE, 52)
+
+#define EMPTY                          \
+	{                              \
+		VMEM_ENTRY_EMPTY, 0, 0 \
+	}
+#define RESERVED                          \
+	{                                 \
+		VMEM_ENTRY_RESERVED, 0, 0 \
+	}
+#define TABLE(p, a)                        \
+	{                                  \
+		VMEM_ENTRY_TABLE, (p), (a) \
+	}
+#define LEAF(p, a)                        \
+	{                                 \
+		VMEM_ENTRY_LEAF, (p), (a) \
+	}
+
+/* clang-format off */
+static const struct decode_case decode_cases[] = {
+	/* SDM 4.5, tables 4-15 to 4-20. */
+	{ "PML4E, kernel's", AMD64, VMEM_LEVEL_PML4,
+	  0x0000000123456067, TABLE(ALL_PERMS, 0x123456000) },
+	{ "PML4E, execute-disable", AMD64, VMEM_LEVEL_PML4,
+	  0x8000000123456067,
+	  TABLE(VMEM_WRITABLE | VMEM_USER, 0x123456000) },
+	{ "PML4E, bit 63 without NXE", AMD64_NO_NX, VMEM_LEVEL_PML4,
+	  0x8000000123456067, RESERVED },
+	{ "PML4E, PS", AMD64, VMEM_LEVEL_PML4,
+	  0x00000001234560e7, RESERVED },
+	{ "PML4E, widest address", AMD64, VMEM_LEVEL_PML4,
+	  0x000ffffffffff001, TABLE(X_ONLY, 0x000ffffffffff000) },
+	{ "PML4E, address bit over MAXPHYADDR", AMD64_40, VMEM_LEVEL_PML4,
+	  0x0000010000000001, RESERVED },
+	{ "PML4E, last address bit", AMD64_40, VMEM_LEVEL_PML4,
+	  0x0000008000000001, TABLE(X_ONLY, 0x8000000000) },
+	{ "PDPTE, table", AMD64, VMEM_LEVEL_PDPT,
+	  0x0000000123456063, TABLE(VMEM_WRITABLE | X_ONLY, 0x123456000) },
+	{ "PDPTE, 1 GB page", AMD64, VMEM_LEVEL_PDPT,
+	  0x00000001c00000e7, LEAF(ALL_PERMS, 0x1c0000000) },
+	{ "PDPTE, 1 GB page with PAT", AMD64, VMEM_LEVEL_PDPT,
+	  0x00000001c00010e7, LEAF(ALL_PERMS, 0x1c0000000) },
+	{ "PDPTE, 1 GB page not aligned", AMD64, VMEM_LEVEL_PDPT,
+	  0x00000001e00000e7, RESERVED },
+	{ "PDPTE, 1 GB page, bit 13", AMD64, VMEM_LEVEL_PDPT,
+	  0x00000001c00020e7, RESERVED },
+	{ "PDE, table with bits 13 to 29", AMD64, VMEM_LEVEL_PD,
+	  0x000000003fffe025, TABLE(VMEM_USER | X_ONLY, 0x3fffe000) },
+	{ "PDE, 2 MB page", AMD64, VMEM_LEVEL_PD,
+	  0x80000001234000e3, LEAF(VMEM_WRITABLE, 0x123400000) },
+	{ "PDE, 2 MB page with PAT", AMD64, VMEM_LEVEL_PD,
+	  0x80000001234010e3, LEAF(VMEM_WRITABLE, 0x123400000) },
+	{ "PDE, 2 MB page, bit 20", AMD64, VMEM_LEVEL_PD,
+	  0x80000001235000e3, RESERVED },
+	{ "PTE, 4 KB page", AMD64, VMEM_LEVEL_PT,
+	  0x8000000123456967, LEAF(VMEM_WRITABLE | VMEM_USER, 0x123456000) },
+	{ "PTE, PAT is bit 7", AMD64, VMEM_LEVEL_PT,
+	  0x80000001234560e1, LEAF(0, 0x123456000) },
+	{ "PTE, odd frame", AMD64, VMEM_LEVEL_PT,
+	  0x0000000000001001, LEAF(X_ONLY, 0x1000) },
+	{ "PTE, ignored bits and protection key", AMD64, VMEM_LEVEL_PT,
+	  0x7ff0000123456e05, LEAF(VMEM_USER | X_ONLY, 0x123456000) },
+	{ "PTE, all ones below bit 52", AMD64, VMEM_LEVEL_PT,
+	  0x000fffffffffffff, LEAF(ALL_PERMS, 0x000ffffffffff000) },
+	{ "PTE, swapped out", AMD64, VMEM_LEVEL_PT,
+	  0xfffffffffffffffe, EMPTY },
+	{ "PDE, huge and not present", AMD64, VMEM_LEVEL_PD,
+	  0x00000001235000e2, EMPTY },
+	/* SDM 4.3, tables 4-4 to 4-6. */
+	{ "PDE, 2-level, table", I686_PSE, VMEM_LEVEL_PD,
+	  0xfedcb067, TABLE(ALL_PERMS, 0xfedcb000) },
+	{ "PDE, bit 7 without PSE", I686, VMEM_LEVEL_PD,
+	  0xfedcb0e7, TABLE(ALL_PERMS, 0xfedcb000) },
+	{ "PDE, 4 MB page", I686_PSE, VMEM_LEVEL_PD,
+	  0xfec000e3, LEAF(VMEM_WRITABLE | X_ONLY, 0xfec00000) },
+	{ "PDE, 4 MB page with PAT", I686_PSE, VMEM_LEVEL_PD,
+	  0xfec010e3, LEAF(VMEM_WRITABLE | X_ONLY, 0xfec00000) },
+	{ "PDE, 4 MB page above 4 GB", I686_PSE, VMEM_LEVEL_PD,
+	  0x004020e3, LEAF(VMEM_WRITABLE | X_ONLY, 0x100400000) },
+	{ "PDE, 4 MB page, 36 bits", I686_PSE, VMEM_LEVEL_PD,
+	  0x0041e0e3, LEAF(VMEM_WRITABLE | X_ONLY, 0xf00400000) },
+	{ "PDE, 4 MB page, over 36 bits", I686_PSE, VMEM_LEVEL_PD,
+	  0x004200e3, RESERVED },
+	{ "PDE, 4 MB page, 40 bits", I686_PSE_40, VMEM_LEVEL_PD,
+	  0xffdfe0e7, LEAF(ALL_PERMS, 0xffffc00000) },
+	{ "PDE, 4 MB page, never over 40 bits", I686_PSE_52, VMEM_LEVEL_PD,
+	  0xffe000e7, RESERVED },
+	{ "PDE, 4 MB page, 32 bits", I686_PSE_32, VMEM_LEVEL_PD,
+	  0x004020e3, RESERVED },
+	{ "PTE, 2-level", I686_PSE, VMEM_LEVEL_PT,
+	  0xfffff067, LEAF(ALL_PERMS, 0xfffff000) },
+	{ "PTE, 2-level, PAT", I686_PSE, VMEM_LEVEL_PT,
+	  0x002ff0e1, LEAF(X_ONLY, 0x2ff000) },
+	{ "PTE, 2-level, not present", I686_PSE, VMEM_LEVEL_PT,
+	  0xfffffffe, EMPTY },
+};
+
+/* clang-format on */
+
+static void decode_desc(const struct decode_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(decode, decode_cases, decode_desc);
+
+static void vmem_decode_named(struct kunit *test)
+{
+	const struct decode_case *c = test->param_value;
+	struct vmem_entry got;
+	struct vmem_root root;
+
+	init_root(test, &root, &c->regs);
+	got = decode(&root, c->level, c->raw);
+	expect_entry(test, &got, &c->want, c->raw);
+}
+
+/*
+ * Part two: every bit of every kind of entry. A layout says what each bit does
+ * to an entry, for the widest addresses and with execute-disable enabled;
+ * struct sweep_width narrows it.
+ */
+enum bit_effect {
+	FX_NONE, /* a bit that the layout forgot */
+	FX_PRESENT,
+	FX_WRITE,
+	FX_USER,
+	FX_NX,
+	FX_IGNORED,
+	FX_RESERVED,
+	FX_PAGE_SIZE, /* makes a leaf of a table, and the reverse */
+	FX_ADDRESS, /* the same bit of the address */
+	FX_ADDRESS_HIGH, /* PSE-36: the address bit 19 places above */
+};
+
+struct bit_range {
+	int first;
+	int last;
+	enum bit_effect effect;
+};
+
+struct layout {
+	const char *desc;
+	int nr_bits;
+	u64 cr4;
+	int level;
+	u64 base;
+	enum vmem_entry_kind kind;
+	struct bit_range bits[12];
+};
+
+/* clang-format off */
+static const struct layout layouts[] = {
+	{	/* Table 4-15 */
+		"PML4E", 64, X86_CR4_PAE, VMEM_LEVEL_PML4,
+		0x01, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_RESERVED },
+			{ 8, 11, FX_IGNORED }, { 12, 51, FX_ADDRESS },
+			{ 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-17 */
+		"PDPTE of a table", 64, X86_CR4_PAE, VMEM_LEVEL_PDPT,
+		0x01, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 11, FX_IGNORED }, { 12, 51, FX_ADDRESS },
+			{ 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-16 */
+		"PDPTE of a page", 64, X86_CR4_PAE, VMEM_LEVEL_PDPT,
+		0x81, VMEM_ENTRY_LEAF, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 12, FX_IGNORED }, { 13, 29, FX_RESERVED },
+			{ 30, 51, FX_ADDRESS }, { 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-19 */
+		"PDE of a table", 64, X86_CR4_PAE, VMEM_LEVEL_PD,
+		0x01, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 11, FX_IGNORED }, { 12, 51, FX_ADDRESS },
+			{ 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-18 */
+		"PDE of a page", 64, X86_CR4_PAE, VMEM_LEVEL_PD,
+		0x81, VMEM_ENTRY_LEAF, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 12, FX_IGNORED }, { 13, 20, FX_RESERVED },
+			{ 21, 51, FX_ADDRESS }, { 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-20 */
+		"PTE", 64, X86_CR4_PAE, VMEM_LEVEL_PT,
+		0x01, VMEM_ENTRY_LEAF, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 11, FX_IGNORED },
+			{ 12, 51, FX_ADDRESS }, { 52, 62, FX_IGNORED },
+			{ 63, 63, FX_NX },
+		},
+	},
+	{	/* Table 4-5 */
+		"2-level PDE of a table", 32, X86_CR4_PSE, VMEM_LEVEL_PD,
+		0x01, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 11, FX_IGNORED }, { 12, 31, FX_ADDRESS },
+		},
+	},
+	{	/* Table 4-5 */
+		"2-level PDE without PSE", 32, 0, VMEM_LEVEL_PD,
+		0x01, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 11, FX_IGNORED },
+			{ 12, 31, FX_ADDRESS },
+		},
+	},
+	{	/* Table 4-5 */
+		"2-level PDE with bit 7 and without PSE", 32, 0, VMEM_LEVEL_PD,
+		0x81, VMEM_ENTRY_TABLE, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 11, FX_IGNORED },
+			{ 12, 31, FX_ADDRESS },
+		},
+	},
+	{	/* Table 4-4 */
+		"2-level PDE of a page", 32, X86_CR4_PSE, VMEM_LEVEL_PD,
+		0x81, VMEM_ENTRY_LEAF, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 7, FX_PAGE_SIZE },
+			{ 8, 12, FX_IGNORED }, { 13, 20, FX_ADDRESS_HIGH },
+			{ 21, 21, FX_RESERVED }, { 22, 31, FX_ADDRESS },
+		},
+	},
+	{	/* Table 4-6 */
+		"2-level PTE", 32, X86_CR4_PSE, VMEM_LEVEL_PT,
+		0x01, VMEM_ENTRY_LEAF, {
+			{ 0, 0, FX_PRESENT }, { 1, 1, FX_WRITE },
+			{ 2, 2, FX_USER }, { 3, 6, FX_IGNORED },
+			{ 7, 11, FX_IGNORED },
+			{ 12, 31, FX_ADDRESS },
+		},
+	},
+};
+
+/* clang-format on */
+
+struct sweep_width {
+	u32 maxphyaddr;
+	u64 efer;
+};
+
+static const struct sweep_width widths[] = {
+	{ 52, EFER_NX }, { 51, EFER_NX }, { 46, EFER_NX },
+	{ 40, EFER_NX }, { 39, EFER_NX }, { 36, EFER_NX },
+	{ 32, EFER_NX }, { 52, 0 },	  { 36, 0 },
+};
+
+static void layout_desc(const struct layout *l, char *desc)
+{
+	strscpy(desc, l->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(layout, layouts, layout_desc);
+
+static void init_layout(struct kunit *test, struct vmem_root *root,
+			const struct layout *l, const struct sweep_width *w)
+{
+	struct vmem_regs regs = {
+		.cr0 = X86_CR0_PG | X86_CR0_PE,
+		.cr4 = l->cr4,
+		.efer = w->efer | (l->nr_bits == 64 ? EFER_LME | EFER_LMA : 0),
+		.maxphyaddr = w->maxphyaddr,
+	};
+
+	init_root(test, root, &regs);
+}
+
+static enum bit_effect layout_effect(const struct layout *l, int bit)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(l->bits); i++) {
+		if (bit >= l->bits[i].first && bit <= l->bits[i].last)
+			return l->bits[i].effect;
+	}
+	return FX_NONE;
+}
+
+/* Which effects turn into "reserved" with narrow addresses and without NXE. */
+static enum bit_effect sweep_effect(const struct layout *l,
+				    const struct sweep_width *w, int bit)
+{
+	enum bit_effect effect = layout_effect(l, bit);
+
+	if (effect == FX_ADDRESS && bit >= w->maxphyaddr)
+		return FX_RESERVED;
+	if (effect == FX_ADDRESS_HIGH && bit + 19 >= w->maxphyaddr)
+		return FX_RESERVED;
+	if (effect == FX_NX && !(w->efer & EFER_NX))
+		return FX_RESERVED;
+	return effect;
+}
+
+static void apply_effect(struct vmem_entry *want, enum bit_effect effect,
+			 int bit)
+{
+	/* An entry that is not present has no reserved bits. */
+	if (effect == FX_PRESENT)
+		want->kind = VMEM_ENTRY_EMPTY;
+	else if (effect == FX_RESERVED && want->kind != VMEM_ENTRY_EMPTY)
+		want->kind = VMEM_ENTRY_RESERVED;
+	else if (effect == FX_PAGE_SIZE)
+		want->kind = want->kind == VMEM_ENTRY_LEAF ? VMEM_ENTRY_TABLE :
+							     VMEM_ENTRY_LEAF;
+	else if (effect == FX_WRITE)
+		want->perms |= VMEM_WRITABLE;
+	else if (effect == FX_USER)
+		want->perms |= VMEM_USER;
+	else if (effect == FX_NX)
+		want->perms &= ~VMEM_EXECUTABLE;
+	else if (effect == FX_ADDRESS)
+		want->addr |= BIT_ULL(bit);
+	else if (effect == FX_ADDRESS_HIGH)
+		want->addr |= BIT_ULL(bit + 19);
+}
+
+/* What toggling two bits of a base entry makes of it; they may be the same. */
+static struct vmem_entry sweep_want(const struct layout *l,
+				    const struct sweep_width *w, int a, int b)
+{
+	struct vmem_entry want = { l->kind, VMEM_EXECUTABLE, 0 };
+
+	apply_effect(&want, sweep_effect(l, w, a), a);
+	if (b != a)
+		apply_effect(&want, sweep_effect(l, w, b), b);
+	if (want.kind == VMEM_ENTRY_EMPTY || want.kind == VMEM_ENTRY_RESERVED) {
+		want.perms = 0;
+		want.addr = 0;
+	}
+	return want;
+}
+
+static void sweep_bits(struct kunit *test, const struct sweep_width *w)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_entry got, want;
+	struct vmem_root root;
+	int bit;
+
+	init_layout(test, &root, l, w);
+	for (bit = 0; bit < l->nr_bits; bit++) {
+		KUNIT_ASSERT_NE(test, layout_effect(l, bit), FX_NONE);
+		got = decode(&root, l->level, l->base ^ BIT_ULL(bit));
+		want = sweep_want(l, w, bit, bit);
+		expect_entry(test, &got, &want, l->base ^ BIT_ULL(bit));
+	}
+}
+
+static void vmem_decode_each_bit(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(widths); i++)
+		sweep_bits(test, &widths[i]);
+}
+
+static void sweep_pairs(struct kunit *test, const struct sweep_width *w)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_entry got, want;
+	struct vmem_root root;
+	int a, b;
+	u64 raw;
+
+	init_layout(test, &root, l, w);
+	for (a = 0; a < l->nr_bits; a++) {
+		for (b = 0; b < a; b++) {
+			/* It gives the other bit another meaning. */
+			if (layout_effect(l, a) == FX_PAGE_SIZE ||
+			    layout_effect(l, b) == FX_PAGE_SIZE)
+				continue;
+			raw = l->base ^ BIT_ULL(a) ^ BIT_ULL(b);
+			got = decode(&root, l->level, raw);
+			want = sweep_want(l, w, a, b);
+			expect_entry(test, &got, &want, raw);
+		}
+	}
+}
+
+/* Bits do not hide each other, and "reserved" wins over all but P = 0. */
+static void vmem_decode_bit_pairs(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(widths); i++)
+		sweep_pairs(test, &widths[i]);
+}
+
+static void sweep_not_present(struct kunit *test, const struct sweep_width *w)
+{
+	static const struct vmem_entry empty = EMPTY;
+	const struct layout *l = test->param_value;
+	u64 all = GENMASK_ULL(l->nr_bits - 1, 1);
+	struct vmem_entry got;
+	struct vmem_root root;
+	int bit;
+
+	init_layout(test, &root, l, w);
+	for (bit = 0; bit < l->nr_bits; bit++) {
+		/* One bit alone, and all but one; never bit 0, which is P. */
+		got = decode(&root, l->level, BIT_ULL(bit) & ~1ULL);
+		expect_entry(test, &got, &empty, BIT_ULL(bit) & ~1ULL);
+		got = decode(&root, l->level, all & ~BIT_ULL(bit));
+		expect_entry(test, &got, &empty, all & ~BIT_ULL(bit));
+	}
+}
+
+static void vmem_decode_not_present(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(widths); i++)
+		sweep_not_present(test, &widths[i]);
+}
+
+/*
+ * Part three: what the registers select (SDM 4.1.1), and where the root is
+ * (SDM 4.3, table 4-3; 4.5.2, tables 4-12 and 4-13).
+ */
+struct refused_case {
+	const char *desc;
+	struct vmem_regs regs;
+	int ret;
+};
+
+#define PAGED (X86_CR0_PG | X86_CR0_PE)
+#define LONG_MODE (EFER_LME | EFER_LMA | EFER_NX)
+
+/* clang-format off */
+static const struct refused_case refused_cases[] = {
+	{ "all zero", { .maxphyaddr = 36 }, -EINVAL },
+	{ "PG clear",
+	  { .cr0 = X86_CR0_PE, .maxphyaddr = 36 }, -EINVAL },
+	{ "PG clear, long mode enabled",
+	  { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME,
+	    .maxphyaddr = 36 }, -EINVAL },
+	{ "PG set and PE clear",
+	  { .cr0 = X86_CR0_PG, .maxphyaddr = 36 }, -EINVAL },
+	{ "PG set and PE clear, long mode",
+	  { .cr0 = X86_CR0_PG, .cr4 = X86_CR4_PAE, .efer = LONG_MODE,
+	    .maxphyaddr = 36 }, -EINVAL },
+	{ "PAE",
+	  { .cr0 = PAGED, .cr4 = X86_CR4_PAE, .maxphyaddr = 36 },
+	  -EOPNOTSUPP },
+	{ "PAE with NXE",
+	  { .cr0 = PAGED, .cr4 = X86_CR4_PAE | X86_CR4_PSE, .efer = EFER_NX,
+	    .maxphyaddr = 36 }, -EOPNOTSUPP },
+	{ "5-level",
+	  { .cr0 = PAGED, .cr4 = X86_CR4_PAE | X86_CR4_LA57,
+	    .efer = LONG_MODE, .maxphyaddr = 52 }, -EOPNOTSUPP },
+	{ "LME without PAE",
+	  { .cr0 = PAGED, .efer = LONG_MODE, .maxphyaddr = 36 }, -EINVAL },
+	{ "LME without PAE, PSE",
+	  { .cr0 = PAGED, .cr4 = X86_CR4_PSE, .efer = EFER_LME,
+	    .maxphyaddr = 36 }, -EINVAL },
+	{ "2-level, MAXPHYADDR 31", GUEST_REGS_I686(0, 31), -EINVAL },
+	{ "2-level, MAXPHYADDR 53", GUEST_REGS_I686(0, 53), -EINVAL },
+	{ "4-level, MAXPHYADDR 0", GUEST_REGS_AMD64(0, 0), -EINVAL },
+	{ "4-level, MAXPHYADDR 31", GUEST_REGS_AMD64(0, 31), -EINVAL },
+	{ "4-level, MAXPHYADDR 53", GUEST_REGS_AMD64(0, 53), -EINVAL },
+	{ "4-level, MAXPHYADDR is not signed",
+	  GUEST_REGS_AMD64(0, 0xffffffd8), -EINVAL },
+	{ "4-level, MAXPHYADDR has 32 bits",
+	  GUEST_REGS_AMD64(0, 0x10000028), -EINVAL },
+	{ "reserved field, 4-level",
+	  { .cr0 = PAGED, .cr4 = X86_CR4_PAE, .efer = LONG_MODE,
+	    .maxphyaddr = 36, .__reserved = 1 }, -EOPNOTSUPP },
+	{ "reserved field, 2-level",
+	  { .cr0 = PAGED, .maxphyaddr = 36, .__reserved = 0x80000000 },
+	  -EOPNOTSUPP },
+};
+
+/* clang-format on */
+
+static void refused_desc(const struct refused_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(refused, refused_cases, refused_desc);
+
+static void vmem_decode_refused_regs(struct kunit *test)
+{
+	const struct refused_case *c = test->param_value;
+	struct vmem_root root;
+
+	KUNIT_EXPECT_EQ(test, vmem_root_init(&root, &c->regs), c->ret);
+}
+
+struct root_case {
+	const char *desc;
+	struct vmem_regs regs;
+	const struct vmem_arch *arch;
+	int top;
+	u64 table;
+};
+
+/* Everything in CR0, CR4 and EFER that does not select a paging mode. */
+#define CR0_REST (~0ULL & ~(u64)(X86_CR0_PG | X86_CR0_PE))
+#define CR4_REST (~0ULL & ~(u64)(X86_CR4_PAE | X86_CR4_LA57 | X86_CR4_PSE))
+#define EFER_REST (~0ULL & ~(u64)(EFER_LME | EFER_LMA | EFER_NX))
+
+/* clang-format off */
+static const struct root_case root_cases[] = {
+	{ "2-level", { .cr0 = PAGED, .cr3 = 0xfedcb000, .maxphyaddr = 32 },
+	  &vmem_arch_i686, 2, 0xfedcb000 },
+	{ "2-level, PWT and PCD",
+	  { .cr0 = PAGED, .cr3 = 0xfedcbfff, .maxphyaddr = 32 },
+	  &vmem_arch_i686, 2, 0xfedcb000 },
+	{ "2-level, CR3 has 32 bits",
+	  { .cr0 = PAGED, .cr3 = 0xfffffffffedcb000, .maxphyaddr = 52 },
+	  &vmem_arch_i686, 2, 0xfedcb000 },
+	{ "2-level, root at 0", { .cr0 = PAGED, .maxphyaddr = 32 },
+	  &vmem_arch_i686, 2, 0 },
+	{ "2-level, LA57 without long mode",
+	  { .cr0 = PAGED, .cr3 = 0x1000, .cr4 = X86_CR4_LA57,
+	    .maxphyaddr = 36 }, &vmem_arch_i686, 2, 0x1000 },
+	{ "2-level, all other bits",
+	  { .cr0 = PAGED | CR0_REST, .cr3 = 0x1000, .cr4 = CR4_REST,
+	    .efer = EFER_REST, .maxphyaddr = 36 },
+	  &vmem_arch_i686, 2, 0x1000 },
+	{ "4-level",
+	  { .cr0 = PAGED, .cr3 = 0x123456000, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 52 },
+	  &vmem_arch_amd64, 4, 0x123456000 },
+	{ "4-level, PCID",
+	  { .cr0 = PAGED, .cr3 = 0x123456fff, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 52 },
+	  &vmem_arch_amd64, 4, 0x123456000 },
+	{ "4-level, no-flush bit",
+	  { .cr0 = PAGED, .cr3 = 0x8000000123456001, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 52 },
+	  &vmem_arch_amd64, 4, 0x123456000 },
+	{ "4-level, widest root",
+	  { .cr0 = PAGED, .cr3 = ~0ULL, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 52 },
+	  &vmem_arch_amd64, 4, 0x000ffffffffff000 },
+	{ "4-level, bits over MAXPHYADDR",
+	  { .cr0 = PAGED, .cr3 = ~0ULL, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 40 },
+	  &vmem_arch_amd64, 4, 0x000000fffffff000 },
+	{ "4-level, 32 address bits",
+	  { .cr0 = PAGED, .cr3 = ~0ULL, .cr4 = X86_CR4_PAE,
+	    .efer = LONG_MODE, .maxphyaddr = 32 },
+	  &vmem_arch_amd64, 4, 0xfffff000 },
+	{ "4-level, LMA not given",
+	  { .cr0 = PAGED, .cr3 = 0x1000, .cr4 = X86_CR4_PAE,
+	    .efer = EFER_LME, .maxphyaddr = 36 },
+	  &vmem_arch_amd64, 4, 0x1000 },
+	{ "4-level, all other bits",
+	  { .cr0 = PAGED | CR0_REST, .cr3 = 0x1000,
+	    .cr4 = X86_CR4_PAE | X86_CR4_PSE | CR4_REST,
+	    .efer = LONG_MODE | EFER_REST, .maxphyaddr = 36 },
+	  &vmem_arch_amd64, 4, 0x1000 },
+};
+
+/* clang-format on */
+
+static void root_desc(const struct root_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(root, root_cases, root_desc);
+
+static void vmem_decode_root(struct kunit *test)
+{
+	const struct root_case *c = test->param_value;
+	struct vmem_root root;
+
+	memset(&root, 0xa5, sizeof(root));
+	init_root(test, &root, &c->regs);
+	KUNIT_EXPECT_PTR_EQ(test, root.regime.arch, c->arch);
+	KUNIT_EXPECT_EQ(test, root.regime.top, c->top);
+	KUNIT_EXPECT_EQ(test, root.table, c->table);
+	KUNIT_EXPECT_EQ(test, root.regime.maxphyaddr, (int)c->regs.maxphyaddr);
+}
+
+struct feature_case {
+	const char *desc;
+	struct vmem_regs regs;
+	bool pse;
+	bool nxe;
+};
+
+/* clang-format off */
+static const struct feature_case feature_cases[] = {
+	{ "2-level, PSE off", GUEST_REGS_I686(0, 32), false, false },
+	{ "2-level, PSE on", GUEST_REGS_I686(X86_CR4_PSE, 32), true, false },
+	{ "4-level, NXE off", GUEST_REGS_AMD64(0, 36), false, false },
+	{ "4-level, NXE on", GUEST_REGS_AMD64(EFER_NX, 36), false, true },
+};
+
+/* clang-format on */
+
+static void feature_desc(const struct feature_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(feature, feature_cases, feature_desc);
+
+static void vmem_decode_features(struct kunit *test)
+{
+	const struct feature_case *c = test->param_value;
+	struct vmem_root root;
+
+	memset(&root, 0xa5, sizeof(root));
+	init_root(test, &root, &c->regs);
+	/* The other format's feature has no meaning and no promised value. */
+	if (root.regime.top == 2)
+		KUNIT_EXPECT_EQ(test, root.regime.pse, c->pse);
+	else
+		KUNIT_EXPECT_EQ(test, root.regime.nxe, c->nxe);
+}
+
+struct canonical_case {
+	const char *desc;
+	struct vmem_regs regs;
+	u64 va;
+	bool canonical;
+};
+
+/* SDM vol. 1, 3.3.7.1 for 4-level; 32-bit paging has 32-bit addresses. */
+/* clang-format off */
+static const struct canonical_case canonical_cases[] = {
+	{ "4-level, 0", AMD64, 0, true },
+	{ "4-level, last of the lower half", AMD64, 0x7fffffffffff, true },
+	{ "4-level, first of the hole", AMD64, 0x800000000000, false },
+	{ "4-level, 32 bits sign-extended wrongly", AMD64, 0x8000000000000000,
+	  false },
+	{ "4-level, last of the hole", AMD64, 0xffff7fffffffffff, false },
+	{ "4-level, first of the upper half", AMD64, 0xffff800000000000, true },
+	{ "4-level, last", AMD64, 0xffffffffffffffff, true },
+	{ "2-level, 0", I686, 0, true },
+	{ "2-level, 2 GB", I686, 0x80000000, true },
+	{ "2-level, last", I686, 0xffffffff, true },
+	{ "2-level, first of the hole", I686, 0x100000000, false },
+	{ "2-level, sign-extended", I686, 0xffffffff80000000, false },
+	{ "2-level, last of the hole", I686, 0xffffffffffffffff, false },
+};
+
+/* clang-format on */
+
+static void canonical_desc(const struct canonical_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(canonical, canonical_cases, canonical_desc);
+
+static void vmem_decode_canonical(struct kunit *test)
+{
+	const struct canonical_case *c = test->param_value;
+	struct vmem_root root;
+
+	init_root(test, &root, &c->regs);
+	KUNIT_EXPECT_EQ(test, vmem_is_canonical(&root.regime, c->va),
+			c->canonical);
+}
+
+/* What the other callers compute with: sizes of entries, tables and pages. */
+static void vmem_decode_geometry(struct kunit *test)
+{
+	const struct vmem_arch *i686 = &vmem_arch_i686;
+	const struct vmem_arch *amd64 = &vmem_arch_amd64;
+
+	KUNIT_EXPECT_EQ(test, i686->entry_size << i686->index_bits, 4096);
+	KUNIT_EXPECT_EQ(test, i686->entry_size, 4);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(i686, 1), SZ_4K);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(i686, 2), SZ_4M);
+	KUNIT_EXPECT_EQ(test, amd64->entry_size << amd64->index_bits, 4096);
+	KUNIT_EXPECT_EQ(test, amd64->entry_size, 8);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(amd64, 1), SZ_4K);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(amd64, 2), SZ_2M);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(amd64, 3), SZ_1G);
+	KUNIT_EXPECT_EQ(test, vmem_level_size(amd64, 4), 1ULL << 39);
+}
+
+static struct kunit_case vmem_decode_test_cases[] = {
+	KUNIT_CASE_PARAM(vmem_decode_named, decode_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_each_bit, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_bit_pairs, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_not_present, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_refused_regs, refused_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_root, root_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_features, feature_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_canonical, canonical_gen_params),
+	KUNIT_CASE(vmem_decode_geometry),
+	{}
+};
+
+static struct kunit_suite vmem_decode_suite = {
+	.name = "vmem_decode",
+	.test_cases = vmem_decode_test_cases,
+};
+
+kunit_test_suite(vmem_decode_suite);

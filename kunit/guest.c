@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The in-memory guest of the tests: guest-memory ops over a short array of
+ * pages, which is searched from its start.
+ */
+#include <linux/err.h>
+#include <linux/string.h>
+
+#include "guest.h"
+
+/* As table entries: present, with every reserved bit set. */
+#define GUEST_POISON 0xff
+
+static int guest_index(const struct guest *guest, u64 gpa)
+{
+	int i;
+
+	for (i = 0; i < guest->nr_pages; i++) {
+		if (guest->pages[i].gpa == (gpa & VMEM_PAGE_MASK))
+			return i;
+	}
+	return -1;
+}
+
+static bool guest_page_is_intact(const struct guest_page *page)
+{
+	return !memcmp(page->view, page->truth, VMEM_PAGE_SIZE);
+}
+
+static const void *guest_pin(struct vmem_mem *mem, u64 gpa)
+{
+	struct guest *guest = container_of(mem, struct guest, mem);
+	struct guest_page *page;
+	int i;
+
+	if (++guest->pins == guest->fail_at)
+		return ERR_PTR(guest->fail_with);
+	i = guest_index(guest, gpa);
+	if (i < 0)
+		return ERR_PTR(-ENXIO);
+
+	page = &guest->pages[i];
+	if (guest->bounce && !page->pins)
+		memcpy(page->view, page->truth, VMEM_PAGE_SIZE);
+	page->pins++;
+	guest->touched |= BIT_ULL(i);
+	return page->view;
+}
+
+static void guest_unpin(struct vmem_mem *mem, u64 gpa, const void *view)
+{
+	struct guest *guest = container_of(mem, struct guest, mem);
+	int i = guest_index(guest, gpa);
+	struct guest_page *page;
+
+	if (i < 0 || guest->pages[i].view != view || !guest->pages[i].pins) {
+		guest->misuses++;
+		return;
+	}
+
+	page = &guest->pages[i];
+	if (--page->pins || !guest->bounce)
+		return;
+	if (!guest_page_is_intact(page))
+		guest->misuses++;
+	memset(page->view, GUEST_POISON, VMEM_PAGE_SIZE);
+}
+
+static const struct vmem_mem_ops guest_mem_ops = {
+	.pin = guest_pin,
+	.unpin = guest_unpin,
+};
+
+struct guest *guest_alloc(struct kunit *test)
+{
+	struct guest *guest = kunit_kzalloc(test, sizeof(*guest), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, guest);
+	guest->mem.ops = &guest_mem_ops;
+	guest->test = test;
+	return guest;
+}
+
+void guest_reset(struct guest *guest, bool bounce)
+{
+	guest->nr_pages = 0;
+	guest->bounce = bounce;
+	guest->misuses = 0;
+	guest_fail_pin(guest, 0, 0);
+	guest_forget_pins(guest);
+}
+
+void guest_forget_pins(struct guest *guest)
+{
+	guest->touched = 0;
+	guest->pins = 0;
+}
+
+void guest_fail_pin(struct guest *guest, unsigned int nth, int err)
+{
+	guest->fail_at = nth ? guest->pins + nth : 0;
+	guest->fail_with = err;
+}
+
+static u8 *guest_new_page(struct guest *guest)
+{
+	u8 *page = kunit_kmalloc(guest->test, VMEM_PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(guest->test, page);
+	return page;
+}
+
+void guest_add(struct guest *guest, u64 gpa)
+{
+	struct guest_page *page = &guest->pages[guest->nr_pages];
+
+	KUNIT_ASSERT_LT(guest->test, guest->nr_pages, GUEST_MAX_PAGES);
+	KUNIT_ASSERT_FALSE(guest->test, guest_has(guest, gpa));
+	if (!page->truth)
+		page->truth = guest_new_page(guest);
+	if (!page->view)
+		page->view = guest_new_page(guest);
+
+	page->gpa = gpa & VMEM_PAGE_MASK;
+	page->pins = 0;
+	guest->nr_pages++;
+	guest_fill(guest, gpa, 0);
+}
+
+bool guest_has(const struct guest *guest, u64 gpa)
+{
+	return guest_index(guest, gpa) >= 0;
+}
+
+u64 guest_bit(const struct guest *guest, u64 gpa)
+{
+	int i = guest_index(guest, gpa);
+
+	return i < 0 ? 0 : BIT_ULL(i);
+}
+
+void guest_fill(struct guest *guest, u64 gpa, u8 byte)
+{
+	int i = guest_index(guest, gpa);
+
+	KUNIT_ASSERT_GE(guest->test, i, 0);
+	memset(guest->pages[i].truth, byte, VMEM_PAGE_SIZE);
+	memset(guest->pages[i].view, guest->bounce ? GUEST_POISON : byte,
+	       VMEM_PAGE_SIZE);
+}
+
+void guest_write(struct guest *guest, u64 gpa, int size, u64 value)
+{
+	u64 offset = gpa & ~VMEM_PAGE_MASK;
+	int i = guest_index(guest, gpa);
+
+	KUNIT_ASSERT_GE(guest->test, i, 0);
+	memcpy(guest->pages[i].truth + offset, &value, size);
+	if (!guest->bounce)
+		memcpy(guest->pages[i].view + offset, &value, size);
+}
+
+bool guest_read(const struct guest *guest, u64 gpa, int size, u64 *value)
+{
+	int i = guest_index(guest, gpa);
+
+	if (i < 0)
+		return false;
+	*value = 0;
+	memcpy(value, guest->pages[i].truth + (gpa & ~VMEM_PAGE_MASK), size);
+	return true;
+}
+
+u8 guest_byte(const struct guest *guest, u64 gpa)
+{
+	int i = guest_index(guest, gpa);
+
+	KUNIT_ASSERT_GE(guest->test, i, 0);
+	return guest->pages[i].truth[gpa & ~VMEM_PAGE_MASK];
+}
+
+bool guest_is_intact(const struct guest *guest)
+{
+	int i;
+
+	for (i = 0; i < guest->nr_pages; i++) {
+		if (guest->pages[i].pins)
+			return false;
+		/* A bounced page was compared when it was unpinned. */
+		if (!guest->bounce && !guest_page_is_intact(&guest->pages[i]))
+			return false;
+	}
+	return !guest->misuses;
+}
