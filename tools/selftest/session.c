@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * session.c - a session of /dev/vmem, and its calls as functions
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "ktap.h"
+#include "session.h"
+
+/* A call that is resumed for ever is a failure too, and gets this errno. */
+#define ENDLESS ELOOP
+#define MAX_CALLS 1000000
+
+static __u64 pointer(const void *p)
+{
+	return (__u64)(uintptr_t)p;
+}
+
+int session_open(void)
+{
+	return (int)must(open("/dev/vmem", O_RDWR | O_CLOEXEC), "/dev/vmem");
+}
+
+int session_call(int session, unsigned long cmd, void *args)
+{
+	return ioctl(session, cmd, args) ? -errno : 0;
+}
+
+int session_info(int session, struct vmem_info_args *info)
+{
+	memset(info, POISON, sizeof(*info));
+	info->size = sizeof(*info);
+	info->flags = 0;
+	return session_call(session, VMEM_INFO, info);
+}
+
+int session_attach_kvm(int session, int vm_fd)
+{
+	struct vmem_attach_kvm_args args = {
+		.size = sizeof(args),
+		.vm_fd = vm_fd,
+	};
+
+	return session_call(session, VMEM_ATTACH_KVM, &args);
+}
+
+int session_attach_regions(int session, const struct vmem_region *regions,
+			   __u32 nr)
+{
+	struct vmem_attach_regions_args args = {
+		.size = sizeof(args),
+		.nr = nr,
+		.region_size = sizeof(*regions),
+		.regions = pointer(regions),
+	};
+
+	return session_call(session, VMEM_ATTACH_REGIONS, &args);
+}
+
+int session_vcpu(int session, __u32 index, struct vmem_vcpu_args *vcpu)
+{
+	memset(vcpu, POISON, sizeof(*vcpu));
+	vcpu->size = sizeof(*vcpu);
+	vcpu->flags = 0;
+	vcpu->index = index;
+	return session_call(session, VMEM_VCPU, vcpu);
+}
+
+static int memslots_once(int session, struct vmem_memslot *slots, __u32 room,
+			 __u64 gpa, struct vmem_memslots_args *args)
+{
+	memset(slots, POISON, room * sizeof(*slots));
+	memset(args, POISON, sizeof(*args));
+	args->size = sizeof(*args);
+	args->flags = 0;
+	args->nr = room;
+	args->slot_size = sizeof(*slots);
+	args->slots = pointer(slots);
+	args->gpa = gpa;
+	args->__reserved = 0;
+	return session_call(session, VMEM_MEMSLOTS, args);
+}
+
+int session_memslots(int session, struct vmem_memslot *slots, __u32 room,
+		     __u32 per_call, __u32 *nr)
+{
+	struct vmem_memslots_args args;
+	__u64 gpa = 0;
+	int ret;
+
+	for (*nr = 0; *nr + per_call <= room; gpa = args.out_next_gpa) {
+		ret = memslots_once(session, slots + *nr, per_call, gpa, &args);
+		if (ret)
+			return ret;
+		*nr += args.out_nr;
+		if (args.out_nr < per_call)
+			return 0;
+	}
+	return -ENDLESS;
+}
+
+int session_translate(int session, const struct vmem_regs *regs,
+		      const __u64 *vas, __u32 nr,
+		      struct vmem_translation *results)
+{
+	struct vmem_translate_args args;
+	__u32 done;
+	int ret;
+
+	memset(results, POISON, nr * sizeof(*results));
+	for (done = 0; done < nr; done += args.out_nr) {
+		memset(&args, POISON, sizeof(args));
+		args.size = sizeof(args);
+		args.flags = 0;
+		args.nr = nr - done;
+		args.result_size = sizeof(*results);
+		args.vas = pointer(vas + done);
+		args.results = pointer(results + done);
+		args.regs = *regs;
+		args.__reserved = 0;
+		ret = session_call(session, VMEM_TRANSLATE, &args);
+		if (ret)
+			return ret;
+		if (!args.out_nr || args.out_nr > nr - done)
+			return -ENDLESS;
+	}
+	return 0;
+}
+
+int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
+			  struct vmem_translation *result)
+{
+	return session_translate(session, regs, &va, 1, result);
+}
+
+static bool continues(const struct vmem_mapping *row,
+		      const struct vmem_mapping *next)
+{
+	return next->va == row->last_va + 1 &&
+	       next->gpa - row->gpa == next->va - row->va &&
+	       next->page_size == row->page_size && next->kind == row->kind &&
+	       next->perms == row->perms;
+}
+
+/* The first row of a call may continue the last one of the call before. */
+static void maps_take(struct session_maps *maps, __u32 nr_new)
+{
+	struct vmem_mapping *next = &maps->rows[maps->nr];
+
+	if (maps->nr && nr_new && continues(next - 1, next)) {
+		next[-1].last_va = next->last_va;
+		memmove(next, next + 1, --nr_new * sizeof(*next));
+	}
+	maps->nr += nr_new;
+}
+
+static int map_range_once(int session, const struct vmem_regs *regs, __u64 va,
+			  __u64 last_va, struct session_maps *maps,
+			  struct vmem_map_range_args *args)
+{
+	struct vmem_mapping *rows = &maps->rows[maps->nr];
+
+	memset(rows, POISON, maps->per_call * sizeof(*rows));
+	memset(args, POISON, sizeof(*args));
+	args->size = sizeof(*args);
+	args->flags = 0;
+	args->nr = maps->per_call;
+	args->mapping_size = sizeof(*rows);
+	args->mappings = pointer(rows);
+	args->regs = *regs;
+	args->va = va;
+	args->last_va = last_va;
+	return session_call(session, VMEM_MAP_RANGE, args);
+}
+
+int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
+		      __u64 last_va, struct session_maps *maps)
+{
+	struct vmem_map_range_args args;
+	int ret;
+
+	maps->nr = 0;
+	maps->anomalies = 0;
+	for (maps->nr_calls = 1; maps->nr_calls < MAX_CALLS; maps->nr_calls++) {
+		if (maps->nr + maps->per_call > maps->room)
+			return -ENOBUFS;
+		ret = map_range_once(session, regs, va, last_va, maps, &args);
+		if (ret)
+			return ret;
+		if (args.out_nr > maps->per_call)
+			return -ENDLESS;
+		maps_take(maps, args.out_nr);
+		maps->anomalies += args.out_anomalies;
+		if (!args.out_more)
+			return 0;
+		if (args.out_next_va <= va || args.out_next_va > last_va)
+			return -ENDLESS;
+		va = args.out_next_va;
+	}
+	return -ENDLESS;
+}
+
+int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
+		 __u64 len, struct vmem_read_args *end)
+{
+	__u64 done = 0;
+	int ret;
+
+	memset(buf, POISON, len);
+	do {
+		memset(end, POISON, sizeof(*end));
+		end->size = sizeof(*end);
+		end->flags = 0;
+		end->regs = *regs;
+		end->va = va + done;
+		end->len = len - done;
+		end->buf = pointer(buf) + done;
+		ret = session_call(session, VMEM_READ, end);
+		if (ret)
+			return ret;
+		if (end->out_len > len - done)
+			return -ENDLESS;
+		if (!end->out_len && end->out_status == VMEM_MAPPED)
+			return -ENDLESS;
+		done += end->out_len;
+	} while (done < len && end->out_status == VMEM_MAPPED);
+	end->out_len = done;
+	return 0;
+}
+
+int fd_of_process(pid_t pid, int fd)
+{
+	int pidfd = (int)must(syscall(SYS_pidfd_open, pid, 0), "pidfd_open");
+	int ours = (int)must(syscall(SYS_pidfd_getfd, pidfd, fd, 0),
+			     "pidfd_getfd");
+
+	close(pidfd);
+	return ours;
+}
+
+static long long stat_value(const char *name)
+{
+	char line[128], key[64];
+	long long value = 0, v;
+	FILE *file;
+
+	file = fopen("/proc/vmstat", "r");
+	must(file ? 0 : -1, "/proc/vmstat");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %lld", key, &v) == 2 &&
+		    !strcmp(key, name))
+			value = v;
+	fclose(file);
+	return value;
+}
+
+long long pins_held(void)
+{
+	int fd;
+
+	/* Adds up what each CPU has counted for itself. */
+	fd = (int)must(open("/proc/sys/vm/stat_refresh", O_WRONLY),
+		       "/proc/sys/vm/stat_refresh");
+	must(write(fd, "1", 1), "/proc/sys/vm/stat_refresh");
+	close(fd);
+	return stat_value("nr_foll_pin_acquired") -
+	       stat_value("nr_foll_pin_released");
+}

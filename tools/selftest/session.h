@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * session.h - a session of /dev/vmem, and its calls as functions
+ *
+ * Every function returns 0 or -errno, poisons what the kernel is to write
+ * before it asks, and goes on until the whole of its question is answered.
+ */
+#ifndef VMEM_SELFTEST_SESSION_H
+#define VMEM_SELFTEST_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <linux/vmem.h>
+
+#define POISON 0xA5
+
+/* Opens /dev/vmem. Gives up on the program where that fails. */
+int session_open(void);
+
+/* One ioctl: 0 or -errno. */
+int session_call(int session, unsigned long cmd, void *args);
+
+int session_info(int session, struct vmem_info_args *info);
+int session_attach_kvm(int session, int vm_fd);
+int session_attach_regions(int session, const struct vmem_region *regions,
+			   __u32 nr);
+int session_vcpu(int session, __u32 index, struct vmem_vcpu_args *vcpu);
+
+/* Lists all slots, @per_call at a time; @room is what @slots has room for. */
+int session_memslots(int session, struct vmem_memslot *slots, __u32 room,
+		     __u32 per_call, __u32 *nr);
+
+int session_translate(int session, const struct vmem_regs *regs,
+		      const __u64 *vas, __u32 nr,
+		      struct vmem_translation *results);
+
+/* session_translate() of one address. */
+int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
+			  struct vmem_translation *result);
+
+/**
+ * struct session_maps - the mappings of a range
+ * @rows: where they go
+ * @room: how many @rows has room for
+ * @per_call: how many to ask for in one call
+ * @nr: how many there were, neighbours of different calls merged
+ * @nr_calls: calls that it took
+ * @anomalies: their sum over the calls
+ */
+struct session_maps {
+	struct vmem_mapping *rows;
+	__u32 room;
+	__u32 per_call;
+	__u32 nr;
+	__u32 nr_calls;
+	__u64 anomalies;
+};
+
+int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
+		      __u64 last_va, struct session_maps *maps);
+
+/* @end: the last call's args, but @end->out_len counts from @va. */
+int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
+		 __u64 len, struct vmem_read_args *end);
+
+/* A descriptor of another process, taken as a debugger takes it. */
+int fd_of_process(pid_t pid, int fd);
+
+/*
+ * Pages that the whole system has pinned and not let go. The machine's other
+ * programs are to be quiet: the kernel counts no pins by their owner.
+ */
+long long pins_held(void);
+
+#endif /* VMEM_SELFTEST_SESSION_H */

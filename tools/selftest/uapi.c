@@ -1,0 +1,1470 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * uapi.c - the rules that <linux/vmem.h> gives for every command
+ *
+ * A table describes each command by where its struct has what: one case tests
+ * one rule, over all commands that the rule is about.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <linux/kvm.h>
+
+#include "ktap.h"
+#include "session.h"
+#include "tables.h"
+
+/* ---- A guest to ask about ---- */
+
+#define RAM_GPA MB(1)
+#define RAM_LEN MB(2)
+
+/* Pages mapped at VA 0, every other one: so many rows of VMEM_MAP_RANGE. */
+#define NR_MAPPED 16
+
+struct guest {
+	int kvm_fd;
+	int vm_fd;
+	int vcpu_fd;
+	struct guest_ram ram;
+	struct tables tables;
+	struct vmem_regs regs;
+	struct vmem_region region;
+};
+
+static void add_slot(int vm_fd, const struct guest_ram *ram)
+{
+	struct kvm_userspace_memory_region slot = {
+		.guest_phys_addr = ram->gpa,
+		.memory_size = ram->len,
+		.userspace_addr = (uintptr_t)ram->hva,
+	};
+
+	must(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot),
+	     "KVM_SET_USER_MEMORY_REGION");
+}
+
+static void guest_init(struct guest *g)
+{
+	__u64 i;
+
+	g->ram = ram_new(RAM_GPA, RAM_LEN);
+	g->tables = tables_new_amd64(&g->ram);
+	g->regs = tables_regs(&g->tables);
+	for (i = 0; i < NR_MAPPED; i++)
+		tables_map(&g->tables, i * 2 * PAGE, RAM_GPA, VMEM_LEVEL_PT,
+			   PTE_PWU);
+	g->region.gpa = g->ram.gpa;
+	g->region.len = g->ram.len;
+	g->region.hva = (uintptr_t)g->ram.hva;
+	g->kvm_fd = (int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
+	g->vm_fd =
+		(int)must(ioctl(g->kvm_fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+	add_slot(g->vm_fd, &g->ram);
+	g->vcpu_fd = (int)must(ioctl(g->vm_fd, KVM_CREATE_VCPU, 0),
+			       "KVM_CREATE_VCPU");
+}
+
+static void guest_free(struct guest *g)
+{
+	close(g->vcpu_fd);
+	close(g->vm_fd);
+	close(g->kvm_fd);
+	ram_free(&g->ram);
+}
+
+static int open_on_kvm(const struct guest *g)
+{
+	int session = session_open();
+
+	CHECK_EQ(session_attach_kvm(session, g->vm_fd), 0);
+	return session;
+}
+
+static int open_on_regions(const struct guest *g)
+{
+	int session = session_open();
+
+	CHECK_EQ(session_attach_regions(session, &g->region, 1), 0);
+	return session;
+}
+
+/* ---- The commands ---- */
+
+/* More than a page, as a struct's tail may be. */
+#define MAX_ARGS (2 * PAGE)
+
+/* Elements of the arrays that a call gets. */
+#define NR_ELEMENTS 10
+
+/* Room for them when they are grown. */
+#define MAX_ELEMENT 256
+
+/**
+ * struct call - one call, right in every respect until a test changes it
+ * @args: the struct of the command, and zeroes behind it
+ * @array: what the kernel writes, or the regions it reads
+ * @vas: the addresses of VMEM_TRANSLATE
+ * @session: who is asked
+ */
+struct call {
+	union {
+		__u32 size;
+		__u8 bytes[MAX_ARGS];
+		struct vmem_info_args info;
+		struct vmem_attach_kvm_args attach_kvm;
+		struct vmem_attach_regions_args attach_regions;
+		struct vmem_memslots_args memslots;
+		struct vmem_vcpu_args vcpu;
+		struct vmem_translate_args translate;
+		struct vmem_map_range_args map_range;
+		struct vmem_read_args read;
+	} args;
+	__u8 array[NR_ELEMENTS * MAX_ELEMENT];
+	__u64 vas[NR_ELEMENTS];
+	int session;
+};
+
+/* Where a command's struct does not have it. */
+#define NONE (-1)
+
+/**
+ * struct command - one row for each command
+ * @name: its name
+ * @cmd: its number
+ * @size: size of its struct
+ * @fill: writes the struct, all but @size
+ * @reserved: offset of the reserved field that must be 0
+ * @regs: offset of the struct vmem_regs
+ * @nr: offset of the number of elements
+ * @element: offset of the size of one element
+ * @element_size: what that is
+ * @array: offset of the pointer to the array or buffer
+ * @out_nr: offset of the number of elements, or bytes, that were done
+ */
+struct command {
+	const char *name;
+	unsigned long cmd;
+	__u32 size;
+	void (*fill)(struct call *call, const struct guest *g);
+	int reserved;
+	int regs;
+	int nr;
+	int element;
+	__u32 element_size;
+	int array;
+	int out_nr;
+};
+
+static void fill_info(struct call *call, const struct guest *g)
+{
+	(void)call;
+	(void)g;
+}
+
+static void fill_attach_kvm(struct call *call, const struct guest *g)
+{
+	call->args.attach_kvm.vm_fd = g->vm_fd;
+}
+
+static void fill_attach_regions(struct call *call, const struct guest *g)
+{
+	memset(call->array, 0, sizeof(call->array));
+	memcpy(call->array, &g->region, sizeof(g->region));
+	call->args.attach_regions.nr = 1;
+	call->args.attach_regions.region_size = sizeof(struct vmem_region);
+	call->args.attach_regions.regions = (uintptr_t)call->array;
+}
+
+static void fill_memslots(struct call *call, const struct guest *g)
+{
+	(void)g;
+	call->args.memslots.nr = NR_ELEMENTS;
+	call->args.memslots.slot_size = sizeof(struct vmem_memslot);
+	call->args.memslots.slots = (uintptr_t)call->array;
+}
+
+static void fill_vcpu(struct call *call, const struct guest *g)
+{
+	(void)g;
+	call->args.vcpu.index = 0;
+}
+
+static void fill_translate(struct call *call, const struct guest *g)
+{
+	__u64 i;
+
+	for (i = 0; i < NR_ELEMENTS; i++)
+		call->vas[i] = i * PAGE;
+	call->args.translate.nr = NR_ELEMENTS;
+	call->args.translate.result_size = sizeof(struct vmem_translation);
+	call->args.translate.vas = (uintptr_t)call->vas;
+	call->args.translate.results = (uintptr_t)call->array;
+	call->args.translate.regs = g->regs;
+}
+
+static void fill_map_range(struct call *call, const struct guest *g)
+{
+	call->args.map_range.nr = NR_ELEMENTS;
+	call->args.map_range.mapping_size = sizeof(struct vmem_mapping);
+	call->args.map_range.mappings = (uintptr_t)call->array;
+	call->args.map_range.regs = g->regs;
+	call->args.map_range.last_va = ~0ULL;
+}
+
+static void fill_read(struct call *call, const struct guest *g)
+{
+	call->args.read.regs = g->regs;
+	call->args.read.len = sizeof(call->array);
+	call->args.read.buf = (uintptr_t)call->array;
+}
+
+#define AT(type, member) ((int)offsetof(struct vmem_##type##_args, member))
+
+static const struct command commands[] = {
+	[_IOC_NR(VMEM_INFO)] = {
+		.name = "VMEM_INFO",
+		.cmd = VMEM_INFO,
+		.size = sizeof(struct vmem_info_args),
+		.fill = fill_info,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = NONE,
+		.element = NONE,
+		.array = NONE,
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_ATTACH_KVM)] = {
+		.name = "VMEM_ATTACH_KVM",
+		.cmd = VMEM_ATTACH_KVM,
+		.size = sizeof(struct vmem_attach_kvm_args),
+		.fill = fill_attach_kvm,
+		.reserved = AT(attach_kvm, __reserved),
+		.regs = NONE,
+		.nr = NONE,
+		.element = NONE,
+		.array = NONE,
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_ATTACH_REGIONS)] = {
+		.name = "VMEM_ATTACH_REGIONS",
+		.cmd = VMEM_ATTACH_REGIONS,
+		.size = sizeof(struct vmem_attach_regions_args),
+		.fill = fill_attach_regions,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = AT(attach_regions, nr),
+		.element = AT(attach_regions, region_size),
+		.element_size = sizeof(struct vmem_region),
+		.array = AT(attach_regions, regions),
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_MEMSLOTS)] = {
+		.name = "VMEM_MEMSLOTS",
+		.cmd = VMEM_MEMSLOTS,
+		.size = sizeof(struct vmem_memslots_args),
+		.fill = fill_memslots,
+		.reserved = AT(memslots, __reserved),
+		.regs = NONE,
+		.nr = AT(memslots, nr),
+		.element = AT(memslots, slot_size),
+		.element_size = sizeof(struct vmem_memslot),
+		.array = AT(memslots, slots),
+		.out_nr = AT(memslots, out_nr),
+	},
+	[_IOC_NR(VMEM_VCPU)] = {
+		.name = "VMEM_VCPU",
+		.cmd = VMEM_VCPU,
+		.size = sizeof(struct vmem_vcpu_args),
+		.fill = fill_vcpu,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = NONE,
+		.element = NONE,
+		.array = NONE,
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_TRANSLATE)] = {
+		.name = "VMEM_TRANSLATE",
+		.cmd = VMEM_TRANSLATE,
+		.size = sizeof(struct vmem_translate_args),
+		.fill = fill_translate,
+		.reserved = AT(translate, __reserved),
+		.regs = AT(translate, regs),
+		.nr = AT(translate, nr),
+		.element = AT(translate, result_size),
+		.element_size = sizeof(struct vmem_translation),
+		.array = AT(translate, results),
+		.out_nr = AT(translate, out_nr),
+	},
+	[_IOC_NR(VMEM_MAP_RANGE)] = {
+		.name = "VMEM_MAP_RANGE",
+		.cmd = VMEM_MAP_RANGE,
+		.size = sizeof(struct vmem_map_range_args),
+		.fill = fill_map_range,
+		.reserved = AT(map_range, regs.__reserved),
+		.regs = AT(map_range, regs),
+		.nr = AT(map_range, nr),
+		.element = AT(map_range, mapping_size),
+		.element_size = sizeof(struct vmem_mapping),
+		.array = AT(map_range, mappings),
+		.out_nr = AT(map_range, out_nr),
+	},
+	[_IOC_NR(VMEM_READ)] = {
+		.name = "VMEM_READ",
+		.cmd = VMEM_READ,
+		.size = sizeof(struct vmem_read_args),
+		.fill = fill_read,
+		.reserved = AT(read, regs.__reserved),
+		.regs = AT(read, regs),
+		.nr = NONE,
+		.element = NONE,
+		.array = AT(read, buf),
+		.out_nr = AT(read, out_len),
+	},
+};
+
+static const struct command *command(unsigned long cmd)
+{
+	return &commands[_IOC_NR(cmd)];
+}
+
+static const struct command *const commands_end =
+	commands + ARRAY_SIZE(commands);
+
+static bool is_attach(const struct command *c)
+{
+	return c->cmd == VMEM_ATTACH_KVM || c->cmd == VMEM_ATTACH_REGIONS;
+}
+
+static __u32 *u32_at(struct call *call, int offset)
+{
+	return (__u32 *)(call->args.bytes + offset);
+}
+
+static __u64 *u64_at(struct call *call, int offset)
+{
+	return (__u64 *)(call->args.bytes + offset);
+}
+
+static void call_fill(struct call *call, const struct command *c,
+		      const struct guest *g)
+{
+	memset(&call->args, 0, sizeof(call->args));
+	memset(call->array, POISON, sizeof(call->array));
+	memset(call->args.bytes, POISON, c->size);
+	call->args.size = c->size;
+	*u32_at(call, offsetof(struct vmem_info_args, flags)) = 0;
+	if (c->reserved != NONE)
+		*u32_at(call, c->reserved) = 0;
+	if (c->cmd == VMEM_MEMSLOTS)
+		call->args.memslots.gpa = 0;
+	if (c->cmd == VMEM_MAP_RANGE)
+		call->args.map_range.va = 0;
+	if (c->cmd == VMEM_READ)
+		call->args.read.va = 0;
+	c->fill(call, g);
+}
+
+/* A call of @c that works, on a session of its own. */
+static void call_init(struct call *call, const struct command *c,
+		      const struct guest *g)
+{
+	call->session = is_attach(c) ? session_open() : open_on_kvm(g);
+	call_fill(call, c, g);
+}
+
+static int call_end(struct call *call, const struct command *c)
+{
+	int ret = session_call(call->session, c->cmd, call->args.bytes);
+
+	close(call->session);
+	return ret;
+}
+
+/* ---- The struct and its size ---- */
+
+/* Calls every command with @size and, behind the struct, one byte of @tail. */
+static void sizes(int diff, __u8 tail, int want)
+{
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		call_init(&call, c, &g);
+		call.args.size = c->size + diff;
+		call.args.bytes[c->size + 7] = tail;
+		CHECK_EQ_AT(c->name, call_end(&call, c), want);
+	}
+	guest_free(&g);
+}
+
+static void size_exact(void)
+{
+	sizes(0, 0, 0);
+}
+
+static void size_exact_ignores_what_follows(void)
+{
+	sizes(0, 0xff, 0);
+}
+
+static void size_short(void)
+{
+	sizes(-1, 0, -EINVAL);
+}
+
+static void size_tail_zero(void)
+{
+	sizes(8, 0, 0);
+}
+
+static void size_tail_not_zero(void)
+{
+	sizes(8, 1, -E2BIG);
+}
+
+static void size_of_nothing(void)
+{
+	static const __u32 values[] = { 0, 1, 4, 7 };
+	const struct command *c;
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		for (i = 0; i < ARRAY_SIZE(values); i++) {
+			call_init(&call, c, &g);
+			call.args.size = values[i];
+			CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
+		}
+	}
+	guest_free(&g);
+}
+
+static void size_huge(void)
+{
+	static const __u32 values[] = { PAGE + 1, MAX_ARGS, 0x7fffffff, ~0u };
+	const struct command *c;
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		for (i = 0; i < ARRAY_SIZE(values); i++) {
+			call_init(&call, c, &g);
+			call.args.size = values[i];
+			CHECK_EQ_AT(c->name, call_end(&call, c), -E2BIG);
+		}
+	}
+	guest_free(&g);
+}
+
+/* A fresh page, and none behind it. */
+static __u8 *page_before_a_hole(void)
+{
+	__u8 *p;
+
+	p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(p == MAP_FAILED ? -1 : 0, "mmap");
+	must(mprotect(p + PAGE, PAGE, PROT_NONE), "mprotect");
+	return p;
+}
+
+static void free_page_before_a_hole(__u8 *p)
+{
+	munmap(p, 2 * PAGE);
+}
+
+static void check_args_at(const struct command *c, const struct guest *g,
+			  void *where)
+{
+	int session = is_attach(c) ? session_open() : open_on_kvm(g);
+
+	CHECK_EQ_AT(c->name, session_call(session, c->cmd, where), -EFAULT);
+	close(session);
+}
+
+static void args_not_readable(void)
+{
+	__u8 *p = page_before_a_hole();
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		check_args_at(c, &g, NULL);
+		check_args_at(c, &g, p + PAGE);
+		check_args_at(c, &g, (void *)0xffff800000000000);
+
+		/* All but the last byte can be read. */
+		call_fill(&call, c, &g);
+		memcpy(p + PAGE - c->size + 1, call.args.bytes, c->size - 1);
+		check_args_at(c, &g, p + PAGE - c->size + 1);
+	}
+	free_page_before_a_hole(p);
+	guest_free(&g);
+}
+
+static void args_not_writable(void)
+{
+	__u8 *p = page_before_a_hole();
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		if (is_attach(c))
+			continue;
+		call_fill(&call, c, &g);
+		must(mprotect(p, PAGE, PROT_READ | PROT_WRITE), "mprotect");
+		memcpy(p, call.args.bytes, c->size);
+		must(mprotect(p, PAGE, PROT_READ), "mprotect");
+		check_args_at(c, &g, p);
+	}
+	free_page_before_a_hole(p);
+	guest_free(&g);
+}
+
+static void unknown_flag(void)
+{
+	static const __u32 flags[] = { 1, 1u << 31, ~0u };
+	const struct command *c;
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		for (i = 0; i < ARRAY_SIZE(flags); i++) {
+			call_init(&call, c, &g);
+			call.args.info.flags = flags[i];
+			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
+		}
+	}
+	guest_free(&g);
+}
+
+static void reserved_field(void)
+{
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		if (c->reserved != NONE) {
+			call_init(&call, c, &g);
+			*u32_at(&call, c->reserved) = 1;
+			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
+		}
+		if (c->regs != NONE) {
+			call_init(&call, c, &g);
+			*u32_at(&call, c->regs + (int)offsetof(struct vmem_regs,
+							       __reserved)) =
+				0x80000000;
+			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
+		}
+	}
+	guest_free(&g);
+}
+
+static void unknown_command(void)
+{
+	static const unsigned long cmds[] = {
+		_IO(VMEM_IOC_TYPE, 0x08),
+		_IO(VMEM_IOC_TYPE, 0xff),
+		_IO(VMEM_IOC_TYPE ^ 1, 0x00),
+		_IOWR(VMEM_IOC_TYPE, 0x00, struct vmem_info_args),
+	};
+	struct vmem_info_args args = { .size = sizeof(args) };
+	int session = session_open();
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cmds); i++)
+		CHECK_EQ(session_call(session, cmds[i], &args), -ENOTTY);
+	close(session);
+}
+
+/* ---- Arrays ---- */
+
+static void nr_of_0(void)
+{
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		call_init(&call, c, &g);
+		if (c->nr != NONE)
+			*u32_at(&call, c->nr) = 0;
+		else if (c->cmd == VMEM_READ)
+			call.args.read.len = 0;
+		CHECK_EQ_AT(c->name, call_end(&call, c),
+			    c->nr != NONE || c->cmd == VMEM_READ ? -EINVAL : 0);
+	}
+	guest_free(&g);
+}
+
+static void element_too_small(void)
+{
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		if (c->element == NONE)
+			continue;
+		call_init(&call, c, &g);
+		*u32_at(&call, c->element) = 0;
+		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
+		call_init(&call, c, &g);
+		*u32_at(&call, c->element) = c->element_size - 1;
+		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
+	}
+	guest_free(&g);
+}
+
+#define GROWTH 16
+
+/* Asks twice and compares: in elements of today's size, and in grown ones. */
+static void element_grown_by(const struct command *c, const struct guest *g)
+{
+	const __u32 grown_size = c->element_size + GROWTH;
+	static const __u8 zeroes[GROWTH];
+	struct call exact, grown;
+	__u8 *element;
+	__u32 i, nr;
+
+	call_init(&exact, c, g);
+	CHECK_EQ_AT(c->name, call_end(&exact, c), 0);
+	call_init(&grown, c, g);
+	*u32_at(&grown, c->element) = grown_size;
+	CHECK_EQ_AT(c->name, call_end(&grown, c), 0);
+	nr = *u32_at(&grown, c->out_nr);
+	CHECK_EQ_AT(c->name, nr, *u32_at(&exact, c->out_nr));
+	for (i = 0; i < nr && i < NR_ELEMENTS; i++) {
+		element = grown.array + i * grown_size;
+		CHECK_EQ_AT(c->name,
+			    memcmp(element, exact.array + i * c->element_size,
+				   c->element_size),
+			    0);
+		CHECK_EQ_AT(c->name,
+			    memcmp(element + c->element_size, zeroes, GROWTH),
+			    0);
+	}
+	CHECK_EQ_AT(c->name, grown.array[nr * grown_size], POISON);
+}
+
+static void element_grown(void)
+{
+	const struct command *c;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++)
+		if (c->element != NONE && c->out_nr != NONE)
+			element_grown_by(c, &g);
+	guest_free(&g);
+}
+
+static void region_grown(void)
+{
+	const struct command *c = command(VMEM_ATTACH_REGIONS);
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	call_init(&call, c, &g);
+	call.args.attach_regions.region_size += GROWTH;
+	CHECK_EQ(call_end(&call, c), 0);
+
+	call_init(&call, c, &g);
+	call.args.attach_regions.region_size += GROWTH;
+	call.array[c->element_size + GROWTH - 1] = 1;
+	CHECK_EQ(call_end(&call, c), -E2BIG);
+	guest_free(&g);
+}
+
+static void array_not_there(void)
+{
+	__u8 *p = page_before_a_hole();
+	const struct command *c;
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	const __u64 places[] = {
+		0,
+		(uintptr_t)p + PAGE,
+		0xffff800000000000,
+		~7ULL,
+	};
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		for (i = 0; c->array != NONE && i < ARRAY_SIZE(places); i++) {
+			call_init(&call, c, &g);
+			*u64_at(&call, c->array) = places[i];
+			CHECK_EQ_AT(c->name, call_end(&call, c), -EFAULT);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		call_init(&call, command(VMEM_TRANSLATE), &g);
+		call.args.translate.vas = places[i];
+		CHECK_EQ(call_end(&call, command(VMEM_TRANSLATE)), -EFAULT);
+	}
+	guest_free(&g);
+	free_page_before_a_hole(p);
+}
+
+static void check_done_in_part(const struct command *c, struct call *call,
+			       __u64 fits)
+{
+	int ret = call_end(call, c);
+
+	if (ret == -EFAULT || !CHECK_EQ_AT(c->name, ret, 0))
+		return;
+	if (c->cmd == VMEM_READ)
+		CHECK_EQ_AT(c->name, call->args.read.out_len <= fits, true);
+	else
+		CHECK_EQ_AT(c->name, *u32_at(call, c->out_nr) <= fits, true);
+}
+
+/* Says -EFAULT, or what was done before, but no more than there is room for. */
+static void array_ends_in_a_hole(void)
+{
+	__u8 *p = page_before_a_hole();
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		/* KVM's list has one slot: no second one to be too many. */
+		if (c->out_nr == NONE || c->cmd == VMEM_MEMSLOTS)
+			continue;
+		call_init(&call, c, &g);
+		*u64_at(&call, c->array) =
+			(uintptr_t)p + PAGE -
+			(c->element == NONE ? 3 : 3 * c->element_size);
+		check_done_in_part(c, &call, 3);
+	}
+	call_init(&call, command(VMEM_TRANSLATE), &g);
+	memset(p, 0, PAGE);
+	call.args.translate.vas = (uintptr_t)p + PAGE - 3 * sizeof(__u64);
+	check_done_in_part(command(VMEM_TRANSLATE), &call, 3);
+	guest_free(&g);
+	free_page_before_a_hole(p);
+}
+
+/* ---- Sessions ---- */
+
+static void not_connected(void)
+{
+	const struct command *c;
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++) {
+		if (is_attach(c))
+			continue;
+		call_init(&call, c, &g);
+		close(call.session);
+		call.session = session_open();
+		CHECK_EQ_AT(c->name, call_end(&call, c),
+			    c->cmd == VMEM_INFO ? 0 : -ENOTCONN);
+	}
+	guest_free(&g);
+}
+
+static void attached_twice(void)
+{
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	session = open_on_kvm(&g);
+	CHECK_EQ(session_attach_kvm(session, g.vm_fd), -EISCONN);
+	CHECK_EQ(session_attach_regions(session, &g.region, 1), -EISCONN);
+	close(session);
+	session = open_on_regions(&g);
+	CHECK_EQ(session_attach_kvm(session, g.vm_fd), -EISCONN);
+	CHECK_EQ(session_attach_regions(session, &g.region, 1), -EISCONN);
+	close(session);
+	guest_free(&g);
+}
+
+/* An attach that was refused leaves the session as it was. */
+static void attached_after_a_refusal(void)
+{
+	struct vmem_region bad = { .len = PAGE, .hva = 1 };
+	struct vmem_info_args info;
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	session = session_open();
+	CHECK_EQ(session_attach_kvm(session, -1), -EBADF);
+	CHECK_EQ(session_attach_regions(session, &bad, 1), -EINVAL);
+	CHECK_EQ(session_info(session, &info), 0);
+	CHECK_EQ(info.out_source, VMEM_SOURCE_NONE);
+	CHECK_EQ(session_attach_regions(session, &g.region, 1), 0);
+	close(session);
+	guest_free(&g);
+}
+
+static void info_of_each_source(void)
+{
+	struct vmem_info_args info;
+	struct vmem_vcpu_args vcpu;
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	session = session_open();
+	CHECK_EQ(session_info(session, &info), 0);
+	CHECK_EQ(info.out_api_version, VMEM_API_VERSION);
+	CHECK_EQ(info.out_source, VMEM_SOURCE_NONE);
+	CHECK_EQ(info.out_nr_vcpus, 0);
+	CHECK_EQ(info.__reserved, 0);
+	CHECK(info.out_max_pinned && info.out_max_regions);
+	CHECK(info.out_max_entries);
+	printf("# limits: %u pinned, %u regions, %llu entries\n",
+	       info.out_max_pinned, info.out_max_regions, info.out_max_entries);
+	close(session);
+
+	session = open_on_kvm(&g);
+	CHECK_EQ(session_info(session, &info), 0);
+	CHECK_EQ(info.out_source, VMEM_SOURCE_KVM);
+	CHECK_EQ(info.out_nr_vcpus, 1);
+	close(session);
+
+	session = open_on_regions(&g);
+	CHECK_EQ(session_info(session, &info), 0);
+	CHECK_EQ(info.out_source, VMEM_SOURCE_REGIONS);
+	CHECK_EQ(info.out_nr_vcpus, 0);
+	CHECK_EQ(session_vcpu(session, 0, &vcpu), -EINVAL);
+	close(session);
+	guest_free(&g);
+}
+
+static void check_not_a_vm(const char *what, int fd)
+{
+	int session = session_open();
+
+	CHECK_EQ_AT(what, session_attach_kvm(session, fd), -EBADF);
+	close(session);
+}
+
+static void descriptor_is_not_a_vm(void)
+{
+	struct guest g;
+	int fd, session;
+
+	guest_init(&g);
+	check_not_a_vm("-1", -1);
+	check_not_a_vm("INT_MIN", INT_MIN);
+	check_not_a_vm("a vCPU", g.vcpu_fd);
+	check_not_a_vm("/dev/kvm", g.kvm_fd);
+	fd = (int)must(open("/proc/self/exe", O_RDONLY), "open");
+	check_not_a_vm("a file", fd);
+	close(fd);
+	check_not_a_vm("a closed one", fd);
+	fd = (int)must(eventfd(0, 0), "eventfd");
+	check_not_a_vm("an eventfd", fd);
+	close(fd);
+	fd = (int)must(open("/dev", O_PATH), "open");
+	check_not_a_vm("a path", fd);
+	close(fd);
+
+	/* Named as a VM's is. */
+	fd = (int)must(syscall(SYS_memfd_create, "kvm-vm", 0), "memfd_create");
+	check_not_a_vm("a memfd called kvm-vm", fd);
+	close(fd);
+	session = session_open();
+	check_not_a_vm("a session", session);
+	close(session);
+	guest_free(&g);
+}
+
+/* ---- Threads ---- */
+
+#define NR_THREADS 4
+
+/**
+ * struct crowd - threads with one session between them
+ * @g: the guest
+ * @session: the session
+ * @start: opens when all are there
+ * @nr_attached: attaches that were not refused
+ * @nr_wrong: answers that were wrong
+ */
+struct crowd {
+	struct guest g;
+	int session;
+	pthread_barrier_t start;
+	int nr_attached;
+	int nr_wrong;
+};
+
+static void count(int *counter, bool if_so)
+{
+	__atomic_fetch_add(counter, if_so, __ATOMIC_RELAXED);
+}
+
+static void *attach_at_once(void *arg)
+{
+	struct crowd *crowd = arg;
+	int ret;
+
+	pthread_barrier_wait(&crowd->start);
+	ret = session_attach_regions(crowd->session, &crowd->g.region, 1);
+	count(&crowd->nr_attached, !ret);
+	count(&crowd->nr_wrong, ret && ret != -EISCONN);
+	return NULL;
+}
+
+static void *ask_at_once(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct vmem_translation result;
+	int i, ret;
+
+	pthread_barrier_wait(&crowd->start);
+	for (i = 0; i < 500; i++) {
+		ret = session_translate_one(crowd->session, &crowd->g.regs, 0,
+					    &result);
+		count(&crowd->nr_wrong, ret || result.out_gpa != RAM_GPA);
+	}
+	return NULL;
+}
+
+static void crowd_runs(struct crowd *crowd, void *(*fn)(void *crowd))
+{
+	pthread_t threads[NR_THREADS];
+	int i;
+
+	errno = EAGAIN;
+	for (i = 0; i < NR_THREADS; i++)
+		must(pthread_create(&threads[i], NULL, fn, crowd) ? -1 : 0,
+		     "pthread_create");
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void threads_share_a_session(void)
+{
+	struct crowd crowd = { .nr_attached = 0 };
+	int i;
+
+	guest_init(&crowd.g);
+	pthread_barrier_init(&crowd.start, NULL, NR_THREADS);
+	for (i = 1; i <= 50; i++) {
+		crowd.session = session_open();
+		crowd_runs(&crowd, attach_at_once);
+		CHECK_EQ(crowd.nr_attached, i);
+		if (i < 50)
+			close(crowd.session);
+	}
+	crowd_runs(&crowd, ask_at_once);
+	CHECK_EQ(crowd.nr_wrong, 0);
+	close(crowd.session);
+	pthread_barrier_destroy(&crowd.start);
+	guest_free(&crowd.g);
+}
+
+/* ---- Region tables ---- */
+
+/* User space ends here or earlier, by the processor and the kernel. */
+#define TOP BIT_ULL(63)
+
+static void region_is_refused(void)
+{
+	static const struct {
+		const char *what;
+		struct vmem_region region;
+		int want;
+	} refused[] = {
+		{ "gpa unaligned", { 1, PAGE, PAGE }, -EINVAL },
+		{ "len unaligned", { 0, PAGE + 1, PAGE }, -EINVAL },
+		{ "hva unaligned", { 0, PAGE, PAGE + 0x800 }, -EINVAL },
+		{ "len 0", { 0, 0, PAGE }, -EINVAL },
+		{ "gpa wraps", { -PAGE, 2 * PAGE, PAGE }, -EOVERFLOW },
+		{ "hva wraps", { 0, 2 * PAGE, -PAGE }, -EOVERFLOW },
+		{ "all wraps", { PAGE, -PAGE, 2 * PAGE }, -EOVERFLOW },
+		{ "hva in the kernel", { 0, PAGE, TOP }, -EFAULT },
+		{ "hva ends there", { 0, 2 * PAGE, TOP - PAGE }, -EFAULT },
+	};
+	size_t i;
+	int session;
+
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		session = session_open();
+		CHECK_EQ_AT(refused[i].what,
+			    session_attach_regions(session, &refused[i].region,
+						   1),
+			    refused[i].want);
+		close(session);
+	}
+}
+
+static void regions_overlap(void)
+{
+	struct vmem_region regions[3];
+	struct vmem_memslot slots[4];
+	struct guest g;
+	int session;
+	__u32 nr;
+
+	guest_init(&g);
+	regions[0] = (struct vmem_region){ MB(2), MB(1), g.region.hva };
+	regions[1] = (struct vmem_region){ MB(5), MB(1), g.region.hva };
+	regions[2] = (struct vmem_region){ 0, MB(2) + PAGE, g.region.hva };
+	session = session_open();
+	CHECK_EQ(session_attach_regions(session, regions, 3), -EINVAL);
+	regions[2] = (struct vmem_region){ MB(5), MB(1), g.region.hva + MB(1) };
+	CHECK_EQ(session_attach_regions(session, regions, 3), -EINVAL);
+
+	/* Side by side they do not overlap, and they come back in order. */
+	regions[2] = (struct vmem_region){ 0, MB(2), g.region.hva };
+	CHECK_EQ(session_attach_regions(session, regions, 3), 0);
+	CHECK_EQ(session_memslots(session, slots, 4, 4, &nr), 0);
+	if (CHECK_EQ(nr, 3)) {
+		CHECK_EQ(slots[0].gpa, 0);
+		CHECK_EQ(slots[0].len, MB(2));
+		CHECK_EQ(slots[0].flags, 0);
+		CHECK_EQ(slots[0].id, 0);
+		CHECK_EQ(slots[1].gpa, MB(2));
+		CHECK_EQ(slots[1].id, 1);
+		CHECK_EQ(slots[2].gpa, MB(5));
+		CHECK_EQ(slots[2].id, 2);
+		CHECK_EQ(slots[2].hva, g.region.hva);
+	}
+	close(session);
+	guest_free(&g);
+}
+
+static void regions_of_max_nr(void)
+{
+	struct vmem_region *regions;
+	struct vmem_info_args info;
+	struct guest_ram ram;
+	int session;
+	__u32 i;
+
+	session = session_open();
+	CHECK_EQ(session_info(session, &info), 0);
+	if (!CHECK(info.out_max_regions < 1u << 20))
+		goto out_close;
+	ram = ram_new(0, (info.out_max_regions + 1) * PAGE);
+	regions = calloc(info.out_max_regions + 1, sizeof(*regions));
+	must(regions ? 0 : -1, "calloc");
+	for (i = 0; i <= info.out_max_regions; i++) {
+		regions[i].gpa = i * PAGE;
+		regions[i].len = PAGE;
+		regions[i].hva = (uintptr_t)ram.hva + i * PAGE;
+	}
+	CHECK_EQ(session_attach_regions(session, regions,
+					info.out_max_regions + 1),
+		 -EINVAL);
+	CHECK_EQ(session_attach_regions(session, regions, ~0u), -EINVAL);
+	CHECK_EQ(session_attach_regions(session, regions, info.out_max_regions),
+		 0);
+	free(regions);
+	ram_free(&ram);
+out_close:
+	close(session);
+}
+
+/* ---- Address spaces and addresses ---- */
+
+/* Asks every command that takes registers, of both kinds of session. */
+static void check_regs(const struct guest *g, const char *what,
+		       const struct vmem_regs *regs, int want)
+{
+	const struct command *c;
+	struct call call;
+	int i;
+
+	for (c = commands; c < commands_end; c++) {
+		for (i = 0; c->regs != NONE && i < 2; i++) {
+			call.session = i ? open_on_kvm(g) : open_on_regions(g);
+			call_fill(&call, c, g);
+			memcpy(call.args.bytes + c->regs, regs, sizeof(*regs));
+			CHECK_EQ_AT(what, call_end(&call, c), want);
+		}
+	}
+}
+
+static void registers_are_refused(void)
+{
+	struct vmem_regs regs;
+	struct guest g;
+
+	guest_init(&g);
+	regs = g.regs;
+	regs.cr0 &= ~CR0_PG;
+	check_regs(&g, "paging off", &regs, -EINVAL);
+	regs = g.regs;
+	regs.efer = 0;
+	check_regs(&g, "PAE", &regs, -EOPNOTSUPP);
+	regs = g.regs;
+	regs.cr4 |= CR4_LA57;
+	check_regs(&g, "5-level", &regs, -EOPNOTSUPP);
+	regs = g.regs;
+	regs.maxphyaddr = 31;
+	check_regs(&g, "MAXPHYADDR 31", &regs, -EINVAL);
+	regs.maxphyaddr = 53;
+	check_regs(&g, "MAXPHYADDR 53", &regs, -EINVAL);
+	regs.maxphyaddr = 0;
+	check_regs(&g, "MAXPHYADDR 0", &regs, -EINVAL);
+	guest_free(&g);
+}
+
+static void registers_are_taken(void)
+{
+	struct vmem_regs regs;
+	struct guest g;
+
+	guest_init(&g);
+	regs = g.regs;
+	check_regs(&g, "as they are", &regs, 0);
+	regs.cr3 |= 0xfff;
+	check_regs(&g, "PCID", &regs, 0);
+	regs.cr3 |= 1ULL << 63;
+	check_regs(&g, "CR3 bit 63", &regs, 0);
+	regs = g.regs;
+	regs.maxphyaddr = 52;
+	check_regs(&g, "MAXPHYADDR 52", &regs, 0);
+	regs.maxphyaddr = 32;
+	check_regs(&g, "MAXPHYADDR 32", &regs, 0);
+	regs = g.regs;
+	regs.efer &= ~EFER_LMA;
+	check_regs(&g, "LMA is not looked at", &regs, 0);
+	regs = g.regs;
+	regs.cr4 = 0;
+	regs.efer = 0;
+	check_regs(&g, "2-level", &regs, 0);
+	guest_free(&g);
+}
+
+static void root_is_outside(void)
+{
+	static const __u64 roots[] = {
+		0, RAM_GPA - PAGE, RAM_GPA + RAM_LEN, GB(512), GB(1023),
+	};
+	struct vmem_regs regs;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	regs = g.regs;
+	for (i = 0; i < ARRAY_SIZE(roots); i++) {
+		regs.cr3 = roots[i];
+		check_regs(&g, "CR3", &regs, -ENXIO);
+	}
+	guest_free(&g);
+}
+
+static int map_range(const struct guest *g, __u64 va, __u64 last_va)
+{
+	const struct command *c = command(VMEM_MAP_RANGE);
+	struct call call;
+
+	call_init(&call, c, g);
+	call.args.map_range.va = va;
+	call.args.map_range.last_va = last_va;
+	return call_end(&call, c);
+}
+
+static int read_at(const struct guest *g, __u64 va, __u64 len)
+{
+	const struct command *c = command(VMEM_READ);
+	struct call call;
+
+	call_init(&call, c, g);
+	call.args.read.va = va;
+	call.args.read.len = len;
+	return call_end(&call, c);
+}
+
+static void range_wraps(void)
+{
+	struct guest g;
+
+	guest_init(&g);
+	CHECK_EQ(map_range(&g, 1, 0), -EOVERFLOW);
+	CHECK_EQ(map_range(&g, ~0ULL, 0), -EOVERFLOW);
+	CHECK_EQ(map_range(&g, ~0ULL, ~0ULL), 0);
+	CHECK_EQ(map_range(&g, 0, 0), 0);
+	CHECK_EQ(read_at(&g, ~0ULL, 2), -EOVERFLOW);
+	CHECK_EQ(read_at(&g, PAGE, ~0ULL), -EOVERFLOW);
+	CHECK_EQ(read_at(&g, ~0ULL, 1), 0);
+	guest_free(&g);
+}
+
+/* One byte in range, and a buffer said to end behind the address space. */
+static void buffer_wraps(void)
+{
+	const struct command *c = command(VMEM_READ);
+	struct call call;
+	struct guest g;
+	int ret;
+
+	guest_init(&g);
+	call_init(&call, c, &g);
+	call.args.read.buf = ~7ULL;
+	call.args.read.len = PAGE;
+	ret = call_end(&call, c);
+	if (ret != -EOVERFLOW)
+		CHECK_EQ(ret, -EFAULT);
+	guest_free(&g);
+}
+
+/* ---- Who may ask ---- */
+
+#define NOBODY 65534
+
+/* Leaves root, and every capability with it. */
+static void become_nobody(void)
+{
+	must(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY), "setresgid");
+	must(syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY), "setresuid");
+}
+
+/* A region table is its own process's: so the child attaches, then leaves. */
+static void nobody_over_memlock(void *arg)
+{
+	static const struct rlimit none;
+	struct guest *g = arg;
+	struct vmem_translation result;
+	struct vmem_mapping row;
+	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };
+	struct vmem_read_args end;
+	int session = open_on_regions(g);
+	char byte;
+
+	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
+	must(setrlimit(RLIMIT_MEMLOCK, &none), "setrlimit");
+	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
+	become_nobody();
+	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), -ENOMEM);
+	CHECK_EQ(session_map_range(session, &g->regs, 0, ~0ULL, &maps),
+		 -ENOMEM);
+	CHECK_EQ(session_read(session, &g->regs, 0, &byte, 1, &end), -ENOMEM);
+	close(session);
+}
+
+static void memlock_limit(void)
+{
+	struct guest g;
+
+	guest_init(&g);
+	ktap_wait(ktap_fork(nobody_over_memlock, &g));
+	guest_free(&g);
+}
+
+/* The limit holds for what is pinned at a time, not for what was, ever. */
+static void nobody_in_memlock(void *arg)
+{
+	static const struct rlimit few = { 64 * PAGE, 64 * PAGE };
+	struct guest *g = arg;
+	struct vmem_translation result;
+	int session = open_on_regions(g);
+	int i;
+
+	must(setrlimit(RLIMIT_MEMLOCK, &few), "setrlimit");
+	become_nobody();
+	for (i = 0; i < 1000; i++)
+		CHECK_EQ(session_translate_one(session, &g->regs, 0, &result),
+			 0);
+	close(session);
+}
+
+static void memlock_is_given_back(void)
+{
+	struct guest g;
+
+	guest_init(&g);
+	ktap_wait(ktap_fork(nobody_in_memlock, &g));
+	guest_free(&g);
+}
+
+static void child_and_the_parents_vm(void *arg)
+{
+	struct guest *g = arg;
+	struct vmem_translation result;
+	int session = session_open();
+	int spare = session_open();
+
+	/* Still root here, and so still allowed to. */
+	CHECK_EQ(session_attach_kvm(session, g->vm_fd), 0);
+	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
+	close(session);
+	become_nobody();
+	CHECK_EQ(session_attach_kvm(spare, g->vm_fd), -EPERM);
+	close(spare);
+}
+
+static void vm_of_somebody_else(void)
+{
+	struct guest g;
+
+	guest_init(&g);
+	ktap_wait(ktap_fork(child_and_the_parents_vm, &g));
+	guest_free(&g);
+}
+
+static void nobody_and_its_own_vm(void *arg)
+{
+	struct vmem_translation result;
+	struct guest g;
+	int session;
+
+	(void)arg;
+	guest_init(&g);
+	session = session_open();
+	become_nobody();
+	CHECK_EQ(session_attach_kvm(session, g.vm_fd), 0);
+	CHECK_EQ(session_translate_one(session, &g.regs, 0, &result), 0);
+	CHECK_EQ(result.out_status, VMEM_MAPPED);
+	close(session);
+}
+
+static void vm_of_ones_own(void)
+{
+	ktap_wait(ktap_fork(nobody_and_its_own_vm, NULL));
+}
+
+/* ---- When the process is gone ---- */
+
+struct gone {
+	int tell[2];
+	int leave[2];
+};
+
+static void make_vm_and_go(void *arg)
+{
+	struct gone *pipes = arg;
+	struct guest g;
+	char c;
+
+	close(pipes->leave[1]);
+	guest_init(&g);
+	must(write(pipes->tell[1], &g, sizeof(g)), "write");
+	must(read(pipes->leave[0], &c, 1), "read");
+}
+
+static void check_gone(int session, const struct vmem_regs *regs)
+{
+	struct vmem_translation result;
+	struct vmem_mapping row;
+	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };
+	struct vmem_read_args end;
+	char byte;
+
+	CHECK_EQ(session_translate_one(session, regs, 0, &result), -ESRCH);
+	CHECK_EQ(session_map_range(session, regs, 0, ~0ULL, &maps), -ESRCH);
+	CHECK_EQ(session_read(session, regs, 0, &byte, 1, &end), -ESRCH);
+}
+
+static void vm_of_a_process_gone(void)
+{
+	int before = session_open(), after = session_open();
+	struct gone pipes;
+	struct guest g;
+	pid_t child;
+	int vm_fd;
+
+	must(pipe(pipes.tell), "pipe");
+	must(pipe(pipes.leave), "pipe");
+	child = ktap_fork(make_vm_and_go, &pipes);
+	close(pipes.leave[0]);
+	errno = EPIPE;
+	must(read(pipes.tell[0], &g, sizeof(g)) == sizeof(g) ? 0 : -1,
+	     "the child's VM");
+	vm_fd = fd_of_process(child, g.vm_fd);
+	CHECK_EQ(session_attach_kvm(before, vm_fd), 0);
+	close(pipes.leave[1]);
+	ktap_wait(child);
+
+	check_gone(before, &g.regs);
+	CHECK_EQ(session_attach_kvm(after, vm_fd), -ESRCH);
+	close(before);
+	close(after);
+	close(vm_fd);
+	close(pipes.tell[0]);
+	close(pipes.tell[1]);
+}
+
+static long long pins_at_start;
+
+static void no_pins_left(void)
+{
+	CHECK_EQ(pins_held(), pins_at_start);
+}
+
+static const struct ktap_case cases[] = {
+	{ "size_exact", size_exact },
+	{ "size_exact_ignores_what_follows", size_exact_ignores_what_follows },
+	{ "size_short", size_short },
+	{ "size_tail_zero", size_tail_zero },
+	{ "size_tail_not_zero", size_tail_not_zero },
+	{ "size_of_nothing", size_of_nothing },
+	{ "size_huge", size_huge },
+	{ "args_not_readable", args_not_readable },
+	{ "args_not_writable", args_not_writable },
+	{ "unknown_flag", unknown_flag },
+	{ "reserved_field", reserved_field },
+	{ "unknown_command", unknown_command },
+	{ "nr_of_0", nr_of_0 },
+	{ "element_too_small", element_too_small },
+	{ "element_grown", element_grown },
+	{ "region_grown", region_grown },
+	{ "array_not_there", array_not_there },
+	{ "array_ends_in_a_hole", array_ends_in_a_hole },
+	{ "not_connected", not_connected },
+	{ "attached_twice", attached_twice },
+	{ "attached_after_a_refusal", attached_after_a_refusal },
+	{ "info_of_each_source", info_of_each_source },
+	{ "descriptor_is_not_a_vm", descriptor_is_not_a_vm },
+	{ "threads_share_a_session", threads_share_a_session },
+	{ "region_is_refused", region_is_refused },
+	{ "regions_overlap", regions_overlap },
+	{ "regions_of_max_nr", regions_of_max_nr },
+	{ "registers_are_refused", registers_are_refused },
+	{ "registers_are_taken", registers_are_taken },
+	{ "root_is_outside", root_is_outside },
+	{ "range_wraps", range_wraps },
+	{ "buffer_wraps", buffer_wraps },
+	{ "memlock_limit", memlock_limit },
+	{ "memlock_is_given_back", memlock_is_given_back },
+	{ "vm_of_somebody_else", vm_of_somebody_else },
+	{ "vm_of_ones_own", vm_of_ones_own },
+	{ "vm_of_a_process_gone", vm_of_a_process_gone },
+	{ "no_pins_left", no_pins_left },
+};
+
+int main(void)
+{
+	pins_at_start = pins_held();
+	return ktap_main(cases, ARRAY_SIZE(cases));
+}
