@@ -181,6 +181,11 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd)
 	if (kvm->mm != current->mm && !capable(CAP_SYS_PTRACE))
 		goto out_put_kvm;
 
+	ret = -ESRCH;
+	if (!mmget_not_zero(kvm->mm))
+		goto out_put_kvm;
+	mmput(kvm->mm);
+
 	ret = -ENOMEM;
 	kg = kzalloc(sizeof(*kg), GFP_KERNEL_ACCOUNT);
 	if (!kg)

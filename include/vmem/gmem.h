@@ -59,7 +59,8 @@ struct vmem_gmem {
  * @vm_fd: a descriptor of the VM
  *
  * Return: the memory; ERR_PTR(-EBADF) if it is no KVM VM; -EPERM if the VM is
- * another process's and the caller lacks CAP_SYS_PTRACE; -ENOMEM.
+ * another process's and the caller lacks CAP_SYS_PTRACE; -ESRCH if that process
+ * has exited; -ENOMEM.
  */
 struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd);
 

@@ -20,7 +20,6 @@
 
 #define VMEMCTL_VERSION "0.1.0"
 
-#define __printf(fmt, args) __attribute__((__format__(gnu_printf, fmt, args)))
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Exit status. 0: all answered. */

@@ -19,21 +19,27 @@
  * Every argument struct begins with its own size in bytes, which says which
  * version of it the caller was built with. Structs grow at the end only: a
  * shorter one (down to the first version's size) has the missing fields read
- * as zero, a longer one is accepted if what the kernel does not know is zero.
- * Arrays carry the size of one element for the same reason; of an element the
- * kernel writes what both sides know and clears the rest; an element size below
- * the first version's, or above 4096, is -EINVAL. Members named
+ * as zero, a longer one of up to 4096 bytes is accepted if what the kernel does
+ * not know is zero. Arrays carry the size of one element for the same reason:
+ * from the first version's size, else -EINVAL, to 4096 bytes. An element that
+ * the caller gives follows the rule for structs; of one that the kernel writes,
+ * it writes what both sides know and clears the rest. Members named
  * @out_* are written by the kernel, all others by the caller. Pointers are
  * __u64. Addresses and sizes are in bytes.
+ *
+ * If a call fails, its argument struct is as it was; an array that it was to
+ * write may have been written in part.
  *
  * "Not mapped" is an answer, given in a status. An errno means that the
  * question could not be asked:
  *
  * ============ ===============================================================
- * -EFAULT      A pointer cannot be read or written.
+ * -EFAULT      A pointer cannot be read or written, or a region lies outside
+ *              user space.
  * -EINVAL      The struct is shorter than its first version, or a value is out
  *              of its documented range: registers with paging off, for one.
- * -E2BIG       The struct is longer than the kernel's and its tail is not zero.
+ * -E2BIG       The struct is longer than the kernel's and its tail is not
+ *              zero, or longer than 4096 bytes.
  * -EOPNOTSUPP  A flag or a reserved field is not known, or the registers name
  *              a paging mode that is not supported (PAE, 5-level).
  * -ENOTTY      No such command.
@@ -44,10 +50,12 @@
  *              CAP_SYS_PTRACE; or the region table belongs to another process;
  *              or (from open) the kernel is locked down.
  * -EOVERFLOW   A range of addresses wraps around.
- * -ENXIO       There is no guest memory where CR3 points.
+ * -ENXIO       There is no guest memory where CR3 points, or none that can be
+ *              read.
  * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or memory is
  *              short.
- * -ESRCH       The process whose memory it was has exited.
+ * -ESRCH       The process whose memory it was has exited. What needs no
+ *              memory (info, slots, vCPUs) is answered all the same.
  * -EINTR       The caller was killed.
  * ============ ===============================================================
  *
@@ -178,8 +186,10 @@ struct vmem_info_args {
  * @__reserved: must be 0
  *
  * The VM of the caller's own process needs nothing besides; any other needs
- * CAP_SYS_PTRACE. Memory slots that are added, moved or removed afterwards are
- * followed. The session keeps the VM object, not its process, alive.
+ * CAP_SYS_PTRACE. That is checked here and once: whoever is given the session
+ * afterwards, a child included, can use it. Memory slots that are added, moved
+ * or removed afterwards are followed. The session keeps the VM object, not its
+ * process, alive.
  */
 struct vmem_attach_kvm_args {
 	__u32 size;
@@ -210,10 +220,12 @@ struct vmem_region {
  * @flags: must be 0
  * @nr: number of regions, at least 1 and at most @out_max_regions of VMEM_INFO
  * @region_size: sizeof(struct vmem_region)
- * @regions: pointer to @nr regions, in any order; none may overlap another
+ * @regions: pointer to @nr regions, in any order; none may overlap another in
+ *	guest-physical memory
  *
  * The table is bound to the memory of the process that sets it: calls on the
- * session from any other process, a child included, get -EPERM.
+ * session from any other process, a child included, get -EPERM, but for
+ * VMEM_INFO.
  */
 struct vmem_attach_regions_args {
 	__u32 size;
@@ -233,7 +245,8 @@ struct vmem_attach_regions_args {
  * @gpa: its guest-physical address
  * @len: its size in bytes
  * @hva: where its owner has it mapped
- * @id: KVM's number of the slot; the index of a region
+ * @id: KVM's number of the slot, KVM's own slots included; a region's place in
+ *	the order of addresses
  * @flags: VMEM_MEMSLOT_*
  */
 struct vmem_memslot {
@@ -310,7 +323,7 @@ struct vmem_trace {
  * @out_level: enum vmem_level of the table where the path ended: the one that
  *	holds the last entry read, or the one that is unbacked
  * @out_nr_trace: entries read, root first
- * @out_trace: the entries; the first is the root table's
+ * @out_trace: the entries, the first of which is the root table's, and zeros
  *
  * Where the status is not VMEM_MAPPED, @out_gpa, @out_page_size and @out_perms
  * are 0.
@@ -401,8 +414,9 @@ struct vmem_mapping {
  *
  * Neighbours are merged within a call. The first mapping of a call that goes
  * on may continue the last one of the call before. A part of the range that has
- * no addresses in the paging mode maps nothing. @va above @last_va is
- * -EOVERFLOW.
+ * no addresses in the paging mode maps nothing. What is mapped to where the
+ * guest has no memory, to a device for one, is a mapping like any other. @va
+ * above @last_va is -EOVERFLOW.
  */
 struct vmem_map_range_args {
 	__u32 size;
