@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run the examples of the README and of the man page on a running guest.
+
+An example is a line that begins with "# vmemctl" in a literal block, with the
+lines that continue it. What stands there for a reader's own guest is replaced
+by the lab's; every command must succeed and print something, and what is said
+to be redirected must be there afterwards.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import lablib
+import tap
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+README = os.path.join(TOP, "README.md")
+MAN_PAGE = os.path.join(TOP, "tools/vmemctl/vmemctl.8")
+
+ROFF = {r"\-": "-", r"\(aq": "'", r"\(dq": '"', r"\e": "\\"}
+
+
+def man_blocks(text):
+    """The literal blocks of a man page, as a reader sees them."""
+    for block in re.findall(r"^\.EX\n(.*?)^\.EE$", text, re.M | re.S):
+        for escape, sign in ROFF.items():
+            block = block.replace(escape, sign)
+        yield block
+
+
+def readme_blocks(text):
+    """The fenced blocks of a Markdown file."""
+    return re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
+
+
+def examples(blocks):
+    """Commands, each with the lines behind it up to one that ends it."""
+    for block in blocks:
+        lines = iter(block.splitlines())
+        for line in lines:
+            if not line.startswith("# vmemctl"):
+                continue
+            command = line[2:]
+            while command.rstrip().endswith(("\\", "|")):
+                command = command.rstrip().rstrip("\\") + " " + next(lines)
+            yield command
+
+
+def made_up(guest):
+    """What the documents say for a guest, and what it is here. The CR3 is that
+    of a process that stays."""
+    with guest.in_worker() as stopped:
+        cr3 = stopped.registers.cr3
+    banner = "%x" % guest.banner
+    return {"4242": str(guest.pid), "/run/vm.qmp": guest.qmp_path,
+            "1a4e000": "%x" % cr3, "ffffffff81000000": banner,
+            "ffffffff82000000": banner}
+
+
+class Examples(unittest.TestCase):
+    def __init__(self, name, blocks, names):
+        super().__init__("examples_run")
+        self.name = name
+        self.blocks = list(blocks)
+        self.names = names
+
+    def shortDescription(self):
+        return "docs: the examples of %s run" % self.name
+
+    def run_example(self, command):
+        for sign, real in self.names.items():
+            command = command.replace(sign, real)
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", command], cwd=folder,
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=120,
+                check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, b""), command)
+            left = [os.path.getsize(os.path.join(folder, name))
+                    for name in os.listdir(folder)]
+            self.assertTrue(done.stdout or any(left), command)
+
+    def examples_run(self):
+        ran = 0
+        for command in examples(self.blocks):
+            with self.subTest(example=command):
+                self.run_example(command)
+            ran += 1
+        tap.diagnostic("%d examples" % ran)
+        self.assertGreater(ran, 0)
+
+
+def main():
+    names = made_up(lablib.guests()[0])
+    with open(README, encoding="utf-8") as readme, \
+            open(MAN_PAGE, encoding="utf-8") as man_page:
+        suite = unittest.TestSuite([
+            Examples("README.md", readme_blocks(readme.read()), names),
+            Examples("vmemctl.8", man_blocks(man_page.read()), names)])
+    return tap.run(suite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
