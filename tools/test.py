@@ -21,8 +21,11 @@ TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
+    "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
+               "build/bin/vmm", "build/bin/uapi"],
     "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
-             "--", "tools/selftest/run"],
+             "--", "tools/selftest/run", "tools/selftest/live.py",
+             "tools/selftest/docs.py"],
 }
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
