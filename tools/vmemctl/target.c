@@ -52,11 +52,15 @@ static const char *process_name(pid_t pid, char *buf, int size)
 	return buf;
 }
 
-static bool is_vm(int dir, const char *name)
+/* Descriptors may be listed to somebody who may not see what they are. */
+static bool is_vm(pid_t pid, int dir, const char *name)
 {
 	char link[sizeof(VM_LINK)];
 	ssize_t len = readlinkat(dir, name, link, sizeof(link));
 
+	if (len < 0 && errno == EACCES)
+		fail(STEP_SCAN, NULL, "cannot look for the VM in /proc/%d/fd",
+		     pid);
 	return len == sizeof(VM_LINK) - 1 && !memcmp(link, VM_LINK, len);
 }
 
@@ -94,7 +98,7 @@ static void scan_fds(const struct opts *opts, struct vms *vms)
 
 		if (opts->vm_fd >= 0 && opts->vm_fd != fd)
 			continue;
-		if (is_vm(dirfd(dir), entry->d_name))
+		if (is_vm(opts->pid, dirfd(dir), entry->d_name))
 			add_vm(opts->pid, vms, fd);
 	}
 	closedir(dir);

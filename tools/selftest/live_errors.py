@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What vmemctl says when a question cannot be asked.
+
+Each failure is one line that names the thing and says what to do about it,
+with exit status 1; a command line that makes no sense is exit status 2.
+"""
+
+import ctypes
+import os
+import subprocess
+import unittest
+
+import lablib
+import tap
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+
+NOBODY = 65534
+SYS_PTRACE, IPC_LOCK = 19, 14           # linux/capability.h
+PR_CAPBSET_DROP = 24                    # linux/prctl.h
+
+# Well formed, and yet none of these guests'
+NOT_MEMORY = "0x7ffffff000"
+VA = "0x1000"
+
+
+def without(capability):
+    """Makes a program that is started lack a capability, root or not."""
+    def drop():
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    return drop
+
+
+class Errors(unittest.TestCase):
+    """Of any one guest."""
+
+    def __init__(self, method, guest):
+        super().__init__(method)
+        self.guest = guest
+
+    def id(self):
+        return "%s.%s" % (self.guest.arch, super().id())
+
+    def shortDescription(self):
+        return "%s: %s" % (self.guest.arch, super().shortDescription())
+
+    @property
+    def target(self):
+        return ["-p", str(self.guest.pid)]
+
+    def registers(self):
+        """Registers that name the guest's tables."""
+        with self.guest.qmp() as qmp:
+            return self.guest.read_registers(qmp)[1]
+
+    def refused(self, words, *patterns, status=1, **options):
+        """vmemctl fails so, and its one line matches all the patterns."""
+        with self.subTest(command="vmemctl " + " ".join(words)):
+            done = lablib.vmemctl(*words, **options)
+            text = done.stderr.decode()
+            tap.diagnostic(text.rstrip("\n"))
+            self.assertEqual(done.returncode, status, text)
+            self.assertEqual(done.stdout, b"")
+            self.assertEqual(text.count("\n"), 1, "more or less than a line")
+            self.assertTrue(text.endswith("\n"))
+            self.assertTrue(text.startswith("vmemctl: "))
+            for pattern in patterns:
+                self.assertRegex(text, pattern)
+
+    # The process
+
+    def test_no_vm(self):
+        """error: a process without a VM"""
+        me = str(os.getpid())
+        self.refused(["-p", me, "info"], r"\b%s\b" % me, "give the PID")
+
+    def test_no_process(self):
+        """error: a process that does not exist"""
+        with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+            pid = file.read().strip()           # PIDs end below it
+        self.refused(["-p", pid, "info"], r"\b%s\b" % pid,
+                     "no such process")
+
+    # Permission
+
+    def test_nobody(self):
+        """error: a user who may not do this"""
+        self.refused([*self.target, "info"], r"/dev/vmem|\b%d\b" %
+                     self.guest.pid, "root", user=NOBODY, group=NOBODY,
+                     extra_groups=[])
+
+    def test_no_ptrace(self):
+        """error: the VM of another process, without CAP_SYS_PTRACE"""
+        self.refused([*self.target, "info"], r"\b%d\b" % self.guest.pid,
+                     "CAP_SYS_PTRACE", preexec_fn=without(SYS_PTRACE))
+
+    def test_locked_memory(self):
+        """error: no page may be pinned, by RLIMIT_MEMLOCK"""
+        words = [*self.target, *self.registers().options(), "vtop", VA]
+        self.refused(words, "limit of locked memory", "ulimit -l",
+                     limit=0, preexec_fn=without(IPC_LOCK))
+
+    # The module
+
+    def test_not_loaded(self):
+        """error: the module is not loaded"""
+        subprocess.run(["rmmod", "vmem"], check=True)
+        try:
+            self.refused([*self.target, "info"], "/dev/vmem", "not loaded",
+                         "modprobe vmem")
+        finally:
+            subprocess.run(["insmod", module_file()], check=True)
+        done = lablib.vmemctl(*self.target, "info")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    # The address space
+
+    def test_cr3(self):
+        """error: CR3 points outside of guest memory"""
+        registers = self.registers()
+        if self.guest.arch == "i686":
+            # The widest that a 2-level CR3 can say: the flash is at the end
+            options = registers.options(cr3=0xe0000000)
+            cr3 = "e0000000"
+        else:
+            options = registers.options(cr3=int(NOT_MEMORY, 16))
+            cr3 = NOT_MEMORY[2:]
+        for words in (["vtop", VA], ["maps"], ["read", VA, "8"]):
+            self.refused([*self.target, *options, *words], cr3,
+                         "no memory where CR3 points", "give the CR3")
+
+    def test_modes(self):
+        """error: paging modes that are not supported, and paging off"""
+        registers = self.registers()
+        pae, lme, la57, pg = 1 << 5, 1 << 8, 1 << 12, 1 << 31
+        modes = [
+            ("PAE", {"cr4": registers.cr4 | pae,
+                     "efer": registers.efer & ~(lme | lme << 2)}),
+            ("5-level", {"cr4": registers.cr4 | pae | la57,
+                         "efer": registers.efer | lme | lme << 2}),
+            ("paging is off", {"cr0": registers.cr0 & ~pg}),
+        ]
+        for name, changed in modes:
+            for words in (["vtop", VA], ["maps"], ["read", VA, "8"]):
+                self.refused([*self.target, *registers.options(**changed),
+                              *words], name, "not supported|CR0.PG")
+
+    def test_no_cr3(self):
+        """error: no address space named"""
+        for words in (["vtop", VA], ["maps"], ["read", VA, "8"]):
+            self.refused([*self.target, *words], "--cr3", "--qmp", "give",
+                         status=2)
+
+    # The command line
+
+    def test_range(self):
+        """error: a range that wraps"""
+        options = self.registers().options()
+        self.refused([*self.target, *options, "maps", "0x2000", "0x1000"],
+                     "2000", "1000", "give|must", status=2)
+        self.refused([*self.target, *options, "read", "0xfffffffffffff000",
+                      "4097"], "4097|fffffffffffff000", "give", status=2)
+
+    def test_usage(self):
+        """error: command lines that make no sense"""
+        root = [*self.target, "--cr3", "0x1000"]
+        cases = [
+            ([*root, "vtop", "banana"], "banana"),
+            ([*root, "vtop", "0x10000000000000000"], "0x10000000000000000"),
+            ([*root, "vtop"], "vtop"),
+            ([*root, "maps", "0"], "maps"),
+            ([*root, "maps", "0", "x"], "'x'"),
+            ([*root, "read", "0"], "read"),
+            ([*root, "read", "0", "-1"], "'1'"),
+            ([*root, "read", "0", "0"], "LEN"),
+            ([*root, "fly"], "fly"),
+            ([*self.target, "--cr3", "12q", "maps"], "12q"),
+            ([*self.target, "--cr3", "1", "--maxphyaddr", "99", "maps"],
+             "99"),
+            ([*self.target, "--cr3", "1", "--arch", "vax", "maps"], "vax"),
+            (["-p", "abc", "info"], "abc"),
+            (["info"], "-p|PID"),
+            ([*self.target], "command"),
+            ([*self.target, "--no-such-option", "info"], "no-such-option"),
+            ([*self.target, "info", "more"], "more"),
+        ]
+        for words, pattern in cases:
+            self.refused(words, pattern, status=2)
+
+
+def module_file():
+    """The module that the lab has loaded."""
+    release = os.uname().release
+    return os.environ.get("VMEM_KO") or os.path.join(
+        TOP, "build/module", release, "vmem.ko")
+
+
+def tests(guests):
+    names = unittest.TestLoader().getTestCaseNames(Errors)
+    return [Errors(name, guest) for guest in guests for name in names]

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""unittest with KTAP as its output."""
+
+import time
+import traceback
+import unittest
+
+
+def diagnostic(text):
+    for line in text.splitlines():
+        print("# " + line, flush=True)
+
+
+class Result(unittest.TestResult):
+    """Prints a line for each test, and above it what the test had to say."""
+
+    def __init__(self):
+        super().__init__()
+        self.begin = 0.0
+        self.verdict = None
+        self.failed = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.begin = time.monotonic()
+        self.verdict = None
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._failed(str(err[1]))
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._failed("".join(traceback.format_exception(*err)))
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.verdict = "skip"
+        self.reason = reason
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            self._failed("%s: %s" % (dict(subtest.params), err[1]))
+
+    def _failed(self, text):
+        self.verdict = "failed"
+        diagnostic(text)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        diagnostic("%.1f s" % (time.monotonic() - self.begin))
+        self.failed += self.verdict == "failed"
+        line = "%sok %d %s" % ("not " if self.verdict == "failed" else "",
+                               self.testsRun, test.shortDescription())
+        if self.verdict == "skip":
+            line += " # SKIP " + self.reason
+        print(line, flush=True)
+
+
+def run(suite):
+    """Runs the tests; gives the exit status."""
+    print("KTAP version 1\n1..%d" % suite.countTestCases(), flush=True)
+    result = Result()
+    suite.run(result)
+    diagnostic("failed: %d of %d" % (result.failed, result.testsRun))
+    return 0 if result.wasSuccessful() else 1
