@@ -11,8 +11,7 @@ SETUP := tools/setup.sh
 
 # The kernel that `make module` builds for; by default the lab's, which is
 # Debian's newest.
-lab-release = $(shell cat $(B)/kernels/amd64/release)
-KDIR ?= /lib/modules/$(lab-release)/build
+KDIR ?=
 
 all: module tools ## vmem.ko and the tools
 

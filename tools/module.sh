@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # module.sh KDIR OUT [MAKE-ARGUMENT]... - build vmem.ko for the kernel whose
-# build folder is KDIR, in OUT/<its release>/.
+# build folder is KDIR, or for the lab's if that is empty, in OUT/<its release>/.
 #
 # kbuild puts an external module's objects beside its sources, so the sources
 # are linked into a folder of their own and the tree stays clean.
@@ -10,7 +10,7 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
-kdir=$1
+kdir=${1:-/lib/modules/$(<"$top/build/kernels/amd64/release")/build}
 out=$(realpath -m "$2")
 shift 2
 

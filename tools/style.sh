@@ -9,7 +9,6 @@ set -uo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/.." || exit
 linux=build/linux
-kdir=/lib/modules/$(cat build/kernels/amd64/release)/build
 
 mapfile -t all_c < <(git ls-files '*.c' '*.h')
 mapfile -t headers < <(git ls-files 'include/*.h')
@@ -35,7 +34,7 @@ silent() {
 
 build_with() {
 	rm -rf build/style
-	silent tools/module.sh "$kdir" build/style "$@"
+	silent tools/module.sh "" build/style "$@"
 }
 
 kernel_doc() {
