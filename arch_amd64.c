@@ -79,4 +79,9 @@ const struct vmem_arch vmem_arch_amd64 = {
 	.index_bits = 9,
 	.root_table = amd64_root_table,
 	.decode = amd64_decode,
+	.shared = {
+		[VMEM_LEVEL_PT] = VMEM_TABLE_AMD64_PT,
+		[VMEM_LEVEL_PD] = VMEM_TABLE_AMD64_PD,
+		[VMEM_LEVEL_PDPT] = VMEM_TABLE_AMD64_PDPT,
+	},
 };

@@ -73,4 +73,5 @@ const struct vmem_arch vmem_arch_i686 = {
 	.index_bits = 10,
 	.root_table = i686_root_table,
 	.decode = i686_decode,
+	.shared = { [VMEM_LEVEL_PT] = VMEM_TABLE_I686_PT },
 };

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/vmem. One open file is one session: a guest's memory, which is set once.
- * Handlers take kernel copies of their arguments; the table at the end says
- * which handler serves which command.
+ * /dev/vmem. One open file is one session. Handlers take kernel copies of their
+ * arguments; the table at the end says which handler serves which command.
  *
- * Locks: none. session->gmem goes from NULL to a gmem that never changes, by
- * cmpxchg_release() and smp_load_acquire(), and is released with the file,
- * which the VFS does after the last ioctl on it has returned.
+ * Locks: none. What a session has is set once (see vmem/session.h). The walk
+ * over its spaces is the exception: a call that finds another one in it gets
+ * -EBUSY, so nobody waits while that one faults.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -18,29 +17,12 @@
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <vmem/gmem.h>
+#include <vmem/session.h>
 #include <vmem/translate.h>
-
-/* Entries that one call reads before it lets the caller come back for more. */
-#define VMEM_MAX_ENTRIES BIT(20)
-
-/**
- * struct vmem_session - one open of the device
- * @gmem: the guest's memory; NULL until attached
- */
-struct vmem_session {
-	struct vmem_gmem *gmem;
-};
-
-static struct vmem_gmem *session_gmem_or_null(struct vmem_session *session)
-{
-	/* Pairs with cmpxchg_release() in session_attach(). */
-	return smp_load_acquire(&session->gmem);
-}
 
 static struct vmem_gmem *session_gmem(struct vmem_session *session)
 {
-	struct vmem_gmem *gmem = session_gmem_or_null(session);
+	struct vmem_gmem *gmem = vmem_session_gmem(session);
 
 	if (!gmem)
 		return ERR_PTR(-ENOTCONN);
@@ -71,12 +53,14 @@ static int put_element(u64 array, u64 index, u32 element_size, const void *src,
 /* A limit met half-way is no failure: the caller comes back for the rest. */
 static int settle(int ret, bool progress)
 {
-	return ret == -ENOMEM && progress ? 0 : ret;
+	if (ret == VMEM_WALK_STOP)
+		return 0;
+	return (ret == -ENOMEM || ret == -ENOSPC) && progress ? 0 : ret;
 }
 
 static int handle_info(struct vmem_session *session, void *data)
 {
-	struct vmem_gmem *gmem = session_gmem_or_null(session);
+	struct vmem_gmem *gmem = vmem_session_gmem(session);
 	struct vmem_info_args *args = data;
 
 	args->out_api_version = VMEM_API_VERSION;
@@ -98,6 +82,7 @@ static int session_attach(struct vmem_session *session, struct vmem_gmem *gmem)
 		vmem_gmem_release(gmem);
 		return -EISCONN;
 	}
+	vmem_debugfs_add(session);
 	return 0;
 }
 
@@ -195,36 +180,44 @@ static int handle_vcpu(struct vmem_session *session, void *data)
 			       &args->out_regs);
 }
 
-/*
- * What the handlers that walk have in common: find the root, then pin pages
- * while @walk does the work.
- */
-static int with_root(struct vmem_session *session, const struct vmem_regs *regs,
-		     int (*walk)(struct vmem_mem *mem,
-				 const struct vmem_root *root, void *data),
+/* What the handlers that walk have in common: pages are pinned meanwhile. */
+static int with_pins(struct vmem_session *session,
+		     int (*walk)(struct vmem_session *session,
+				 struct vmem_mem *mem, void *data),
 		     void *data)
 {
 	struct vmem_gmem *gmem = session_gmem(session);
-	struct vmem_root root;
 	struct vmem_pins pins;
 	int ret;
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
-	ret = vmem_root_init(&root, regs);
-	if (ret)
-		return ret;
 	ret = vmem_pins_begin(&pins, gmem);
 	if (ret)
 		return ret;
-	ret = walk(&pins.mem, &root, data);
+	ret = walk(session, &pins.mem, data);
+	atomic64_inc(&session->calls);
+	atomic64_add(pins.nr, &session->pinned);
 	vmem_pins_end(&pins);
 	return ret;
 }
 
-static int translate_one(struct vmem_mem *mem, const struct vmem_root *root,
-			 const struct vmem_translate_args *args, u32 i)
+/**
+ * struct translate_call - VMEM_TRANSLATE under way
+ * @args: its arguments
+ * @root: the space, if it is given by its registers
+ * @spaces: the spaces that it is one of, else NULL
+ */
+struct translate_call {
+	struct vmem_translate_args *args;
+	struct vmem_root root;
+	struct vmem_spaces *spaces;
+};
+
+static int translate_one(struct vmem_mem *mem,
+			 const struct translate_call *call, u32 i)
 {
+	const struct vmem_translate_args *args = call->args;
 	u64 __user *va = u64_to_user_ptr(args->vas + (u64)i * sizeof(*va));
 	struct vmem_translation result;
 	u64 kva;
@@ -232,37 +225,69 @@ static int translate_one(struct vmem_mem *mem, const struct vmem_root *root,
 
 	if (get_user(kva, va))
 		return -EFAULT;
-	ret = vmem_translate(mem, root, kva, &result);
+	if (call->spaces)
+		ret = vmem_translate_shared(mem, call->spaces, args->root, kva,
+					    &result);
+	else
+		ret = vmem_translate(mem, &call->root, kva, &result);
 	if (ret)
 		return ret;
 	return put_element(args->results, i, args->result_size, &result,
 			   sizeof(result));
 }
 
-static int walk_translate(struct vmem_mem *mem, const struct vmem_root *root,
+static int walk_translate(struct vmem_session *session, struct vmem_mem *mem,
 			  void *data)
 {
-	struct vmem_translate_args *args = data;
+	struct translate_call *call = data;
+	struct vmem_translate_args *args = call->args;
 	int ret = 0;
 
 	for (args->out_nr = 0; args->out_nr < args->nr; args->out_nr++) {
-		ret = translate_one(mem, root, args, args->out_nr);
+		ret = translate_one(mem, call, args->out_nr);
 		if (ret)
 			break;
 	}
+	atomic64_add(args->out_nr, &session->translations);
 	return settle(ret, args->out_nr);
+}
+
+/* The spaces with their owners, which are known once all was walked. */
+static int finished_spaces(struct vmem_session *session, u32 index,
+			   struct vmem_spaces **spaces)
+{
+	struct vmem_space_set *set = vmem_session_set(session);
+
+	if (!set)
+		return -ENODATA;
+	if (index >= set->nr_roots)
+		return -EINVAL;
+	/* Pairs with smp_store_release() in handle_walk_spaces(). */
+	if (!smp_load_acquire(&set->finished))
+		return -EBUSY;
+	*spaces = &set->walk;
+	return 0;
 }
 
 static int handle_translate(struct vmem_session *session, void *data)
 {
 	struct vmem_translate_args *args = data;
+	struct translate_call call = { .args = args };
+	int ret;
 
-	if (args->__reserved)
-		return -EOPNOTSUPP;
 	if (!args->nr || !element_size_ok(args->result_size,
 					  sizeof(struct vmem_translation)))
 		return -EINVAL;
-	return with_root(session, &args->regs, walk_translate, args);
+	if (args->flags & VMEM_TRANSLATE_SPACES) {
+		if (memchr_inv(&args->regs, 0, sizeof(args->regs)))
+			return -EINVAL;
+		ret = finished_spaces(session, args->root, &call.spaces);
+	} else {
+		if (args->root)
+			return -EINVAL;
+		ret = vmem_root_init(&call.root, &args->regs);
+	}
+	return ret ?: with_pins(session, walk_translate, &call);
 }
 
 static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
@@ -279,13 +304,21 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 	return ret;
 }
 
-static int walk_map_range(struct vmem_mem *mem, const struct vmem_root *root,
+static int walk_map_range(struct vmem_session *session, struct vmem_mem *mem,
 			  void *data)
 {
+	struct vmem_range *range = data;
+
+	range->mem = mem;
+	return vmem_virt_to_phys(range);
+}
+
+static int handle_map_range(struct vmem_session *session, void *data)
+{
 	struct vmem_map_range_args *args = data;
+	struct vmem_root root;
 	struct vmem_range range = {
-		.mem = mem,
-		.root = root,
+		.root = &root,
 		.va = args->va,
 		.last_va = args->last_va,
 		.budget = VMEM_MAX_ENTRIES,
@@ -294,26 +327,21 @@ static int walk_map_range(struct vmem_mem *mem, const struct vmem_root *root,
 	};
 	int ret;
 
-	args->out_nr = 0;
-	ret = vmem_virt_to_phys(&range);
-	args->out_more = ret != 0;
-	args->out_next_va = range.va;
-	args->out_anomalies = range.anomalies;
-	if (ret == VMEM_WALK_STOP)
-		return 0;
-	return settle(ret, range.va != args->va);
-}
-
-static int handle_map_range(struct vmem_session *session, void *data)
-{
-	struct vmem_map_range_args *args = data;
-
 	if (args->va > args->last_va)
 		return -EOVERFLOW;
 	if (!args->nr ||
 	    !element_size_ok(args->mapping_size, sizeof(struct vmem_mapping)))
 		return -EINVAL;
-	return with_root(session, &args->regs, walk_map_range, args);
+	ret = vmem_root_init(&root, &args->regs);
+	if (ret)
+		return ret;
+
+	args->out_nr = 0;
+	ret = with_pins(session, walk_map_range, &range);
+	args->out_more = ret != 0;
+	args->out_next_va = range.va;
+	args->out_anomalies = range.anomalies;
+	return settle(ret, range.va != args->va);
 }
 
 static int sink_to_user(const void *src, size_t len, void *priv)
@@ -326,37 +354,197 @@ static int sink_to_user(const void *src, size_t len, void *priv)
 	return 0;
 }
 
-static int walk_read(struct vmem_mem *mem, const struct vmem_root *root,
+static int walk_read(struct vmem_session *session, struct vmem_mem *mem,
 		     void *data)
 {
-	struct vmem_read_args *args = data;
-	struct vmem_copy copy = {
-		.mem = mem,
-		.root = root,
-		.va = args->va,
-		.last_va = args->va + (args->len - 1),
-		.sink = sink_to_user,
-		.priv = args,
-	};
-	int ret;
+	struct vmem_copy *copy = data;
 
-	args->out_len = 0;
-	ret = vmem_read(&copy);
-	args->out_status = copy.status;
-	args->out_level = copy.level;
-	return ret == VMEM_WALK_STOP ? 0 : settle(ret, args->out_len);
+	copy->mem = mem;
+	return vmem_read(copy);
 }
 
 static int handle_read(struct vmem_session *session, void *data)
 {
 	struct vmem_read_args *args = data;
-	u64 last_va;
+	struct vmem_root root;
+	struct vmem_copy copy = {
+		.root = &root,
+		.va = args->va,
+		.sink = sink_to_user,
+		.priv = args,
+	};
+	int ret;
 
 	if (!args->len)
 		return -EINVAL;
-	if (check_add_overflow(args->va, args->len - 1, &last_va))
+	if (check_add_overflow(args->va, args->len - 1, &copy.last_va))
 		return -EOVERFLOW;
-	return with_root(session, &args->regs, walk_read, args);
+	ret = vmem_root_init(&root, &args->regs);
+	if (ret)
+		return ret;
+
+	args->out_len = 0;
+	ret = with_pins(session, walk_read, &copy);
+	args->out_status = copy.status;
+	args->out_level = copy.level;
+	atomic64_add(args->out_len, &session->bytes_read);
+	return settle(ret, args->out_len);
+}
+
+static void space_set_free(struct vmem_space_set *set)
+{
+	if (!set)
+		return;
+	vmem_spaces_destroy(&set->walk);
+	kvfree(set->scope.excluded);
+	kvfree(set->roots);
+	kfree(set);
+}
+
+static int copy_roots(struct vmem_space_set *set,
+		      const struct vmem_set_spaces_args *args)
+{
+	const u64 __user *cr3 = u64_to_user_ptr(args->cr3);
+	struct vmem_regs regs = args->regs;
+	u32 i;
+	int ret;
+
+	set->roots = kvmalloc_array(args->nr_cr3, sizeof(*set->roots),
+				    GFP_KERNEL_ACCOUNT);
+	if (!set->roots)
+		return -ENOMEM;
+	set->nr_roots = args->nr_cr3;
+
+	for (i = 0; i < args->nr_cr3; i++) {
+		if (get_user(regs.cr3, &cr3[i]))
+			return -EFAULT;
+		ret = vmem_root_init(&set->roots[i], &regs);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static bool spans_in_order(const struct vmem_span *spans, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (spans[i].va > spans[i].last_va ||
+		    (i && spans[i].va <= spans[i - 1].last_va))
+			return false;
+	return true;
+}
+
+static int copy_scope(struct vmem_space_set *set,
+		      const struct vmem_set_spaces_args *args)
+{
+	size_t size = args->nr_excluded * sizeof(struct vmem_span);
+	struct vmem_span *excluded = NULL;
+
+	if (size) {
+		excluded = vmemdup_user(u64_to_user_ptr(args->excluded), size);
+		if (IS_ERR(excluded))
+			return PTR_ERR(excluded);
+	}
+	set->scope = (struct vmem_scope){
+		.va = args->va,
+		.last_va = args->last_va,
+		.excluded = excluded,
+		.nr_excluded = args->nr_excluded,
+	};
+	return spans_in_order(excluded, args->nr_excluded) ? 0 : -EINVAL;
+}
+
+static int handle_set_spaces(struct vmem_session *session, void *data)
+{
+	struct vmem_set_spaces_args *args = data;
+	struct vmem_gmem *gmem = session_gmem(session);
+	struct vmem_space_set *set;
+	int ret;
+
+	if (IS_ERR(gmem))
+		return PTR_ERR(gmem);
+	if (args->va > args->last_va)
+		return -EOVERFLOW;
+	if (!args->nr_cr3 || args->nr_cr3 > VMEM_MAX_ROOTS || args->regs.cr3 ||
+	    args->nr_excluded > VMEM_MAX_EXCLUDED)
+		return -EINVAL;
+
+	set = kzalloc(sizeof(*set), GFP_KERNEL_ACCOUNT);
+	if (!set)
+		return -ENOMEM;
+	ret = copy_roots(set, args);
+	if (ret)
+		goto out_free_set;
+	ret = copy_scope(set, args);
+	if (ret)
+		goto out_free_set;
+	set->walk = vmem_spaces_of(set);
+
+	ret = -EISCONN;
+	if (cmpxchg_release(&session->set, NULL, set))
+		goto out_free_set;
+	return 0;
+
+out_free_set:
+	space_set_free(set);
+	return ret;
+}
+
+static int emit_record(const struct vmem_record *record, void *priv)
+{
+	struct vmem_walk_spaces_args *args = priv;
+	int ret;
+
+	if (args->out_nr == args->nr)
+		return VMEM_WALK_STOP;
+	ret = put_element(args->records, args->out_nr, args->record_size,
+			  record, sizeof(*record));
+	if (!ret)
+		args->out_nr++;
+	return ret;
+}
+
+static int walk_spaces(struct vmem_session *session, struct vmem_mem *mem,
+		       void *data)
+{
+	return vmem_walk_va_spaces(&vmem_session_set(session)->walk, mem,
+				   VMEM_MAX_ENTRIES, emit_record, data);
+}
+
+static int handle_walk_spaces(struct vmem_session *session, void *data)
+{
+	struct vmem_walk_spaces_args *args = data;
+	struct vmem_gmem *gmem = session_gmem(session);
+	struct vmem_space_set *set = vmem_session_set(session);
+	u64 va;
+	u32 root;
+	int ret;
+
+	if (IS_ERR(gmem))
+		return PTR_ERR(gmem);
+	if (!set)
+		return -ENODATA;
+	if (!args->nr ||
+	    !element_size_ok(args->record_size, sizeof(struct vmem_record)))
+		return -EINVAL;
+	if (test_and_set_bit_lock(0, &set->busy))
+		return -EBUSY;
+
+	args->out_nr = 0;
+	root = set->walk.root;
+	va = set->walk.va;
+	ret = with_pins(session, walk_spaces, args);
+	args->out_more = ret != 0;
+	args->out_stats = set->walk.stats;
+	ret = settle(ret, args->out_nr || set->walk.root != root ||
+				  set->walk.va != va);
+	/* What was seen does not change any more. */
+	if (set->walk.done)
+		smp_store_release(&set->finished, true);
+	clear_bit_unlock(0, &set->busy);
+	return ret;
 }
 
 /* What every argument struct begins with. */
@@ -375,6 +563,8 @@ union vmem_args {
 	struct vmem_translate_args translate;
 	struct vmem_map_range_args map_range;
 	struct vmem_read_args read;
+	struct vmem_set_spaces_args set_spaces;
+	struct vmem_walk_spaces_args walk_spaces;
 };
 
 /**
@@ -383,34 +573,41 @@ union vmem_args {
  *	if it returns 0
  * @size: bytes of the argument struct as this kernel knows it
  * @min_size: bytes of the struct's first version
+ * @flags: the flags that it takes
  */
 struct vmem_cmd {
 	int (*handle)(struct vmem_session *session, void *data);
 	u32 size;
 	u32 min_size;
+	u32 flags;
 };
 
-#define VMEM_CMD(cmd, fn, args, last)                \
+#define VMEM_CMD(cmd, fn, args, last, known_flags)   \
 	[_IOC_NR(cmd)] = {                           \
 		.handle = (fn),                      \
 		.size = sizeof(args),                \
 		.min_size = offsetofend(args, last), \
+		.flags = (known_flags),              \
 	}
 
 static const struct vmem_cmd vmem_cmds[] = {
-	VMEM_CMD(VMEM_INFO, handle_info, struct vmem_info_args, __reserved),
+	VMEM_CMD(VMEM_INFO, handle_info, struct vmem_info_args, __reserved, 0),
 	VMEM_CMD(VMEM_ATTACH_KVM, handle_attach_kvm,
-		 struct vmem_attach_kvm_args, __reserved),
+		 struct vmem_attach_kvm_args, __reserved, 0),
 	VMEM_CMD(VMEM_ATTACH_REGIONS, handle_attach_regions,
-		 struct vmem_attach_regions_args, regions),
+		 struct vmem_attach_regions_args, regions, 0),
 	VMEM_CMD(VMEM_MEMSLOTS, handle_memslots, struct vmem_memslots_args,
-		 out_next_gpa),
-	VMEM_CMD(VMEM_VCPU, handle_vcpu, struct vmem_vcpu_args, out_regs),
+		 out_next_gpa, 0),
+	VMEM_CMD(VMEM_VCPU, handle_vcpu, struct vmem_vcpu_args, out_regs, 0),
 	VMEM_CMD(VMEM_TRANSLATE, handle_translate, struct vmem_translate_args,
-		 __reserved),
+		 root, VMEM_TRANSLATE_SPACES),
 	VMEM_CMD(VMEM_MAP_RANGE, handle_map_range, struct vmem_map_range_args,
-		 out_anomalies),
-	VMEM_CMD(VMEM_READ, handle_read, struct vmem_read_args, out_level),
+		 out_anomalies, 0),
+	VMEM_CMD(VMEM_READ, handle_read, struct vmem_read_args, out_level, 0),
+	VMEM_CMD(VMEM_SET_SPACES, handle_set_spaces,
+		 struct vmem_set_spaces_args, last_va, 0),
+	VMEM_CMD(VMEM_WALK_SPACES, handle_walk_spaces,
+		 struct vmem_walk_spaces_args, out_stats, 0),
 };
 
 static const struct vmem_cmd *find_cmd(unsigned int nr)
@@ -441,7 +638,7 @@ static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 	ret = copy_struct_from_user(&args, cmd->size, uargs, size);
 	if (ret)
 		return ret;
-	if (args.head.flags)
+	if (args.head.flags & ~cmd->flags)
 		return -EOPNOTSUPP;
 
 	ret = cmd->handle(file->private_data, &args);
@@ -463,16 +660,32 @@ static int vmem_open(struct inode *inode, struct file *file)
 	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
 	if (!session)
 		return -ENOMEM;
+	kref_init(&session->ref);
 	file->private_data = session;
 	return nonseekable_open(inode, file);
+}
+
+static void session_free(struct kref *ref)
+{
+	struct vmem_session *session =
+		container_of(ref, struct vmem_session, ref);
+
+	space_set_free(session->set);
+	vmem_gmem_release(session->gmem);
+	kfree(session);
+}
+
+void vmem_session_put(struct vmem_session *session)
+{
+	kref_put(&session->ref, session_free);
 }
 
 static int vmem_release(struct inode *inode, struct file *file)
 {
 	struct vmem_session *session = file->private_data;
 
-	vmem_gmem_release(session->gmem);
-	kfree(session);
+	vmem_debugfs_remove(session);
+	vmem_session_put(session);
 	return 0;
 }
 
@@ -492,7 +705,24 @@ static struct miscdevice vmem_device = {
 	.fops = &vmem_fops,
 };
 
-module_misc_device(vmem_device);
+static int __init vmem_init(void)
+{
+	int ret;
+
+	vmem_debugfs_init();
+	ret = misc_register(&vmem_device);
+	if (ret)
+		vmem_debugfs_exit();
+	return ret;
+}
+module_init(vmem_init);
+
+static void __exit vmem_exit(void)
+{
+	misc_deregister(&vmem_device);
+	vmem_debugfs_exit();
+}
+module_exit(vmem_exit);
 
 MODULE_DESCRIPTION("Live guest page-table introspection");
 MODULE_LICENSE("GPL");

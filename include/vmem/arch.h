@@ -44,6 +44,8 @@ struct vmem_entry {
  * @index_bits: a table holds 1 << @index_bits entries
  * @root_table: the root table's address in a CR3 value
  * @decode: what the entry @raw of a table of @level means; pure
+ * @shared: the tables that several entries may name, by level; VMEM_TABLE_NONE
+ *	for a level whose tables cannot be shared
  */
 struct vmem_arch {
 	const char *name;
@@ -52,10 +54,24 @@ struct vmem_arch {
 	u64 (*root_table)(const struct vmem_regime *regime, u64 cr3);
 	struct vmem_entry (*decode)(const struct vmem_regime *regime, int level,
 				    u64 raw);
+	enum vmem_table shared[VMEM_MAX_LEVELS + 1];
 };
 
 extern const struct vmem_arch vmem_arch_i686;
 extern const struct vmem_arch vmem_arch_amd64;
+
+/**
+ * vmem_shared_table - what references call the tables of a level
+ * @arch: the format
+ * @level: the level
+ *
+ * Return: the name; VMEM_TABLE_NONE if there can be no reference to one.
+ */
+static inline enum vmem_table vmem_shared_table(const struct vmem_arch *arch,
+						int level)
+{
+	return arch->shared[level];
+}
 
 /**
  * vmem_level_shift - log2 of what one entry of a table spans

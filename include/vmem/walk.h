@@ -8,51 +8,91 @@
 
 #include <linux/types.h>
 #include <vmem/arch.h>
+#include <vmem/scope.h>
+#include <vmem/seen.h>
 
 /**
  * struct vmem_visit - what a callback is shown
  * @root: the space
+ * @index: index of the root among the walk's roots
  * @status: what the visit is: VMEM_MAPPED for a leaf, VMEM_NOT_PRESENT and
- *	VMEM_NON_CANONICAL for a hole, any other for an anomaly
+ *	VMEM_NON_CANONICAL for a hole, any other for an anomaly; of no meaning
+ *	for a table
  * @level: level of the table that holds the entry; of the table itself where
- *	it is unbacked; VMEM_LEVEL_NONE where the address is not canonical
- * @va: first virtual address of the region, clipped to the range of the walk
+ *	that is what is visited or where it is unbacked; VMEM_LEVEL_NONE where
+ *	the address is not canonical
+ * @va: first virtual address of the region, clipped to the scope
  * @last_va: last virtual address of the region, clipped likewise
- * @gpa: guest-physical address of @va (leaf), or of the table (unbacked)
+ * @base: first virtual address of the region, not clipped
+ * @gpa: guest-physical address of @va (leaf), or of the table
  * @page_size: a leaf's own size in bytes, 0 for anything else
  * @perms: effective permissions of the path, the visited entry included; 0 for
- *	anything but a leaf
+ *	anything but a leaf or a table
  * @path: the entries read on the way, root first
  * @nr_path: how many they are. The last one is the visited entry, or the one
- *	that named the table which is unbacked.
+ *	that named the table which is visited or unbacked.
+ * @aliased: a table that somebody else owns is visited, or was followed on the
+ *	way here
+ * @owner: if @aliased, who owns it: index of the root. If several such tables
+ *	were followed, this tells about the last.
+ * @owner_va: if @aliased, the address in the owner's space that corresponds to
+ *	@base
+ * @owner_perms: if @aliased, permissions of the owner's path to that table
  */
 struct vmem_visit {
 	const struct vmem_root *root;
+	u32 index;
 	enum vmem_status status;
 	int level;
 	u64 va;
 	u64 last_va;
+	u64 base;
 	u64 gpa;
 	u64 page_size;
 	u32 perms;
 	const struct vmem_trace *path;
 	int nr_path;
+	bool aliased;
+	u32 owner;
+	u64 owner_va;
+	u32 owner_perms;
 };
 
-/* What a callback returns to end the walk; the cursor stays at its visit. */
+/*
+ * What a callback may return, besides 0 and a negative errno:
+ * STOP ends the walk, and the cursor stays at its visit; SKIP and FOLLOW answer
+ * the question whether to descend.
+ */
 #define VMEM_WALK_STOP 1
+#define VMEM_WALK_SKIP 2
+#define VMEM_WALK_FOLLOW 3
 
 /**
  * struct vmem_walk_ops - the callbacks
+ * @space: a root is next. @alias_of is the index of the root that has the same
+ *	table and comes first; @index itself unless the root is given twice, and
+ *	then its space is not walked again. Only called if @seen of the walk is
+ *	set. A root without memory behind it is an anomaly after that.
+ * @table: optional: the first visit of a table that can be shared: 0 to own it
+ *	and descend, SKIP to do neither
+ * @alias: a table that is owned already: 0 to pass over it, FOLLOW to descend
+ *	all the same. Needed if @seen of the walk is set.
  * @leaf: one page, of its natural size
  * @hole: optional: a region where nothing is mapped: one entry that is not
- *	present, or the part of the range that is not canonical
- * @anomaly: an entry that is present but leads nowhere; the region is skipped
+ *	present, or the part of the scope that is not canonical
+ * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED), or to
+ *	a table that is on the path already (VMEM_ANCESTOR) or known, as a
+ *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each table, only in a
+ *	walk that claims tables, where 0 descends and SKIP does not
  *
  * Each returns 0 to go on, VMEM_WALK_STOP to end the walk here, or a negative
  * errno to fail it. The visit is valid during the call only.
  */
 struct vmem_walk_ops {
+	int (*space)(const struct vmem_root *root, u32 index, u32 alias_of,
+		     void *priv);
+	int (*table)(const struct vmem_visit *visit, void *priv);
+	int (*alias)(const struct vmem_visit *visit, void *priv);
 	int (*leaf)(const struct vmem_visit *visit, void *priv);
 	int (*hole)(const struct vmem_visit *visit, void *priv);
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);
@@ -61,36 +101,52 @@ struct vmem_walk_ops {
 /**
  * struct vmem_walk - one walk
  * @mem: the guest's memory
- * @root: the space to walk
- * @va: first virtual address of the range; on return the cursor: the first
- *	address whose visit is not finished
- * @last_va: last virtual address of the range, inclusive, not below @va
+ * @roots: the spaces to walk, in order of primacy; all of one paging mode if
+ *	@seen is set
+ * @nr_roots: how many they are
+ * @scope: the part of each of them to walk
+ * @seen: the tables seen and their owners; NULL to know nothing of sharing
+ * @claim: note the tables that are reached first as owned; if clear, @seen is
+ *	only looked at
+ * @root: on return the cursor: index of the root
+ * @va: the address to start at; on return the cursor: the first address of
+ *	@root whose visit is not finished
  * @budget: how many entries may be read; on return what is left of it
+ * @tables: counts the tables entered
  * @ops: the callbacks
  * @priv: passed to them
  */
 struct vmem_walk {
 	struct vmem_mem *mem;
-	const struct vmem_root *root;
+	const struct vmem_root *roots;
+	u32 nr_roots;
+	struct vmem_scope scope;
+	struct vmem_seen *seen;
+	bool claim;
+	u32 root;
 	u64 va;
-	u64 last_va;
 	u64 budget;
+	u64 tables;
 	const struct vmem_walk_ops *ops;
 	void *priv;
 };
 
 /**
- * vmem_walk - walk a range of an address space in order of its addresses
+ * vmem_walk - walk address spaces, one after the other, by rising address
  * @walk: what to walk, and the cursor
  *
  * Every entry is read once, in one load, and a leaf is never read as a table.
  * The guest may change its tables meanwhile: the walk then sees some of the old
  * and some of the new, and ends in any case.
  *
- * Return: 0 when the range is done; VMEM_WALK_STOP when a callback ended it or
- * the budget is used up: go on from the cursor; -ENXIO if the root table is not
- * backed by memory; -EINTR if the caller was killed; what pinning a table or a
- * callback returned. The cursor is valid unless the range is done.
+ * A walk that was stopped goes on, with the same @seen, when it is called again
+ * with the cursor where it is.
+ *
+ * Return: 0 when all is done; VMEM_WALK_STOP when a callback ended it or the
+ * budget is used up: go on from the cursor; -ENXIO if a root table that
+ * has to be read is not backed by memory and there is no @space callback; -ENOSPC if there are more
+ * than VMEM_MAX_TABLES tables to know; -EINTR if the caller was killed; what
+ * pinning a table or a callback returned. The cursor is valid unless all is done.
  */
 int vmem_walk(struct vmem_walk *walk);
 

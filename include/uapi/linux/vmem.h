@@ -44,7 +44,11 @@
  *              a paging mode that is not supported (PAE, 5-level).
  * -ENOTTY      No such command.
  * -ENOTCONN    The session has not been attached to a guest.
- * -EISCONN     The session has been attached already.
+ * -EISCONN     The session has been attached, or its spaces set, already.
+ * -ENODATA     The session's spaces have not been set.
+ * -EBUSY       Another thread is in VMEM_WALK_SPACES on this session, or the
+ *              walk that the call relies on is not finished.
+ * -ENOSPC      The guest has more tables than VMEM_WALK_SPACES keeps track of.
  * -EBADF       The descriptor is not open, or is not a KVM VM.
  * -EPERM       The VM belongs to another process and the caller lacks
  *              CAP_SYS_PTRACE; or the region table belongs to another process;
@@ -78,6 +82,11 @@
  * @VMEM_NON_CANONICAL: before the root: no address of this paging mode
  * @VMEM_UNBACKED: at a table that lies where the guest has no memory
  * @VMEM_TORN: the guest changed the path under every attempt to read it
+ * @VMEM_ANCESTOR: at an entry that names a table which is on the path to it
+ *	already: a self-map. Of a walk over spaces; a translation goes on through
+ *	it as the processor does.
+ * @VMEM_CROSS_LEVEL: at an entry that names a table which was reached before as
+ *	a table of another level. Of a walk over spaces likewise.
  */
 enum vmem_status {
 	VMEM_MAPPED = 0,
@@ -86,6 +95,8 @@ enum vmem_status {
 	VMEM_NON_CANONICAL = 3,
 	VMEM_UNBACKED = 4,
 	VMEM_TORN = 5,
+	VMEM_ANCESTOR = 6,
+	VMEM_CROSS_LEVEL = 7,
 };
 
 /**
@@ -104,6 +115,23 @@ enum vmem_level {
 	VMEM_LEVEL_PDPT = 3,
 	VMEM_LEVEL_PML4 = 4,
 	VMEM_LEVEL_PML5 = 5,
+};
+
+/**
+ * enum vmem_table - the tables that entries of several tables can name, by the
+ *	format that has them
+ * @VMEM_TABLE_NONE: none
+ * @VMEM_TABLE_I686_PT: page table of 2-level paging
+ * @VMEM_TABLE_AMD64_PT: page table of 4-level paging
+ * @VMEM_TABLE_AMD64_PD: page directory of 4-level paging
+ * @VMEM_TABLE_AMD64_PDPT: page-directory-pointer table of 4-level paging
+ */
+enum vmem_table {
+	VMEM_TABLE_NONE = 0,
+	VMEM_TABLE_I686_PT = 1,
+	VMEM_TABLE_AMD64_PT = 2,
+	VMEM_TABLE_AMD64_PD = 3,
+	VMEM_TABLE_AMD64_PDPT = 4,
 };
 
 /* How many levels the deepest paging mode has. */
@@ -324,9 +352,16 @@ struct vmem_trace {
  *	holds the last entry read, or the one that is unbacked
  * @out_nr_trace: entries read, root first
  * @out_trace: the entries, the first of which is the root table's, and zeros
+ * @out_owner_space: where @out_aliased is 1: the space that owns the table which
+ *	maps the address, or one above it
+ * @out_owner_va: where @out_aliased is 1: the address in that space that is
+ *	mapped by the same entry
+ * @out_aliased: 1 if the address is in a table that another space owns, or this
+ *	one at a lower address; only with VMEM_TRANSLATE_SPACES
+ * @out_owner_root: where @out_aliased is 1: index of the owner's root
  *
- * Where the status is not VMEM_MAPPED, @out_gpa, @out_page_size and @out_perms
- * are 0.
+ * Where the status is not VMEM_MAPPED, @out_gpa, @out_page_size, @out_perms and
+ * @out_aliased are 0.
  */
 struct vmem_translation {
 	__aligned_u64 out_gpa;
@@ -336,19 +371,30 @@ struct vmem_translation {
 	__u32 out_level;
 	__u32 out_nr_trace;
 	struct vmem_trace out_trace[VMEM_MAX_LEVELS];
+	__aligned_u64 out_owner_space;
+	__aligned_u64 out_owner_va;
+	__u32 out_aliased;
+	__u32 out_owner_root;
 };
+
+/*
+ * Translate in the space with index @root of VMEM_SET_SPACES, with @regs all 0,
+ * and tell who owns the tables. The spaces must have been walked to the end. If
+ * the root is not backed by memory, that is an answer too: VMEM_UNBACKED.
+ */
+#define VMEM_TRANSLATE_SPACES (1u << 0)
 
 /**
  * struct vmem_translate_args - VMEM_TRANSLATE: translate virtual addresses
  * @size: sizeof(struct vmem_translate_args)
- * @flags: must be 0
+ * @flags: VMEM_TRANSLATE_*
  * @nr: number of addresses, at least 1
  * @result_size: sizeof(struct vmem_translation)
  * @vas: pointer to @nr virtual addresses, __u64 each
  * @results: pointer to @nr struct vmem_translation to write
  * @regs: the address space
  * @out_nr: addresses done; where it is less than @nr, call again for the rest
- * @__reserved: must be 0
+ * @root: with VMEM_TRANSLATE_SPACES, index of the space; else 0
  */
 struct vmem_translate_args {
 	__u32 size;
@@ -359,7 +405,7 @@ struct vmem_translate_args {
 	__aligned_u64 results;
 	struct vmem_regs regs;
 	__u32 out_nr;
-	__u32 __reserved;
+	__u32 root;
 };
 
 #define VMEM_TRANSLATE _IO(VMEM_IOC_TYPE, 0x05)
@@ -466,5 +512,207 @@ struct vmem_read_args {
 };
 
 #define VMEM_READ _IO(VMEM_IOC_TYPE, 0x07)
+
+/* What VMEM_SET_SPACES takes at most. */
+#define VMEM_MAX_ROOTS 4096
+#define VMEM_MAX_EXCLUDED 256
+
+/*
+ * How many tables VMEM_WALK_SPACES keeps track of. It bounds the memory that a
+ * guest can make a walk use to 64 MiB, and half as much again while that grows.
+ */
+#define VMEM_MAX_TABLES (1u << 20)
+
+/**
+ * struct vmem_span - a range of virtual addresses
+ * @va: first address
+ * @last_va: last address, inclusive, not below @va
+ */
+struct vmem_span {
+	__aligned_u64 va;
+	__aligned_u64 last_va;
+};
+
+/**
+ * struct vmem_set_spaces_args - VMEM_SET_SPACES: the address spaces that a
+ *	session looks at together
+ * @size: sizeof(struct vmem_set_spaces_args)
+ * @flags: must be 0
+ * @regs: the registers that all spaces have in common; @regs.cr3 must be 0
+ * @nr_cr3: number of spaces, 1 to VMEM_MAX_ROOTS
+ * @nr_excluded: number of excluded ranges, up to VMEM_MAX_EXCLUDED
+ * @cr3: pointer to @nr_cr3 values of CR3, __u64 each, in order of primacy: a
+ *	table that several spaces share is owned by the one that comes first
+ * @excluded: pointer to @nr_excluded struct vmem_span, by rising address, none
+ *	overlapping another, though they may touch: parts to leave out of every
+ *	space
+ * @va: first virtual address to look at in every space
+ * @last_va: last virtual address to look at, inclusive
+ *
+ * Set once in a session: -EISCONN after that.
+ */
+struct vmem_set_spaces_args {
+	__u32 size;
+	__u32 flags;
+	struct vmem_regs regs;
+	__u32 nr_cr3;
+	__u32 nr_excluded;
+	__aligned_u64 cr3;
+	__aligned_u64 excluded;
+	__aligned_u64 va;
+	__aligned_u64 last_va;
+};
+
+#define VMEM_SET_SPACES _IO(VMEM_IOC_TYPE, 0x08)
+
+/**
+ * enum vmem_record_type - what a record tells
+ * @VMEM_SPACE: a space begins
+ * @VMEM_THIS_SPACE: a mapping in the space, which is the first to reach it
+ * @VMEM_ALIASING: a table of the space is an earlier space's, or this one's at
+ *	a lower address, and what it maps is told there
+ * @VMEM_ANOMALY: an entry that leads nowhere, or back
+ */
+enum vmem_record_type {
+	VMEM_SPACE = 1,
+	VMEM_THIS_SPACE = 2,
+	VMEM_ALIASING = 3,
+	VMEM_ANOMALY = 4,
+};
+
+/**
+ * struct vmem_space - a space
+ * @space: its identity: guest-physical address of its root table
+ * @alias_of: index of the first root that has the same table. If that is not
+ *	the space's own, the root was given twice and no records of it follow.
+ * @__reserved: 0
+ */
+struct vmem_space {
+	__aligned_u64 space;
+	__u32 alias_of;
+	__u32 __reserved;
+};
+
+/**
+ * struct vmem_aliasing - a reference to a shared table
+ * @table: enum vmem_table
+ * @perms: permissions of this space's path down to the table
+ * @table_gpa: guest-physical address of the table
+ * @space: the space that owns it
+ * @our_va: an address in the region that the table maps here: its first
+ * @their_va: an address in the region that it maps in the owner's space: its
+ *	first
+ * @len: size of the region in bytes
+ * @owner_root: index of the owner's root
+ * @owner_perms: permissions of the owner's path down to the table. What the
+ *	owner's mappings say is limited by them: where @perms has more, only a
+ *	translation or VMEM_MAP_RANGE in this space tells its rights.
+ */
+struct vmem_aliasing {
+	__u32 table;
+	__u32 perms;
+	__aligned_u64 table_gpa;
+	__aligned_u64 space;
+	__aligned_u64 our_va;
+	__aligned_u64 their_va;
+	__aligned_u64 len;
+	__u32 owner_root;
+	__u32 owner_perms;
+};
+
+/**
+ * struct vmem_anomaly - an entry that leads nowhere, or back
+ * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_ANCESTOR or VMEM_CROSS_LEVEL. What
+ *	is behind the latter two follows in further records.
+ * @level: enum vmem_level: of the table that holds the entry (VMEM_RESERVED), of
+ *	the table that it names (all others)
+ * @va: first virtual address concerned
+ * @last_va: last virtual address concerned, inclusive
+ * @table_gpa: guest-physical address of the table that it names, else 0
+ * @raw: the entry; 0 if it is CR3 that leads nowhere
+ */
+struct vmem_anomaly {
+	__u32 status;
+	__u32 level;
+	__aligned_u64 va;
+	__aligned_u64 last_va;
+	__aligned_u64 table_gpa;
+	__aligned_u64 raw;
+};
+
+/**
+ * struct vmem_record - one piece of what a walk over spaces tells
+ * @type: enum vmem_record_type, which says what member of the union holds
+ * @root: index of the space's root
+ * @space: VMEM_SPACE
+ * @mapping: VMEM_THIS_SPACE
+ * @aliasing: VMEM_ALIASING
+ * @anomaly: VMEM_ANOMALY
+ */
+struct vmem_record {
+	__u32 type;
+	__u32 root;
+	union {
+		struct vmem_space space;
+		struct vmem_mapping mapping;
+		struct vmem_aliasing aliasing;
+		struct vmem_anomaly anomaly;
+	};
+};
+
+/**
+ * struct vmem_spaces_stats - what a walk over spaces has found so far
+ * @spaces: spaces walked or begun
+ * @root_aliases: roots given before
+ * @mappings: mappings told
+ * @leaves: pages, of their own sizes, that they are made of
+ * @aliases: references told
+ * @anomalies: anomalies told
+ * @known: distinct tables known, roots included, by level and window
+ * @tables: tables read. Each is read once, but for those on the path that a
+ *	resumed call goes back to.
+ * @entries: entries read
+ */
+struct vmem_spaces_stats {
+	__aligned_u64 spaces;
+	__aligned_u64 root_aliases;
+	__aligned_u64 mappings;
+	__aligned_u64 leaves;
+	__aligned_u64 aliases;
+	__aligned_u64 anomalies;
+	__aligned_u64 known;
+	__aligned_u64 tables;
+	__aligned_u64 entries;
+};
+
+/**
+ * struct vmem_walk_spaces_args - VMEM_WALK_SPACES: what is in the spaces of
+ *	VMEM_SET_SPACES, with references in place of what they share
+ * @size: sizeof(struct vmem_walk_spaces_args)
+ * @flags: must be 0
+ * @nr: records that @records has room for, at least 1
+ * @record_size: sizeof(struct vmem_record)
+ * @records: pointer to the struct vmem_record to write: the spaces in order of
+ *	their roots, each with its VMEM_SPACE first and then by rising address
+ * @out_nr: records written
+ * @out_more: 1 if there is more: the next call goes on where this one ended
+ * @out_stats: what was found from the first call on
+ *
+ * Mappings are merged across calls too. After the end, a call writes nothing. A
+ * reference is told from the first address of its region on: where the guest
+ * changes its tables between two calls, that may lie below the record before.
+ */
+struct vmem_walk_spaces_args {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 record_size;
+	__aligned_u64 records;
+	__u32 out_nr;
+	__u32 out_more;
+	struct vmem_spaces_stats out_stats;
+};
+
+#define VMEM_WALK_SPACES _IO(VMEM_IOC_TYPE, 0x09)
 
 #endif /* _UAPI_LINUX_VMEM_H */
