@@ -7,11 +7,10 @@
  */
 #include <linux/kernel.h>
 #include <linux/limits.h>
-#include <linux/moduleparam.h>
-#include <linux/prandom.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
 
+#include "rng.h"
 #include "space.h"
 
 #define NR_SETS 2000
@@ -19,14 +18,6 @@
 #define NR_SLOTS 8
 #define NR_VAS 12
 #define NR_RANGES 2
-
-/* A failure names the seed of its set: given here, that set comes first. */
-#undef MODULE_PARAM_PREFIX
-#define MODULE_PARAM_PREFIX "vmem_kunit."
-
-static unsigned long long first_seed = 1;
-module_param_named(seed, first_seed, ullong, 0);
-MODULE_PARM_DESC(seed, "Seed of the first random set of tables (1)");
 
 /**
  * struct random - a random set of tables
@@ -47,7 +38,7 @@ KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
 
 static u32 below(struct random *r, u32 limit)
 {
-	return prandom_u32_state(&r->rng) % limit;
+	return rng_below(&r->rng, limit);
 }
 
 static bool one_in(struct random *r, u32 n)
@@ -57,19 +48,7 @@ static bool one_in(struct random *r, u32 n)
 
 static u64 bits64(struct random *r)
 {
-	u64 high = prandom_u32_state(&r->rng);
-
-	return high << 32 | prandom_u32_state(&r->rng);
-}
-
-static void seed_random(struct random *r, u64 seed)
-{
-	int i;
-
-	/* A small seed takes a few rounds to spread. */
-	prandom_seed_state(&r->rng, seed);
-	for (i = 0; i < 16; i++)
-		prandom_u32_state(&r->rng);
+	return rng_bits64(&r->rng);
 }
 
 static void make_pages(struct random *r)
@@ -192,7 +171,7 @@ static void fill_tables(struct random *r)
 
 static void make_set(struct random *r, u64 seed)
 {
-	seed_random(r, seed);
+	rng_seed(&r->rng, seed);
 	/* Bounced pages catch more and cost more. */
 	guest_reset(r->s->guest, one_in(r, 16));
 	make_pages(r);
@@ -304,10 +283,10 @@ static void vmem_random_tables(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, r);
 	r->s = space_alloc(test, test->param_value);
 	for (i = 0; i < NR_SETS; i++) {
-		make_set(r, first_seed + i);
+		make_set(r, rng_first_seed + i);
 		KUNIT_ASSERT_TRUE_MSG(test, check_set(r, rec),
 				      "again: vmem_kunit.seed=%llu",
-				      first_seed + i);
+				      rng_first_seed + i);
 		cond_resched();
 	}
 }
@@ -324,7 +303,7 @@ static void vmem_random_coverage(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, r);
 	r->s = space_alloc(test, test->param_value);
 	for (set = 0; set < 200; set++) {
-		make_set(r, first_seed + set);
+		make_set(r, rng_first_seed + set);
 		for (i = 0; i < NR_VAS; i++) {
 			space_ref(r->s, random_va(r), &ref);
 			ends[ref.t.out_status]++;

@@ -321,8 +321,8 @@ static bool same_trace(const struct vmem_trace *a, const struct vmem_trace *b,
 	return true;
 }
 
-static bool same_translation(const struct vmem_translation *a,
-			     const struct vmem_translation *b)
+bool translation_equal(const struct vmem_translation *a,
+		       const struct vmem_translation *b)
 {
 	return a->out_status == b->out_status && a->out_level == b->out_level &&
 	       a->out_gpa == b->out_gpa && a->out_perms == b->out_perms &&
@@ -370,7 +370,7 @@ bool space_check_va(struct space *s, u64 va)
 		kunit_err(s->test, "va %#llx: error %d", va, ret);
 		return false;
 	}
-	if (!same_translation(&got, &ref.t)) {
+	if (!translation_equal(&got, &ref.t)) {
 		log_translation(s, "got", va, &got);
 		log_translation(s, "want", va, &ref.t);
 		return false;
@@ -553,9 +553,10 @@ bool space_check_walk(struct space *s, u64 va, u64 last_va)
 	struct tiling t = { .s = s, .next = va, .last_va = last_va, .ok = true };
 	struct vmem_walk walk = {
 		.mem = &s->guest->mem,
-		.root = &s->root,
+		.roots = &s->root,
+		.nr_roots = 1,
 		.va = va,
-		.last_va = last_va,
+		.scope = { .va = va, .last_va = last_va },
 		.budget = U64_MAX,
 		.ops = &tile_ops,
 		.priv = &t,

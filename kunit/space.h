@@ -158,6 +158,10 @@ struct vmem_range space_range(struct space *s, u64 va, u64 last_va,
  */
 int space_flatten(struct space *s, struct vmem_range *range, u64 budget);
 
+/* But for who owns what. */
+bool translation_equal(const struct vmem_translation *a,
+		       const struct vmem_translation *b);
+
 /* vmem_translate() and the pages that it pins agree with the reference. */
 bool space_check_va(struct space *s, u64 va);
 

@@ -292,9 +292,10 @@ static void vmem_translate_unbacked_root(struct kunit *test)
 	int nr = 0;
 	struct vmem_walk walk = {
 		.mem = &s->guest->mem,
-		.root = &s->root,
+		.roots = &s->root,
+		.nr_roots = 1,
 		.va = va,
-		.last_va = va + SZ_1M,
+		.scope = { .va = va, .last_va = va + SZ_1M },
 		.budget = U64_MAX,
 		.ops = &no_hole_ops,
 		.priv = &nr,
@@ -866,9 +867,11 @@ static struct vmem_walk scene_walk(struct space *s,
 {
 	return (struct vmem_walk){
 		.mem = &s->guest->mem,
-		.root = &s->root,
+		.roots = &s->root,
+		.nr_roots = 1,
 		.va = scene_va(s, 0, 0) + 0x10,
-		.last_va = scene_va(s, 6, 0) - 0x10,
+		.scope.va = scene_va(s, 0, 0) + 0x10,
+		.scope.last_va = scene_va(s, 6, 0) - 0x10,
 		.budget = U64_MAX,
 		.ops = ops,
 		.priv = priv,
