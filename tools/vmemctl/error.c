@@ -53,6 +53,7 @@ struct reason {
 #define OTHER_VERSION \
 	"the vmem module is of another version: load the one of this vmemctl"
 #define OUR_BUG "this is a bug in vmemctl: please report it"
+#define MAX_TABLES "1048576" /* VMEM_MAX_TABLES of the module */
 #define QMP_BUSY                                                         \
 	"no answer in time: QEMU serves one client for each socket, so " \
 	"disconnect the other or give QEMU one more -qmp socket"
@@ -93,6 +94,10 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, EINVAL, is_bad_width,
 	  "MAXPHYADDR is not 32 to 52: give --maxphyaddr" },
 
+	{ STEP_WALK_SPACES, ENOSPC, NULL,
+	  "the guest has more tables than the " MAX_TABLES
+	  " that the module keeps track of: give fewer roots, or a range" },
+
 	{ STEP_READ, EOVERFLOW, NULL,
 	  "the range ends behind the last address: give a smaller LEN" },
 	{ STEP_ANY, EOVERFLOW, NULL,
@@ -123,6 +128,9 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, EFAULT, NULL, OUR_BUG },
 	{ STEP_ANY, ENOTCONN, NULL, OUR_BUG },
 	{ STEP_ANY, EISCONN, NULL, OUR_BUG },
+	/* The session is ours alone, and has one thread. */
+	{ STEP_ANY, EBUSY, NULL, OUR_BUG },
+	{ STEP_ANY, ENODATA, NULL, OUR_BUG },
 };
 
 static const char *reason_text(enum step step, int err,

@@ -14,10 +14,8 @@
 #include "vmemctl.h"
 
 static const struct command *const commands[] = {
-	&info_command,
-	&vtop_command,
-	&maps_command,
-	&read_command,
+	&info_command,	 &vtop_command,	   &maps_command,
+	&spaces_command, &aliases_command, &read_command,
 };
 
 /* Options that have a long name only. */
@@ -31,6 +29,7 @@ enum {
 	OPT_QMP,
 	OPT_VCPU,
 	OPT_VM_FD,
+	OPT_EXCLUDE,
 };
 
 static const struct argp_option options[] = {
@@ -39,12 +38,14 @@ static const struct argp_option options[] = {
 	{ "vm-fd", OPT_VM_FD, "FD", 0,
 	  "Its descriptor of the VM, if it holds more than one VM", 1 },
 
-	{ .doc = "Which address space (registers in hex, 0x is optional):",
+	{ .doc = "Which address spaces (registers in hex, 0x is optional):",
 	  .group = 2 },
 	{ "qmp", OPT_QMP, "SOCKET", 0,
 	  "Ask QEMU for the registers, over its QMP socket", 2 },
 	{ "vcpu", OPT_VCPU, "N", 0, "Of this vCPU (default: 0)", 2 },
-	{ "cr3", OPT_CR3, "X", 0, "CR3: where the tables are", 2 },
+	{ "cr3", OPT_CR3, "X[,X...]", 0,
+	  "CR3: where the tables are; again, or with commas, for more spaces",
+	  2 },
 	{ "cr0", OPT_CR0, "X", 0, "CR0", 2 },
 	{ "cr4", OPT_CR4, "X", 0, "CR4", 2 },
 	{ "efer", OPT_EFER, "X", 0, "The EFER MSR", 2 },
@@ -53,6 +54,9 @@ static const struct argp_option options[] = {
 	{ "arch", OPT_ARCH, "ARCH", 0,
 	  "Take all but CR3 as amd64 or i686 has them; default: ask the vCPU",
 	  2 },
+
+	{ "exclude", OPT_EXCLUDE, "VA-LAST_VA", 0,
+	  "spaces, aliases: leave these addresses out; can be repeated", 2 },
 
 	{ .doc = "Output:", .group = 3 },
 	{ "json", 'j', NULL, 0, "Print JSON", 3 },
@@ -70,11 +74,18 @@ static void set_reg(struct opts *opts, unsigned int reg, __u64 *member,
 	opts->root.have |= reg;
 }
 
-static void set_cr3(struct opts *opts, const char *arg)
+static void add_cr3s(struct opts *opts, char *list)
 {
-	if (opts->root.have & REG_CR3)
-		usage("--cr3 given twice: ask about one address space at a time");
-	set_reg(opts, REG_CR3, &opts->root.regs.cr3, "--cr3", arg);
+	const char *arg;
+
+	while ((arg = strsep(&list, ","))) {
+		if (opts->nr_cr3s == VMEM_MAX_ROOTS)
+			usage("too many roots: give at most %u with --cr3",
+			      VMEM_MAX_ROOTS);
+		set_reg(opts, REG_CR3, &opts->cr3s[opts->nr_cr3s++], "--cr3",
+			arg);
+	}
+	opts->root.regs.cr3 = opts->cr3s[0];
 }
 
 static error_t parse_root(int key, char *arg, struct opts *opts)
@@ -83,7 +94,7 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 
 	switch (key) {
 	case OPT_CR3:
-		set_cr3(opts, arg);
+		add_cr3s(opts, arg);
 		return 0;
 	case OPT_CR0:
 		set_reg(opts, REG_CR0, &regs->cr0, "--cr0", arg);
@@ -105,6 +116,9 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 		return 0;
 	case OPT_QMP:
 		opts->qmp = arg;
+		return 0;
+	case OPT_EXCLUDE:
+		parse_excluded(&opts->scope, arg);
 		return 0;
 	case OPT_VCPU:
 		opts->vcpu = parse_count("--vcpu", arg, 0, INT_MAX);
@@ -165,7 +179,7 @@ static char *list_commands(int key, const char *text, void *input)
 		return NULL;
 	fputs("Commands:\n", f);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(f, "  %-5s %-12s %s\n", commands[i]->name,
+		fprintf(f, "  %-7s %-12s %s\n", commands[i]->name,
 			commands[i]->args, commands[i]->summary);
 	fputs("\n`vmemctl COMMAND --help' tells more, vmemctl(8) all.", f);
 	return fclose(f) ? NULL : list;
@@ -208,6 +222,11 @@ static void run(const struct command *command, const struct opts *opts)
 		usage("%s has no --raw", command->name);
 	if (opts->raw && opts->json)
 		usage("--raw and --json exclude each other");
+	if (opts->scope.nr_excluded && !command->can_exclude)
+		usage("%s has no --exclude", command->name);
+	if (opts->nr_cr3s > 1 && !command->many_roots && command->needs_root)
+		usage("%s takes one address space: give one --cr3",
+		      command->name);
 	if (!opts->pid)
 		usage("which guest? give --pid PID of the process that runs it");
 	if (command->needs_root)
@@ -232,7 +251,7 @@ static void reserve_std_fds(void)
 int main(int argc, char **argv)
 {
 	const struct command *command = NULL;
-	struct opts opts = { .vm_fd = -1 };
+	static struct opts opts = { .vm_fd = -1 };
 
 	reserve_std_fds();
 	/* A reader that has seen enough shows as a write error instead. */

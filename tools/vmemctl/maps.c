@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl maps: what is mapped in a range of one address space
+ * vmemctl maps: what is mapped in a range of an address space
  */
 #include <sys/ioctl.h>
 
@@ -23,59 +23,6 @@ struct output {
 	__u64 nr;
 	__u64 bytes;
 };
-
-static const char *kind_name(__u32 kind)
-{
-	switch (kind) {
-	case VMEM_KIND_BASIC:
-		return "basic";
-	case VMEM_KIND_COW:
-		return "cow";
-	default:
-		return "unmapped";
-	}
-}
-
-/* A page size is a power of two: 4K, 2M, 4M, 1G. */
-static void print_page_size(__u64 size)
-{
-	static const char units[] = "BKMGTPE";
-	unsigned int unit = 0;
-
-	for (; size >= 1024; size /= 1024)
-		unit++;
-	out("%2llu%c", size, units[unit]);
-}
-
-static void print_mapping(const struct vmem_regs *regs,
-			  const struct vmem_mapping *m)
-{
-	int digits = regs_va_digits(regs);
-
-	out("%0*llx-%0*llx %0*llx ", digits, m->va, digits, m->last_va,
-	    regs_gpa_digits(regs), m->gpa);
-	print_page_size(m->page_size);
-	out(" r%c%c%c%s\n", m->perms & VMEM_WRITABLE ? 'w' : '-',
-	    m->perms & VMEM_EXECUTABLE ? 'x' : '-',
-	    m->perms & VMEM_USER ? 'u' : 's',
-	    m->kind == VMEM_KIND_COW ? " cow" : "");
-}
-
-static json_t *json_mapping(const struct vmem_mapping *m)
-{
-	__u32 perms = m->perms;
-	json_t *o = json_object();
-
-	json_set(o, "va", json_hex(m->va));
-	json_set(o, "last_va", json_hex(m->last_va));
-	json_set(o, "gpa", json_hex(m->gpa));
-	json_set(o, "page_size", json_integer(m->page_size));
-	json_set(o, "kind", json_name(kind_name(m->kind)));
-	json_set(o, "writable", json_boolean(perms & VMEM_WRITABLE));
-	json_set(o, "user", json_boolean(perms & VMEM_USER));
-	json_set(o, "executable", json_boolean(perms & VMEM_EXECUTABLE));
-	return o;
-}
 
 static bool has_last(const struct output *o)
 {
@@ -162,27 +109,44 @@ static void print_total(const struct output *o)
 	    size_text(o->bytes, size));
 }
 
-static void print_json(const struct vmem_regs *regs, json_t *mappings)
+/* One object; several make up a list, which is printed as it comes. */
+static void print_json(const struct roots *roots, unsigned int index,
+		       json_t *mappings)
 {
 	json_t *o = json_object();
 
-	json_set(o, "root", json_hex(regs_root(regs)));
+	json_set(o, "root", json_hex(roots_space(roots, index)));
 	json_set(o, "mappings", mappings);
-	json_print(o);
+	if (roots->nr > 1)
+		out(index ? "," : "[");
+	json_put(o);
+	if (index + 1 == roots->nr)
+		out(roots->nr > 1 ? "]\n" : "\n");
 }
 
-static void list_maps(const struct opts *opts, int dev, __u64 va, __u64 last_va)
+static void print_heading(const struct roots *roots, unsigned int index)
 {
-	struct vmem_regs regs;
+	if (index)
+		out("\n");
+	print_space(&roots->regs, index, roots_space(roots, index));
+	out("\n");
+}
+
+static void list_maps(const struct opts *opts, int dev,
+		      const struct roots *roots, unsigned int index, __u64 va,
+		      __u64 last_va)
+{
+	const struct vmem_regs regs = roots_regs(roots, index);
 	struct output o = { .regs = &regs };
 	__u64 anomalies;
 
 	if (opts->json)
 		o.list = json_array();
-	regs_resolve(opts, dev, &regs);
+	else if (roots->nr > 1)
+		print_heading(roots, index);
 	anomalies = collect(dev, &regs, va, last_va, &o);
 	if (opts->json)
-		print_json(&regs, o.list);
+		print_json(roots, index, o.list);
 	else
 		print_total(&o);
 	if (anomalies)
@@ -192,18 +156,15 @@ static void list_maps(const struct opts *opts, int dev, __u64 va, __u64 last_va)
 
 static void run(const struct opts *opts, int nr_args, char **args)
 {
-	__u64 va = 0, last_va = ~0ull;
+	struct roots roots;
+	__u64 va, last_va;
+	int dev;
 
-	if (nr_args != 0 && nr_args != 2)
-		usage("maps takes no argument, or two: vmemctl ... maps [VA LAST_VA]");
-	if (nr_args) {
-		va = parse_hex("VA", args[0]);
-		last_va = parse_hex("LAST_VA", args[1]);
-	}
-	if (va > last_va)
-		usage("LAST_VA %#llx is below VA %#llx: give the lower one first",
-		      last_va, va);
-	list_maps(opts, target_open(opts), va, last_va);
+	parse_range("maps", nr_args, args, &va, &last_va);
+	dev = target_open(opts);
+	roots_resolve(opts, dev, &roots);
+	for (unsigned int i = 0; i < roots.nr; i++)
+		list_maps(opts, dev, &roots, i, va, last_va);
 }
 
 const struct command maps_command = {
@@ -211,11 +172,12 @@ const struct command maps_command = {
 	.args = "[VA LAST_VA]",
 	.summary = "what is mapped, in merged rows",
 	.help = "List what is mapped from VA to LAST_VA, inclusive, or in all of the\n"
-		"address space.\n"
+		"address space; of each one, if several are given.\n"
 		"\vAddresses are hexadecimal, with 0x or without. A row has the first\n"
 		"and the last virtual address, the guest-physical address, the page\n"
 		"size, and the permissions of the whole path: r, w(ritable),\n"
 		"x (executable), u(ser) or s(upervisor).",
 	.needs_root = true,
+	.many_roots = true,
 	.run = run,
 };

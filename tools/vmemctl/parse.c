@@ -46,3 +46,66 @@ __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max)
 		      max);
 	return value;
 }
+
+void parse_range(const char *command, int nr_args, char **args, __u64 *va,
+		 __u64 *last_va)
+{
+	*va = 0;
+	*last_va = ~0ull;
+	if (nr_args != 0 && nr_args != 2)
+		usage("%s takes no argument, or two: vmemctl ... %s [VA LAST_VA]",
+		      command, command);
+	if (nr_args) {
+		*va = parse_hex("VA", args[0]);
+		*last_va = parse_hex("LAST_VA", args[1]);
+	}
+	if (*va > *last_va)
+		usage("LAST_VA %#llx is below VA %#llx: give the lower one first",
+		      *last_va, *va);
+}
+
+/* @a does not end below @b with something in between. */
+static bool touch(const struct vmem_span *a, const struct vmem_span *b)
+{
+	return !b->va || a->last_va >= b->va - 1;
+}
+
+/* The module wants them in order and none overlapping another. */
+static void insert_span(struct scope *scope, struct vmem_span span)
+{
+	struct vmem_span *spans = scope->excluded;
+	unsigned int nr = scope->nr_excluded;
+	unsigned int first = 0, end;
+
+	while (first < nr && !touch(&spans[first], &span))
+		first++;
+	/* All that it touches become one with it. */
+	for (end = first; end < nr && touch(&span, &spans[end]); end++) {
+		if (spans[end].va < span.va)
+			span.va = spans[end].va;
+		if (spans[end].last_va > span.last_va)
+			span.last_va = spans[end].last_va;
+	}
+	if (first == end && nr == VMEM_MAX_EXCLUDED)
+		usage("too many ranges for --exclude: give at most %u",
+		      VMEM_MAX_EXCLUDED);
+	memmove(&spans[first + 1], &spans[end], (nr - end) * sizeof(*spans));
+	spans[first] = span;
+	scope->nr_excluded = nr - (end - first) + 1;
+}
+
+void parse_excluded(struct scope *scope, char *s)
+{
+	char *last = strchr(s, '-');
+	struct vmem_span span;
+
+	if (!last)
+		usage("--exclude '%s' is not a range: give VA-LAST_VA", s);
+	*last++ = '\0';
+	span.va = parse_hex("VA of --exclude", s);
+	span.last_va = parse_hex("LAST_VA of --exclude", last);
+	if (span.va > span.last_va)
+		usage("--exclude: LAST_VA %#llx is below VA %#llx: give the lower one first",
+		      span.last_va, span.va);
+	insert_span(scope, span);
+}

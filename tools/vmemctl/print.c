@@ -74,6 +74,8 @@ const char *status_name(__u32 status)
 		[VMEM_NON_CANONICAL] = "non-canonical",
 		[VMEM_UNBACKED] = "unbacked",
 		[VMEM_TORN] = "torn",
+		[VMEM_ANCESTOR] = "ancestor",
+		[VMEM_CROSS_LEVEL] = "cross-level",
 	};
 
 	if (status >= ARRAY_SIZE(names))
@@ -92,6 +94,17 @@ const char *level_name(__u32 level)
 	return level < ARRAY_SIZE(names) ? names[level] : NULL;
 }
 
+const char *table_name(__u32 table)
+{
+	static const char *const names[] = {
+		[VMEM_TABLE_NONE] = "table",	  [VMEM_TABLE_I686_PT] = "PT",
+		[VMEM_TABLE_AMD64_PT] = "PT",	  [VMEM_TABLE_AMD64_PD] = "PD",
+		[VMEM_TABLE_AMD64_PDPT] = "PDPT",
+	};
+
+	return names[table < ARRAY_SIZE(names) ? table : VMEM_TABLE_NONE];
+}
+
 json_t *json_hex(__u64 value)
 {
 	return json_sprintf("0x%llx", value);
@@ -100,6 +113,11 @@ json_t *json_hex(__u64 value)
 json_t *json_name(const char *name)
 {
 	return name ? json_string(name) : json_null();
+}
+
+json_t *json_count(__u64 nr)
+{
+	return json_integer(nr < INT64_MAX ? nr : INT64_MAX);
 }
 
 static void json_fail(void)
@@ -126,10 +144,24 @@ static int print_part(const char *part, size_t len, void *data)
 	return 0;
 }
 
+void json_put(json_t *value)
+{
+	if (json_dump_callback(value, print_part, NULL,
+			       JSON_COMPACT | JSON_ENCODE_ANY))
+		json_fail();
+	json_decref(value);
+}
+
+void json_put_next(bool *begun, json_t *value)
+{
+	if (*begun)
+		out(",");
+	*begun = true;
+	json_put(value);
+}
+
 void json_print(json_t *value)
 {
-	if (json_dump_callback(value, print_part, NULL, JSON_COMPACT))
-		json_fail();
+	json_put(value);
 	out("\n");
-	json_decref(value);
 }

@@ -188,3 +188,78 @@ void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
 		take_vcpu(opts, dev, &known);
 	*regs = known.regs;
 }
+
+void roots_resolve(const struct opts *opts, int dev, struct roots *roots)
+{
+	regs_resolve(opts, dev, &roots->regs);
+	roots->nr = opts->nr_cr3s;
+	memcpy(roots->cr3s, opts->cr3s, roots->nr * sizeof(roots->cr3s[0]));
+	if (!roots->nr)
+		roots->cr3s[roots->nr++] = roots->regs.cr3;
+}
+
+static unsigned int nr_vcpus(int dev)
+{
+	struct vmem_info_args info = { .size = sizeof(info) };
+
+	if (ioctl(dev, VMEM_INFO, &info))
+		fail(STEP_INFO, NULL, "cannot get the number of vCPUs");
+	return info.out_nr_vcpus < VMEM_MAX_ROOTS ? info.out_nr_vcpus :
+						    VMEM_MAX_ROOTS;
+}
+
+/* CR3 of a vCPU that does not page like the others is none of their roots. */
+static bool pages_alike(const struct opts *opts, const struct known_regs *from,
+			const struct roots *roots)
+{
+	struct known_regs known = opts->root;
+
+	take(&known, from);
+	if (!(known.have & REG_CR0) || !(known.have & REG_CR4) ||
+	    !(known.have & REG_EFER))
+		return true;
+	return regs_top_level(&known.regs) == regs_top_level(&roots->regs);
+}
+
+/* KVM and QEMU number vCPUs alike: in the order of their creation. */
+static void take_cr3s(const struct opts *opts, int dev, struct roots *roots)
+{
+	unsigned int nr = nr_vcpus(dev);
+	struct qmp *qmp = qmp_open(opts->qmp);
+	struct known_regs from;
+
+	roots->nr = 0;
+	for (unsigned int i = 0; i < nr; i++) {
+		qmp_regs(qmp, i, &from);
+		if (pages_alike(opts, &from, roots))
+			roots->cr3s[roots->nr++] = from.regs.cr3;
+		else
+			warn("warning: vCPU %u is left out: it does not page like vCPU %u",
+			     i, opts->vcpu);
+	}
+	qmp_close(qmp);
+	if (!roots->nr)
+		roots->cr3s[roots->nr++] = roots->regs.cr3;
+}
+
+void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots)
+{
+	roots_resolve(opts, dev, roots);
+	if (!opts->nr_cr3s)
+		take_cr3s(opts, dev, roots);
+}
+
+struct vmem_regs roots_regs(const struct roots *roots, unsigned int index)
+{
+	struct vmem_regs regs = roots->regs;
+
+	regs.cr3 = roots->cr3s[index];
+	return regs;
+}
+
+__u64 roots_space(const struct roots *roots, unsigned int index)
+{
+	struct vmem_regs regs = roots_regs(roots, index);
+
+	return regs_root(&regs);
+}

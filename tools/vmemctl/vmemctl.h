@@ -45,13 +45,42 @@ struct known_regs {
 };
 
 /**
+ * struct roots - the address spaces that are asked about, in order of primacy
+ * @regs: the registers that they have in common, and CR3 of the first
+ * @cr3s: CR3 of each
+ * @nr: how many they are, at least 1
+ */
+struct roots {
+	struct vmem_regs regs;
+	__u64 cr3s[VMEM_MAX_ROOTS];
+	unsigned int nr;
+};
+
+/**
+ * struct scope - the part of each space to look at
+ * @va: first virtual address
+ * @last_va: last virtual address, inclusive
+ * @excluded: ranges to leave out, by rising address, none touching another
+ * @nr_excluded: how many they are
+ */
+struct scope {
+	__u64 va;
+	__u64 last_va;
+	struct vmem_span excluded[VMEM_MAX_EXCLUDED];
+	unsigned int nr_excluded;
+};
+
+/**
  * struct opts - the command line
  * @pid: process that holds the VM, 0 if not given
  * @vm_fd: its descriptor of the VM, -1 if not given
- * @root: registers given one by one
+ * @root: registers given one by one; of several CR3, the first
+ * @cr3s: all of them
+ * @nr_cr3s: how many they are
  * @arch: registers that --arch stands for, or NULL
  * @qmp: path of QEMU's QMP socket, or NULL
  * @vcpu: index of the vCPU to take registers from
+ * @scope: what is excluded; the range is the command's
  * @json: print JSON
  * @raw: read: print the bytes as they are
  * @help: print help and do nothing else
@@ -63,9 +92,12 @@ struct opts {
 	pid_t pid;
 	int vm_fd;
 	struct known_regs root;
+	__u64 cr3s[VMEM_MAX_ROOTS];
+	unsigned int nr_cr3s;
 	const struct known_regs *arch;
 	const char *qmp;
 	unsigned int vcpu;
+	struct scope scope;
 	bool json;
 	bool raw;
 	bool help;
@@ -81,7 +113,9 @@ struct opts {
  * @summary: its line in the list of commands
  * @help: its own help
  * @needs_root: it asks about an address space, so CR3 has to be known
+ * @many_roots: it can ask about several
  * @can_raw: it knows --raw
+ * @can_exclude: it knows --exclude
  * @run: does it; gets the arguments behind the name
  */
 struct command {
@@ -90,13 +124,17 @@ struct command {
 	const char *summary;
 	const char *help;
 	bool needs_root;
+	bool many_roots;
 	bool can_raw;
+	bool can_exclude;
 	void (*run)(const struct opts *opts, int nr_args, char **args);
 };
 
 extern const struct command info_command;
 extern const struct command vtop_command;
 extern const struct command maps_command;
+extern const struct command spaces_command;
+extern const struct command aliases_command;
 extern const struct command read_command;
 
 /* error.c */
@@ -115,6 +153,8 @@ extern const struct command read_command;
  * @STEP_TRANSLATE: VMEM_TRANSLATE
  * @STEP_MAP_RANGE: VMEM_MAP_RANGE
  * @STEP_READ: VMEM_READ
+ * @STEP_SET_SPACES: VMEM_SET_SPACES
+ * @STEP_WALK_SPACES: VMEM_WALK_SPACES
  * @STEP_QMP_CONNECT: connecting to a QMP socket
  * @STEP_QMP_TALK: sending to it or receiving from it
  */
@@ -131,6 +171,8 @@ enum step {
 	STEP_TRANSLATE,
 	STEP_MAP_RANGE,
 	STEP_READ,
+	STEP_SET_SPACES,
+	STEP_WALK_SPACES,
 	STEP_QMP_CONNECT,
 	STEP_QMP_TALK,
 };
@@ -159,6 +201,16 @@ __u64 parse_hex(const char *what, const char *s);
 
 /* A count: decimal, or hexadecimal with 0x; from @min to @max. */
 __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max);
+
+/*
+ * The range that @command takes as its arguments: two addresses, or none for
+ * all there is.
+ */
+void parse_range(const char *command, int nr_args, char **args, __u64 *va,
+		 __u64 *last_va);
+
+/* A range to exclude, "VA-LAST_VA", into its place among the others. */
+void parse_excluded(struct scope *scope, char *s);
 
 /* target.c */
 
@@ -198,6 +250,18 @@ void regs_check(const struct opts *opts);
 /* The registers of the address space that @opts names. */
 void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs);
 
+/* The address spaces that @opts names: with --qmp alone, that of one vCPU. */
+void roots_resolve(const struct opts *opts, int dev, struct roots *roots);
+
+/* The same, but with --qmp alone, those of all vCPUs. */
+void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots);
+
+/* What a space is known by: the address of its root table. */
+__u64 roots_space(const struct roots *roots, unsigned int index);
+
+/* Registers with CR3 of one of the spaces. */
+struct vmem_regs roots_regs(const struct roots *roots, unsigned int index);
+
 /* Registers of the vCPU with @index from KVM: all but CR3. */
 void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu);
 
@@ -208,6 +272,90 @@ struct qmp;
 struct qmp *qmp_open(const char *path);
 void qmp_regs(struct qmp *qmp, unsigned int vcpu, struct known_regs *out);
 void qmp_close(struct qmp *qmp);
+
+/* walk.c */
+
+/**
+ * struct walked_space - where one space's records are
+ * @first: index of its VMEM_SPACE
+ * @end: index behind its last one
+ */
+struct walked_space {
+	size_t first;
+	size_t end;
+};
+
+/**
+ * struct walked - all that a walk over spaces told
+ * @roots: the spaces
+ * @records: what it told, in the order of VMEM_WALK_SPACES
+ * @nr: how many records
+ * @spaces: for each root, where its records are
+ * @before: for each record, and the end, the leaves that all records before it
+ *	expand to, saturated
+ * @stats: the module's counts
+ */
+struct walked {
+	const struct roots *roots;
+	struct vmem_record *records;
+	size_t nr;
+	struct walked_space *spaces;
+	__u64 *before;
+	struct vmem_spaces_stats stats;
+};
+
+/**
+ * struct run - references that one row can show
+ * @first: the first one; all agree with it in space, rights, owner and size
+ * @nr: how many follow each other
+ * @step: from one's address to the next one's; 0 if there is only one
+ * @their_step: from one's address in the owner's space to the next one's: 0 if
+ *	all refer to one table, else the size of what it maps
+ */
+struct run {
+	const struct vmem_record *first;
+	size_t nr;
+	__u64 step;
+	__u64 their_step;
+};
+
+/* Walk spaces to the end. A session can do this once. */
+void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
+		 struct walked *walked);
+void walked_free(struct walked *walked);
+
+/* The same for a session that only has to learn who owns what. */
+void walk_owners(int dev, const struct roots *roots);
+
+/* What a table's region in its owner's space expands to, saturated. */
+__u64 walked_leaves(const struct walked *walked, __u32 root, __u64 va,
+		    __u64 len);
+
+/* The leaves that walks of each root alone would find, saturated. */
+__u64 walked_expands_to(const struct walked *walked);
+
+/* The run that begins at the first of @nr records; returns its @nr. */
+size_t run_find(const struct vmem_record *records, size_t nr, struct run *run);
+
+/* The reference has rights that the owner's path lacks. */
+bool is_wider(const struct vmem_aliasing *aliasing);
+
+/* rows.c */
+
+void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va);
+void print_perms(__u32 perms);
+void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m);
+
+/* The heading of a space, without the end of the line. */
+void print_space(const struct vmem_regs *regs, __u32 index, __u64 space);
+
+/* What the mark behind a reference's rights means. */
+void print_wider_note(void);
+void print_stats(const struct walked *walked);
+
+void json_set_perms(json_t *o, __u32 perms);
+json_t *json_mapping(const struct vmem_mapping *m);
+json_t *json_stats(const struct walked *walked);
 
 /* print.c: stdout is written through these, so that no write error is lost. */
 
@@ -226,6 +374,7 @@ const char *size_text(__u64 size, char *buf);
 /* Names in output; level_name() is NULL for VMEM_LEVEL_NONE. */
 const char *status_name(__u32 status);
 const char *level_name(__u32 level);
+const char *table_name(__u32 table);
 
 /*
  * jansson answers NULL when memory is short: a value is checked once, where it
@@ -233,8 +382,16 @@ const char *level_name(__u32 level);
  */
 json_t *json_hex(__u64 value);
 json_t *json_name(const char *name); /* null for NULL */
+json_t *json_count(__u64 nr); /* no more than JSON's readers take */
 void json_set(json_t *object, const char *key, json_t *value);
 void json_add(json_t *array, json_t *value);
 void json_print(json_t *value);
+
+/*
+ * For answers too long to be built as a whole: a value without the end of the
+ * line, and one of a list, with a comma unless it is the first.
+ */
+void json_put(json_t *value);
+void json_put_next(bool *begun, json_t *value);
 
 #endif

@@ -45,6 +45,26 @@ static void print_page(const struct vmem_regs *regs,
 	    t->out_perms & VMEM_EXECUTABLE ? "executable" : "no-execute");
 }
 
+/* The first of the roots that are that space's. */
+static unsigned int find_space(const struct roots *roots, __u64 space)
+{
+	unsigned int i = 0;
+
+	while (i < roots->nr && roots_space(roots, i) != space)
+		i++;
+	return i;
+}
+
+static void print_owner(const struct roots *roots,
+			const struct vmem_translation *t)
+{
+	const struct vmem_regs *regs = &roots->regs;
+
+	out("  OWNER: space %u (root %0*llx) at %0*llx\n",
+	    find_space(roots, t->out_owner_space), regs_gpa_digits(regs),
+	    t->out_owner_space, regs_va_digits(regs), t->out_owner_va);
+}
+
 static void print_end(const struct vmem_translation *t)
 {
 	const char *level = level_name(t->out_level);
@@ -53,9 +73,10 @@ static void print_end(const struct vmem_translation *t)
 	    level ? " at " : "", level ? level : "");
 }
 
-static void print_text(const struct vmem_regs *regs, __u64 va,
+static void print_text(const struct roots *roots, __u64 va,
 		       const struct vmem_translation *t)
 {
+	const struct vmem_regs *regs = &roots->regs;
 	bool mapped = t->out_status == VMEM_MAPPED;
 
 	out("%-16s  PHYSICAL\n", "VIRTUAL");
@@ -68,6 +89,8 @@ static void print_text(const struct vmem_regs *regs, __u64 va,
 		print_page(regs, t);
 	else
 		print_end(t);
+	if (t->out_aliased)
+		print_owner(roots, t);
 	out("\n");
 }
 
@@ -104,6 +127,18 @@ static void json_set_page(json_t *o, const struct vmem_translation *t)
 		 mapped ? json_boolean(perms & VMEM_EXECUTABLE) : json_null());
 }
 
+static json_t *json_owner(const struct vmem_translation *t)
+{
+	json_t *o;
+
+	if (!t->out_aliased)
+		return json_null();
+	o = json_object();
+	json_set(o, "space", json_hex(t->out_owner_space));
+	json_set(o, "va", json_hex(t->out_owner_va));
+	return o;
+}
+
 static json_t *json_result(const struct vmem_regs *regs, __u64 va,
 			   const struct vmem_translation *t)
 {
@@ -113,65 +148,124 @@ static json_t *json_result(const struct vmem_regs *regs, __u64 va,
 	json_set(o, "status", json_name(status_name(t->out_status)));
 	json_set_page(o, t);
 	json_set(o, "level", json_name(level_name(t->out_level)));
-	json_set(o, "owner", json_null());
+	json_set(o, "owner", json_owner(t));
 	json_set(o, "trace", json_trace(regs, t));
 	return o;
 }
 
-static void print_json(const struct vmem_regs *regs, json_t *results)
+static json_t *json_space(__u64 root, json_t *results)
 {
 	json_t *o = json_object();
 
-	json_set(o, "root", json_hex(regs_root(regs)));
+	json_set(o, "root", json_hex(root));
 	json_set(o, "results", results);
-	json_print(o);
+	return o;
 }
 
-/* Translate the first of @nr addresses; returns how many that were. */
-static unsigned int translate_some(int dev, const struct vmem_regs *regs,
-				   const __u64 *vas, int nr,
+/*
+ * Translate the first of @nr addresses in the root with @index; returns how
+ * many that were. Who owns a table is known once the spaces were walked, which
+ * is not worth it for the sake of one.
+ */
+static unsigned int translate_some(int dev, const struct roots *roots,
+				   unsigned int index, const __u64 *vas, int nr,
 				   struct vmem_translation *results)
 {
+	const struct vmem_regs regs = roots_regs(roots, index);
 	struct vmem_translate_args args = {
 		.size = sizeof(args),
 		.nr = nr < ADDRESSES_A_CALL ? nr : ADDRESSES_A_CALL,
 		.result_size = sizeof(*results),
 		.vas = (uintptr_t)vas,
 		.results = (uintptr_t)results,
-		.regs = *regs,
 	};
 
+	if (roots->nr > 1) {
+		args.flags = VMEM_TRANSLATE_SPACES;
+		args.root = index;
+	} else {
+		args.regs = regs;
+	}
 	if (ioctl(dev, VMEM_TRANSLATE, &args))
-		fail(STEP_TRANSLATE, regs,
-		     "cannot translate %#llx with CR3 %#llx", vas[0],
-		     regs->cr3);
+		fail(STEP_TRANSLATE, &regs,
+		     "cannot translate %#llx with CR3 %#llx", vas[0], regs.cr3);
 	if (!args.out_nr)
 		die("cannot translate %#llx: the module returned no result",
 		    vas[0]);
 	return args.out_nr;
 }
 
-static void vtop(const struct opts *opts, int dev, const __u64 *vas, int nr)
+/* Print as text, or add to the list of results if there is one. */
+static void vtop(int dev, const struct roots *roots, unsigned int index,
+		 const __u64 *vas, int nr, json_t *list)
 {
 	struct vmem_translation results[ADDRESSES_A_CALL];
-	json_t *list = opts->json ? json_array() : NULL;
-	struct vmem_regs regs;
 	unsigned int done;
 
-	regs_resolve(opts, dev, &regs);
 	for (; nr; vas += done, nr -= done) {
-		done = translate_some(dev, &regs, vas, nr, results);
+		done = translate_some(dev, roots, index, vas, nr, results);
 		for (unsigned int i = 0; i < done; i++) {
-			if (opts->json)
-				json_add(list, json_result(&regs, vas[i],
+			if (list)
+				json_add(list, json_result(&roots->regs, vas[i],
 							   &results[i]));
 			else
-				print_text(&regs, vas[i], &results[i]);
+				print_text(roots, vas[i], &results[i]);
 		}
 		out_flush();
 	}
+}
+
+static void print_spaces(int dev, const struct roots *roots, const __u64 *vas,
+			 int nr)
+{
+	for (unsigned int i = 0; i < roots->nr; i++) {
+		if (roots->nr > 1) {
+			print_space(&roots->regs, i, roots_space(roots, i));
+			out("\n");
+		}
+		vtop(dev, roots, i, vas, nr, NULL);
+	}
+}
+
+static json_t *json_spaces(int dev, const struct roots *roots, const __u64 *vas,
+			   int nr)
+{
+	json_t *spaces = json_array();
+
+	for (unsigned int i = 0; i < roots->nr; i++) {
+		json_t *results = json_array();
+
+		vtop(dev, roots, i, vas, nr, results);
+		json_add(spaces, json_space(roots_space(roots, i), results));
+	}
+	return spaces;
+}
+
+/* A list only where there are several. */
+static json_t *json_only(json_t *spaces)
+{
+	json_t *only = json_incref(json_array_get(spaces, 0));
+
+	if (json_array_size(spaces) > 1) {
+		json_decref(only);
+		return spaces;
+	}
+	json_decref(spaces);
+	return only;
+}
+
+static void vtop_all(const struct opts *opts, const __u64 *vas, int nr)
+{
+	int dev = target_open(opts);
+	struct roots roots;
+
+	roots_resolve(opts, dev, &roots);
+	if (roots.nr > 1)
+		walk_owners(dev, &roots);
 	if (opts->json)
-		print_json(&regs, list);
+		json_print(json_only(json_spaces(dev, &roots, vas, nr)));
+	else
+		print_spaces(dev, &roots, vas, nr);
 }
 
 static void run(const struct opts *opts, int nr_args, char **args)
@@ -185,7 +279,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 		die("out of memory");
 	for (int i = 0; i < nr_args; i++)
 		vas[i] = parse_hex("VA", args[i]);
-	vtop(opts, target_open(opts), vas, nr_args);
+	vtop_all(opts, vas, nr_args);
 	free(vas);
 }
 
@@ -196,7 +290,10 @@ const struct command vtop_command = {
 	.help = "Translate guest-virtual addresses and show the entries on their way.\n"
 		"\vVA is hexadecimal, with 0x or without. FLAGS are those of the\n"
 		"whole path. That an address is not mapped is an answer too: the\n"
-		"exit status is 0.",
+		"exit status is 0. With several roots, each address is translated in each\n"
+		"of them, and OWNER says which space was the first to reach a table that\n"
+		"is shared, and at which address; that takes a walk of them all.",
 	.needs_root = true,
+	.many_roots = true,
 	.run = run,
 };

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmemctl aliases: the shared tables, who owns them and who refers to them
+ */
+#include <stdlib.h>
+
+#include "vmemctl.h"
+
+/* Rows of references that the text shows of one table. */
+#define ROWS_A_TABLE 8
+
+/* Sequences of spaces that a row of these names. */
+#define PARTS_A_ROW 6
+
+/**
+ * struct table - a shared table
+ * @refs: the references to it, in order of their spaces and addresses
+ * @nr: how many they are
+ * @leaves: what the table's region in the owner's space expands to
+ * @expands_to: what the references expand to
+ */
+struct table {
+	const struct vmem_record *refs;
+	size_t nr;
+	__u64 leaves;
+	__u64 expands_to;
+};
+
+/**
+ * struct aliases - all of them
+ * @walked: the walk that told of them
+ * @refs: the references, those to one table side by side
+ * @nr_refs: how many they are
+ * @tables: the tables, the most referenced first
+ * @nr_tables: how many they are
+ * @runs: room for the runs of one table's references
+ */
+struct aliases {
+	struct walked walked;
+	struct vmem_record *refs;
+	size_t nr_refs;
+	struct table *tables;
+	size_t nr_tables;
+	struct run *runs;
+};
+
+static int compare(__u64 a, __u64 b)
+{
+	return (a > b) - (a < b);
+}
+
+/* By what they refer to: a guest that runs may put another table there. */
+static int compare_targets(const struct vmem_record *a,
+			   const struct vmem_record *b)
+{
+	const struct vmem_aliasing *x = &a->aliasing, *y = &b->aliasing;
+
+	return compare(x->owner_root, y->owner_root)	 ?:
+		       compare(x->their_va, y->their_va) ?:
+		       compare(y->table, x->table)	 ?:
+		       compare(x->table_gpa, y->table_gpa);
+}
+
+static int compare_refs(const void *a, const void *b)
+{
+	const struct vmem_record *x = a, *y = b;
+
+	return compare_targets(x, y)		 ?:
+		       compare(x->root, y->root) ?:
+		       compare(x->aliasing.our_va, y->aliasing.our_va);
+}
+
+static int compare_tables(const void *a, const void *b)
+{
+	const struct table *x = a, *y = b;
+
+	return compare(y->nr, x->nr)			     ?:
+		       compare(y->expands_to, x->expands_to) ?:
+		       compare_targets(x->refs, y->refs);
+}
+
+/* Runs that differ in nothing but the space come together. */
+static int compare_shapes(const struct run *a, const struct run *b)
+{
+	const struct vmem_aliasing *x = &a->first->aliasing;
+	const struct vmem_aliasing *y = &b->first->aliasing;
+
+	return compare(x->our_va, y->our_va)	 ?:
+		       compare(a->nr, b->nr)	 ?:
+		       compare(a->step, b->step) ?:
+						   compare(x->perms, y->perms);
+}
+
+static int compare_runs(const void *a, const void *b)
+{
+	const struct run *x = a, *y = b;
+
+	return compare_shapes(x, y) ?: compare(x->first->root, y->first->root);
+}
+
+static void *array(size_t nr, size_t size)
+{
+	void *new = calloc(nr ? nr : 1, size);
+
+	if (!new)
+		die("out of memory for the references: ask for fewer roots or a smaller range");
+	return new;
+}
+
+static void collect_refs(struct aliases *aliases)
+{
+	const struct walked *walked = &aliases->walked;
+
+	aliases->refs = array(walked->nr, sizeof(*aliases->refs));
+	for (size_t i = 0; i < walked->nr; i++) {
+		if (walked->records[i].type == VMEM_ALIASING)
+			aliases->refs[aliases->nr_refs++] = walked->records[i];
+	}
+	qsort(aliases->refs, aliases->nr_refs, sizeof(*aliases->refs),
+	      compare_refs);
+}
+
+static void count_table(const struct walked *walked, struct table *table)
+{
+	const struct vmem_aliasing *a = &table->refs->aliasing;
+
+	table->leaves =
+		walked_leaves(walked, a->owner_root, a->their_va, a->len);
+	if (__builtin_mul_overflow(table->leaves, table->nr,
+				   &table->expands_to))
+		table->expands_to = ~0ull;
+}
+
+static void collect_tables(struct aliases *aliases)
+{
+	struct table *table = NULL;
+
+	aliases->tables = array(aliases->nr_refs, sizeof(*aliases->tables));
+	for (size_t i = 0; i < aliases->nr_refs; i++) {
+		const struct vmem_record *ref = &aliases->refs[i];
+
+		if (!table || compare_targets(table->refs, ref)) {
+			table = &aliases->tables[aliases->nr_tables++];
+			table->refs = ref;
+		}
+		table->nr++;
+	}
+	for (size_t i = 0; i < aliases->nr_tables; i++)
+		count_table(&aliases->walked, &aliases->tables[i]);
+	qsort(aliases->tables, aliases->nr_tables, sizeof(*aliases->tables),
+	      compare_tables);
+}
+
+static void print_owner(const struct vmem_regs *regs, const struct table *table)
+{
+	const struct vmem_aliasing *a = &table->refs->aliasing;
+
+	out("  owner: space %u (root %0*llx) at ", a->owner_root,
+	    regs_gpa_digits(regs), a->space);
+	print_region(regs, a->their_va, a->their_va + (a->len - 1));
+	out(" ");
+	print_perms(a->owner_perms);
+	out("\n");
+}
+
+/* How many of the runs differ in nothing but their spaces. */
+static size_t nr_alike(const struct run *runs, size_t nr)
+{
+	size_t i = 1;
+
+	while (i < nr && !compare_shapes(runs, &runs[i]))
+		i++;
+	return i;
+}
+
+/* How many of the runs are in spaces that follow each other. */
+static size_t nr_in_sequence(const struct run *runs, size_t nr)
+{
+	size_t i = 1;
+
+	while (i < nr && runs[i].first->root == runs[i - 1].first->root + 1)
+		i++;
+	return i;
+}
+
+/* "spaces 1-4, 7" */
+static void print_spaces(const struct run *runs, size_t nr)
+{
+	size_t parts = 0, sequence;
+
+	out("space%s ", nr > 1 ? "s" : "");
+	for (size_t i = 0; i < nr && parts < PARTS_A_ROW; i += sequence) {
+		__u32 root = runs[i].first->root;
+
+		sequence = nr_in_sequence(&runs[i], nr - i);
+		out(parts++ ? ", %u" : "%u", root);
+		if (sequence > 1)
+			out("-%zu", root + sequence - 1);
+		if (parts == PARTS_A_ROW && i + sequence < nr)
+			out(", ... (%zu spaces)", nr);
+	}
+}
+
+/* Runs that differ in nothing but their spaces. */
+static void print_runs(const struct vmem_regs *regs, const struct run *runs,
+		       size_t nr)
+{
+	const struct vmem_aliasing *a = &runs->first->aliasing;
+	char size[SIZE_TEXT_MAX];
+
+	print_spaces(runs, nr);
+	out(" at ");
+	print_region(regs, a->our_va,
+		     a->our_va + (runs->nr - 1) * runs->step + (a->len - 1));
+	out(" ");
+	print_perms(a->perms);
+	out("%s", is_wider(a) ? "*" : "");
+	if (runs->nr > 1)
+		out(", %zu times%s", runs->nr, nr > 1 ? " each" : "");
+	if (runs->nr > 1 && runs->step != a->len)
+		out(", one every %s", size_text(runs->step, size));
+	out("\n");
+}
+
+static size_t find_runs(const struct table *table, struct run *runs)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < table->nr; nr++)
+		i += run_find(&table->refs[i], table->nr - i, &runs[nr]);
+	qsort(runs, nr, sizeof(*runs), compare_runs);
+	return nr;
+}
+
+static void print_refs(const struct vmem_regs *regs, const struct table *table,
+		       struct run *runs)
+{
+	size_t nr_runs = find_runs(table, runs);
+	size_t rows = 0, shown = 0, nr;
+
+	for (size_t i = 0; i < nr_runs && rows < ROWS_A_TABLE; i += nr) {
+		nr = nr_alike(&runs[i], nr_runs - i);
+		out("  %s ", rows++ ? "      " : " from:");
+		print_runs(regs, &runs[i], nr);
+		shown += nr * runs[i].nr;
+	}
+	if (shown < table->nr)
+		out("         and %zu more\n", table->nr - shown);
+}
+
+static bool has_wider(const struct aliases *aliases)
+{
+	for (size_t i = 0; i < aliases->nr_refs; i++) {
+		if (is_wider(&aliases->refs[i].aliasing))
+			return true;
+	}
+	return false;
+}
+
+static void print_table(const struct aliases *aliases,
+			const struct table *table)
+{
+	const struct vmem_regs *regs = &aliases->walked.roots->regs;
+	const struct vmem_aliasing *a = &table->refs->aliasing;
+
+	out("%s %0*llx: %zu reference%s to %llu %s, expanded: %llu\n",
+	    table_name(a->table), regs_gpa_digits(regs), a->table_gpa,
+	    table->nr, table->nr == 1 ? "" : "s", table->leaves,
+	    table->leaves == 1 ? "leaf" : "leaves", table->expands_to);
+	print_owner(regs, table);
+	print_refs(regs, table, aliases->runs);
+	out("\n");
+}
+
+static void print_text(struct aliases *aliases)
+{
+	aliases->runs = array(aliases->nr_refs, sizeof(*aliases->runs));
+	for (size_t i = 0; i < aliases->nr_tables; i++)
+		print_table(aliases, &aliases->tables[i]);
+	free(aliases->runs);
+	if (has_wider(aliases))
+		print_wider_note();
+	out("%zu shared table%s\n", aliases->nr_tables,
+	    aliases->nr_tables == 1 ? "" : "s");
+	print_stats(&aliases->walked);
+}
+
+static json_t *json_owner(const struct vmem_aliasing *a)
+{
+	json_t *o = json_object();
+
+	json_set(o, "space", json_hex(a->space));
+	json_set(o, "va", json_hex(a->their_va));
+	json_set(o, "last_va", json_hex(a->their_va + (a->len - 1)));
+	json_set_perms(o, a->owner_perms);
+	return o;
+}
+
+static json_t *json_ref(const struct walked *walked,
+			const struct vmem_record *ref)
+{
+	const struct roots *roots = walked->roots;
+	json_t *o = json_object();
+
+	json_set(o, "space", json_hex(roots_space(roots, ref->root)));
+	json_set(o, "va", json_hex(ref->aliasing.our_va));
+	json_set_perms(o, ref->aliasing.perms);
+	if (is_wider(&ref->aliasing))
+		json_set(o, "wider", json_true());
+	return o;
+}
+
+static void put_table(const struct walked *walked, const struct table *table)
+{
+	const struct vmem_aliasing *a = &table->refs->aliasing;
+	bool begun = false;
+
+	out("{\"table\":");
+	json_put(json_name(table_name(a->table)));
+	out(",\"table_gpa\":");
+	json_put(json_hex(a->table_gpa));
+	out(",\"owner\":");
+	json_put(json_owner(a));
+	out(",\"leaves\":");
+	json_put(json_count(table->leaves));
+	out(",\"references\":[");
+	for (size_t i = 0; i < table->nr; i++)
+		json_put_next(&begun, json_ref(walked, &table->refs[i]));
+	out("],\"expands_to\":");
+	json_put(json_count(table->expands_to));
+	out("}");
+}
+
+static void print_json(const struct aliases *aliases)
+{
+	out("{\"tables\":[");
+	for (size_t i = 0; i < aliases->nr_tables; i++) {
+		out("%s", i ? "," : "");
+		put_table(&aliases->walked, &aliases->tables[i]);
+	}
+	out("],\"stats\":");
+	json_put(json_stats(&aliases->walked));
+	out("}\n");
+}
+
+static void run(const struct opts *opts, int nr_args, char **args)
+{
+	struct scope scope = opts->scope;
+	struct aliases aliases = {};
+	struct roots roots;
+	int dev;
+
+	parse_range("aliases", nr_args, args, &scope.va, &scope.last_va);
+	dev = target_open(opts);
+	roots_resolve_all(opts, dev, &roots);
+	walk_spaces(dev, &roots, &scope, &aliases.walked);
+	collect_refs(&aliases);
+	collect_tables(&aliases);
+	if (opts->json)
+		print_json(&aliases);
+	else
+		print_text(&aliases);
+	free(aliases.refs);
+	free(aliases.tables);
+	walked_free(&aliases.walked);
+}
+
+const struct command aliases_command = {
+	.name = "aliases",
+	.args = "[VA LAST_VA]",
+	.summary = "the shared tables only: owners and references",
+	.help = "List the tables that are reached more than once, in one space or from\n"
+		"several, the most referenced first.\n"
+		"\vRoots and range are those of spaces. Each table is shown with its\n"
+		"guest-physical address, the leaves behind it (those of tables that it\n"
+		"refers to as well) and what its references expand to; then its owner\n"
+		"and the first references, with the addresses and rights of each. -j has\n"
+		"them all.",
+	.needs_root = true,
+	.many_roots = true,
+	.can_exclude = true,
+	.run = run,
+};
