@@ -22,10 +22,11 @@ STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
-               "build/bin/vmm", "build/bin/uapi"],
+               "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
+               "build/bin/debugfs"],
     "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
              "--", "tools/selftest/run", "tools/selftest/live.py",
-             "tools/selftest/docs.py"],
+             "tools/selftest/live_spaces.py", "tools/selftest/docs.py"],
 }
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")

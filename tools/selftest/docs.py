@@ -16,6 +16,7 @@ import tempfile
 import unittest
 
 import lablib
+import live_spaces
 import tap
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -53,13 +54,16 @@ def examples(blocks):
 
 
 def made_up(guest):
-    """What the documents say for a guest, and what it is here. The CR3 is that
-    of a process that stays."""
+    """What the documents say for a guest, and what it is here. The CR3s are
+    those of processes that stay."""
+    told = list(live_spaces.stacks(guest))
     with guest.in_worker() as stopped:
         cr3 = stopped.registers.cr3
+        roots = live_spaces.Roots(guest, stopped, told)
     banner = "%x" % guest.banner
     return {"4242": str(guest.pid), "/run/vm.qmp": guest.qmp_path,
-            "1a4e000": "%x" % cr3, "ffffffff81000000": banner,
+            "1a4e000": "%x" % cr3, "2b5f000": "%x" % roots.cr3[1],
+            "ffffffff81000000": banner,
             "ffffffff82000000": banner}
 
 

@@ -25,16 +25,16 @@ struct ktap_case {
 };
 
 /* The first failed check of the running case; empty while there is none. */
-static char ktap_reason[256];
+extern char ktap_reason[256];
 
 /* No case takes near as long, even where the whole machine is emulated. */
 #define KTAP_SECONDS_PER_CASE 300
 
 /* Set where the running case says that this machine cannot do it. */
-static bool ktap_skipped;
+extern bool ktap_skipped;
 
 /* The newest one. */
-static char ktap_text[sizeof(ktap_reason)];
+extern char ktap_text[sizeof(ktap_reason)];
 
 static inline void ktap_failed(const char *text)
 {

@@ -103,9 +103,9 @@ int session_memslots(int session, struct vmem_memslot *slots, __u32 room,
 	return -ENDLESS;
 }
 
-int session_translate(int session, const struct vmem_regs *regs,
-		      const __u64 *vas, __u32 nr,
-		      struct vmem_translation *results)
+static int translate_all(int session, const struct vmem_translate_args *how,
+			 const __u64 *vas, __u32 nr,
+			 struct vmem_translation *results)
 {
 	struct vmem_translate_args args;
 	__u32 done;
@@ -115,13 +115,13 @@ int session_translate(int session, const struct vmem_regs *regs,
 	for (done = 0; done < nr; done += args.out_nr) {
 		memset(&args, POISON, sizeof(args));
 		args.size = sizeof(args);
-		args.flags = 0;
+		args.flags = how->flags;
 		args.nr = nr - done;
 		args.result_size = sizeof(*results);
 		args.vas = pointer(vas + done);
 		args.results = pointer(results + done);
-		args.regs = *regs;
-		args.__reserved = 0;
+		args.regs = how->regs;
+		args.root = how->root;
 		ret = session_call(session, VMEM_TRANSLATE, &args);
 		if (ret)
 			return ret;
@@ -129,6 +129,26 @@ int session_translate(int session, const struct vmem_regs *regs,
 			return -ENDLESS;
 	}
 	return 0;
+}
+
+int session_translate(int session, const struct vmem_regs *regs,
+		      const __u64 *vas, __u32 nr,
+		      struct vmem_translation *results)
+{
+	const struct vmem_translate_args how = { .regs = *regs };
+
+	return translate_all(session, &how, vas, nr, results);
+}
+
+int session_translate_in(int session, __u32 root, const __u64 *vas, __u32 nr,
+			 struct vmem_translation *results)
+{
+	const struct vmem_translate_args how = {
+		.flags = VMEM_TRANSLATE_SPACES,
+		.root = root,
+	};
+
+	return translate_all(session, &how, vas, nr, results);
 }
 
 int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
@@ -232,6 +252,91 @@ int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
 	return 0;
 }
 
+int session_set_spaces(int session, const struct session_spaces *spaces)
+{
+	struct vmem_set_spaces_args args = {
+		.size = sizeof(args),
+		.regs = spaces->regs,
+		.nr_cr3 = spaces->nr_cr3,
+		.nr_excluded = spaces->nr_excluded,
+		.cr3 = pointer(spaces->cr3),
+		.excluded = pointer(spaces->excluded),
+		.va = spaces->va,
+		.last_va = spaces->last_va,
+	};
+
+	args.regs.cr3 = 0;
+	return session_call(session, VMEM_SET_SPACES, &args);
+}
+
+static void records_make_room(struct session_records *records)
+{
+	__u32 need = records->nr + records->per_call;
+
+	if (need <= records->room)
+		return;
+	records->room = 2 * need;
+	records->rows =
+		realloc(records->rows, records->room * sizeof(*records->rows));
+	must(records->rows ? 0 : -1, "realloc");
+}
+
+static bool is_poison(const void *p, size_t len)
+{
+	const __u8 *byte = p;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (byte[i] != POISON)
+			return false;
+	return true;
+}
+
+int session_walk_once(int session, struct session_records *records, bool *more)
+{
+	struct vmem_walk_spaces_args args;
+	struct vmem_record *rows;
+	__u32 left;
+	int ret;
+
+	records_make_room(records);
+	rows = records->rows + records->nr;
+	memset(rows, POISON, records->per_call * sizeof(*rows));
+	memset(&args, POISON, sizeof(args));
+	args.size = sizeof(args);
+	args.flags = 0;
+	args.nr = records->per_call;
+	args.record_size = sizeof(*rows);
+	args.records = pointer(rows);
+	ret = session_call(session, VMEM_WALK_SPACES, &args);
+	if (ret)
+		return ret;
+	if (args.out_nr > records->per_call || args.out_more > 1)
+		return -EPROTO;
+	left = records->per_call - args.out_nr;
+	if (!is_poison(rows + args.out_nr, left * sizeof(*rows)))
+		return -EPROTO;
+	records->nr += args.out_nr;
+	records->nr_calls++;
+	records->stats = args.out_stats;
+	*more = args.out_more;
+	return 0;
+}
+
+int session_walk_spaces(int session, struct session_records *records)
+{
+	bool more = true;
+	int ret = 0;
+
+	records->nr = 0;
+	records->nr_calls = 0;
+	while (!ret && more)
+		ret = records->nr_calls < MAX_CALLS ?
+			      session_walk_once(session, records, &more) :
+			      -ENDLESS;
+	return ret;
+}
+
 int fd_of_process(pid_t pid, int fd)
 {
 	int pidfd = (int)must(syscall(SYS_pidfd_open, pid, 0), "pidfd_open");
@@ -240,6 +345,14 @@ int fd_of_process(pid_t pid, int fd)
 
 	close(pidfd);
 	return ours;
+}
+
+#define NOBODY 65534
+
+void become_nobody(void)
+{
+	must(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY), "setresgid");
+	must(syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY), "setresuid");
 }
 
 static long long stat_value(const char *name)

@@ -35,6 +35,10 @@ int session_translate(int session, const struct vmem_regs *regs,
 		      const __u64 *vas, __u32 nr,
 		      struct vmem_translation *results);
 
+/* The same in the space with index @root of those that were set. */
+int session_translate_in(int session, __u32 root, const __u64 *vas, __u32 nr,
+			 struct vmem_translation *results);
+
 /* session_translate() of one address. */
 int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
 			  struct vmem_translation *result);
@@ -64,8 +68,60 @@ int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
 int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
 		 __u64 len, struct vmem_read_args *end);
 
+/**
+ * struct session_spaces - what VMEM_SET_SPACES is to be given
+ * @regs: the registers; their CR3 is not looked at
+ * @cr3: the roots
+ * @nr_cr3: how many they are
+ * @excluded: the excluded ranges
+ * @nr_excluded: how many they are
+ * @va: first address
+ * @last_va: last address
+ */
+struct session_spaces {
+	struct vmem_regs regs;
+	const __u64 *cr3;
+	__u32 nr_cr3;
+	const struct vmem_span *excluded;
+	__u32 nr_excluded;
+	__u64 va;
+	__u64 last_va;
+};
+
+int session_set_spaces(int session, const struct session_spaces *spaces);
+
+/**
+ * struct session_records - what a walk over spaces tells
+ * @rows: the records, made to be as many as there are; for free()
+ * @room: how many @rows has room for
+ * @per_call: how many to ask for in one call
+ * @nr: how many there were
+ * @nr_calls: calls that it took
+ * @stats: of the last call
+ */
+struct session_records {
+	struct vmem_record *rows;
+	__u32 room;
+	__u32 per_call;
+	__u32 nr;
+	__u32 nr_calls;
+	struct vmem_spaces_stats stats;
+};
+
+/*
+ * One call: adds its records, and says in @more whether it was not the last.
+ * -EPROTO if the kernel wrote where it was not to.
+ */
+int session_walk_once(int session, struct session_records *records, bool *more);
+
+/* Walks to the end. On an error the records before it are in @records. */
+int session_walk_spaces(int session, struct session_records *records);
+
 /* A descriptor of another process, taken as a debugger takes it. */
 int fd_of_process(pid_t pid, int fd);
+
+/* Leaves root, and every capability with it. */
+void become_nobody(void);
 
 /*
  * Pages that the whole system has pinned and not let go. The machine's other

@@ -37,6 +37,7 @@ struct guest {
 	struct tables tables;
 	struct vmem_regs regs;
 	struct vmem_region region;
+	int session;
 };
 
 static void add_slot(int vm_fd, const struct guest_ram *ram)
@@ -112,6 +113,8 @@ static int open_on_regions(const struct guest *g)
  * @args: the struct of the command, and zeroes behind it
  * @array: what the kernel writes, or the regions it reads
  * @vas: the addresses of VMEM_TRANSLATE
+ * @cr3: the root of VMEM_SET_SPACES
+ * @excluded: what it leaves out
  * @session: who is asked
  */
 struct call {
@@ -126,9 +129,13 @@ struct call {
 		struct vmem_translate_args translate;
 		struct vmem_map_range_args map_range;
 		struct vmem_read_args read;
+		struct vmem_set_spaces_args set_spaces;
+		struct vmem_walk_spaces_args walk_spaces;
 	} args;
 	__u8 array[NR_ELEMENTS * MAX_ELEMENT];
 	__u64 vas[NR_ELEMENTS];
+	__u64 cr3;
+	struct vmem_span excluded;
 	int session;
 };
 
@@ -141,6 +148,7 @@ struct call {
  * @cmd: its number
  * @size: size of its struct
  * @fill: writes the struct, all but @size
+ * @flags: the flags that it knows
  * @reserved: offset of the reserved field that must be 0
  * @regs: offset of the struct vmem_regs
  * @nr: offset of the number of elements
@@ -154,6 +162,7 @@ struct command {
 	unsigned long cmd;
 	__u32 size;
 	void (*fill)(struct call *call, const struct guest *g);
+	__u32 flags;
 	int reserved;
 	int regs;
 	int nr;
@@ -208,6 +217,7 @@ static void fill_translate(struct call *call, const struct guest *g)
 	call->args.translate.vas = (uintptr_t)call->vas;
 	call->args.translate.results = (uintptr_t)call->array;
 	call->args.translate.regs = g->regs;
+	call->args.translate.root = 0;
 }
 
 static void fill_map_range(struct call *call, const struct guest *g)
@@ -224,6 +234,29 @@ static void fill_read(struct call *call, const struct guest *g)
 	call->args.read.regs = g->regs;
 	call->args.read.len = sizeof(call->array);
 	call->args.read.buf = (uintptr_t)call->array;
+}
+
+/* The root that the other commands have in CR3 is in a list here. */
+static void fill_set_spaces(struct call *call, const struct guest *g)
+{
+	call->cr3 = g->regs.cr3;
+	call->excluded = (struct vmem_span){ GB(1), GB(1) };
+	call->args.set_spaces.regs = g->regs;
+	call->args.set_spaces.regs.cr3 = 0;
+	call->args.set_spaces.nr_cr3 = 1;
+	call->args.set_spaces.nr_excluded = 1;
+	call->args.set_spaces.cr3 = (uintptr_t)&call->cr3;
+	call->args.set_spaces.excluded = (uintptr_t)&call->excluded;
+	call->args.set_spaces.va = 0;
+	call->args.set_spaces.last_va = ~0ULL;
+}
+
+static void fill_walk_spaces(struct call *call, const struct guest *g)
+{
+	(void)g;
+	call->args.walk_spaces.nr = NR_ELEMENTS;
+	call->args.walk_spaces.record_size = sizeof(struct vmem_record);
+	call->args.walk_spaces.records = (uintptr_t)call->array;
 }
 
 #define AT(type, member) ((int)offsetof(struct vmem_##type##_args, member))
@@ -296,7 +329,8 @@ static const struct command commands[] = {
 		.cmd = VMEM_TRANSLATE,
 		.size = sizeof(struct vmem_translate_args),
 		.fill = fill_translate,
-		.reserved = AT(translate, __reserved),
+		.reserved = AT(translate, regs.__reserved),
+		.flags = VMEM_TRANSLATE_SPACES,
 		.regs = AT(translate, regs),
 		.nr = AT(translate, nr),
 		.element = AT(translate, result_size),
@@ -328,6 +362,31 @@ static const struct command commands[] = {
 		.element = NONE,
 		.array = AT(read, buf),
 		.out_nr = AT(read, out_len),
+	},
+	[_IOC_NR(VMEM_SET_SPACES)] = {
+		.name = "VMEM_SET_SPACES",
+		.cmd = VMEM_SET_SPACES,
+		.size = sizeof(struct vmem_set_spaces_args),
+		.fill = fill_set_spaces,
+		.reserved = AT(set_spaces, regs.__reserved),
+		.regs = AT(set_spaces, regs),
+		.nr = AT(set_spaces, nr_cr3),
+		.element = NONE,
+		.array = AT(set_spaces, cr3),
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_WALK_SPACES)] = {
+		.name = "VMEM_WALK_SPACES",
+		.cmd = VMEM_WALK_SPACES,
+		.size = sizeof(struct vmem_walk_spaces_args),
+		.fill = fill_walk_spaces,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = AT(walk_spaces, nr),
+		.element = AT(walk_spaces, record_size),
+		.element_size = sizeof(struct vmem_record),
+		.array = AT(walk_spaces, records),
+		.out_nr = AT(walk_spaces, out_nr),
 	},
 };
 
@@ -373,11 +432,33 @@ static void call_fill(struct call *call, const struct command *c,
 	c->fill(call, g);
 }
 
+static void set_spaces(int session, const struct guest *g)
+{
+	const struct session_spaces spaces = {
+		.regs = g->regs,
+		.cr3 = &g->regs.cr3,
+		.nr_cr3 = 1,
+		.last_va = ~0ULL,
+	};
+
+	CHECK_EQ(session_set_spaces(session, &spaces), 0);
+}
+
+/* A session that @c works on. */
+static int open_for(const struct command *c, const struct guest *g)
+{
+	int session = is_attach(c) ? session_open() : open_on_kvm(g);
+
+	if (c->cmd == VMEM_WALK_SPACES)
+		set_spaces(session, g);
+	return session;
+}
+
 /* A call of @c that works, on a session of its own. */
 static void call_init(struct call *call, const struct command *c,
 		      const struct guest *g)
 {
-	call->session = is_attach(c) ? session_open() : open_on_kvm(g);
+	call->session = open_for(c, g);
 	call_fill(call, c, g);
 }
 
@@ -491,7 +572,7 @@ static void free_page_before_a_hole(__u8 *p)
 static void check_args_at(const struct command *c, const struct guest *g,
 			  void *where)
 {
-	int session = is_attach(c) ? session_open() : open_on_kvm(g);
+	int session = open_for(c, g);
 
 	CHECK_EQ_AT(c->name, session_call(session, c->cmd, where), -EFAULT);
 	close(session);
@@ -528,7 +609,8 @@ static void args_not_writable(void)
 
 	guest_init(&g);
 	for (c = commands; c < commands_end; c++) {
-		if (is_attach(c))
+		/* What has no answer to write may do without writing. */
+		if (is_attach(c) || c->cmd == VMEM_SET_SPACES)
 			continue;
 		call_fill(&call, c, &g);
 		must(mprotect(p, PAGE, PROT_READ | PROT_WRITE), "mprotect");
@@ -542,7 +624,7 @@ static void args_not_writable(void)
 
 static void unknown_flag(void)
 {
-	static const __u32 flags[] = { 1, 1u << 31, ~0u };
+	static const __u32 flags[] = { 1, 2, 1u << 31, ~0u };
 	const struct command *c;
 	struct call call;
 	struct guest g;
@@ -552,8 +634,9 @@ static void unknown_flag(void)
 	for (c = commands; c < commands_end; c++) {
 		for (i = 0; i < ARRAY_SIZE(flags); i++) {
 			call_init(&call, c, &g);
-			call.args.info.flags = flags[i];
-			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
+			call.args.info.flags = flags[i] & ~c->flags;
+			CHECK_EQ_AT(c->name, call_end(&call, c),
+				    flags[i] & ~c->flags ? -EOPNOTSUPP : 0);
 		}
 	}
 	guest_free(&g);
@@ -586,7 +669,7 @@ static void reserved_field(void)
 static void unknown_command(void)
 {
 	static const unsigned long cmds[] = {
-		_IO(VMEM_IOC_TYPE, 0x08),
+		_IO(VMEM_IOC_TYPE, 0x0a),
 		_IO(VMEM_IOC_TYPE, 0xff),
 		_IO(VMEM_IOC_TYPE ^ 1, 0x00),
 		_IOWR(VMEM_IOC_TYPE, 0x00, struct vmem_info_args),
@@ -729,6 +812,9 @@ static void array_not_there(void)
 		call_init(&call, command(VMEM_TRANSLATE), &g);
 		call.args.translate.vas = places[i];
 		CHECK_EQ(call_end(&call, command(VMEM_TRANSLATE)), -EFAULT);
+		call_init(&call, command(VMEM_SET_SPACES), &g);
+		call.args.set_spaces.excluded = places[i];
+		CHECK_EQ(call_end(&call, command(VMEM_SET_SPACES)), -EFAULT);
 	}
 	guest_free(&g);
 	free_page_before_a_hole(p);
@@ -1102,14 +1188,23 @@ static void check_regs(const struct guest *g, const char *what,
 {
 	const struct command *c;
 	struct call call;
-	int i;
+	int i, ret;
 
 	for (c = commands; c < commands_end; c++) {
 		for (i = 0; c->regs != NONE && i < 2; i++) {
 			call.session = i ? open_on_kvm(g) : open_on_regions(g);
 			call_fill(&call, c, g);
 			memcpy(call.args.bytes + c->regs, regs, sizeof(*regs));
-			CHECK_EQ_AT(what, call_end(&call, c), want);
+			if (c->cmd == VMEM_SET_SPACES) {
+				call.args.set_spaces.regs.cr3 = 0;
+				call.cr3 = regs->cr3;
+			}
+			ret = call_end(&call, c);
+			/* Set without a look: the walk tells. */
+			if (c->cmd == VMEM_SET_SPACES && want == -ENXIO)
+				CHECK_EQ_AT(what, ret, 0);
+			else
+				CHECK_EQ_AT(what, ret, want);
 		}
 	}
 }
@@ -1239,16 +1334,269 @@ static void buffer_wraps(void)
 	guest_free(&g);
 }
 
-/* ---- Who may ask ---- */
+/* ---- Spaces ---- */
 
-#define NOBODY 65534
+struct spans {
+	const char *what;
+	struct vmem_span spans[3];
+	__u32 nr;
+	int want;
+};
 
-/* Leaves root, and every capability with it. */
-static void become_nobody(void)
+static const struct spans spans[] = {
+	{ "one", { { PAGE, 2 * PAGE - 1 } }, 1, 0 },
+	{ "one byte", { { 5, 5 } }, 1, 0 },
+	{ "all", { { 0, ~0ULL } }, 1, 0 },
+	{ "side by side", { { 0, 4 }, { 5, 9 }, { 10, ~0ULL } }, 3, 0 },
+	{ "backwards", { { 5, 4 } }, 1, -EINVAL },
+	{ "the last backwards", { { 0, 4 }, { 9, 8 } }, 2, -EINVAL },
+	{ "out of order", { { 10, 19 }, { 0, 4 } }, 2, -EINVAL },
+	{ "overlapping", { { 0, 10 }, { 10, 20 } }, 2, -EINVAL },
+	{ "the same twice", { { 0, 10 }, { 0, 10 } }, 2, -EINVAL },
+	{ "one in another", { { 0, 10 }, { 20, 30 }, { 25, 26 } }, 3, -EINVAL },
+	{ "behind all", { { 0, ~0ULL }, { 0, 4 } }, 2, -EINVAL },
+};
+
+static void spaces_excluded(void)
 {
-	must(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY), "setresgid");
-	must(syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY), "setresuid");
+	const struct command *c = command(VMEM_SET_SPACES);
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	for (i = 0; i < ARRAY_SIZE(spans); i++) {
+		call_init(&call, c, &g);
+		call.args.set_spaces.nr_excluded = spans[i].nr;
+		call.args.set_spaces.excluded = (uintptr_t)spans[i].spans;
+		CHECK_EQ_AT(spans[i].what, call_end(&call, c), spans[i].want);
+	}
+
+	/* Where there are none, nothing is read. */
+	call_init(&call, c, &g);
+	call.args.set_spaces.nr_excluded = 0;
+	call.args.set_spaces.excluded = ~7ULL;
+	CHECK_EQ(call_end(&call, c), 0);
+	guest_free(&g);
 }
+
+static int set_nr(const struct guest *g, const __u64 *cr3, __u32 nr_cr3,
+		  const struct vmem_span *excluded, __u32 nr_excluded)
+{
+	const struct session_spaces spaces = {
+		.regs = g->regs,
+		.cr3 = cr3,
+		.nr_cr3 = nr_cr3,
+		.excluded = excluded,
+		.nr_excluded = nr_excluded,
+		.last_va = ~0ULL,
+	};
+	int session = open_on_kvm(g);
+	int ret = session_set_spaces(session, &spaces);
+
+	close(session);
+	return ret;
+}
+
+static void spaces_of_max_nr(void)
+{
+	struct vmem_span excluded[VMEM_MAX_EXCLUDED + 1];
+	__u64 cr3[VMEM_MAX_ROOTS + 1];
+	struct guest g;
+	__u64 i;
+
+	guest_init(&g);
+	for (i = 0; i < ARRAY_SIZE(cr3); i++)
+		cr3[i] = i * PAGE;
+	for (i = 0; i < ARRAY_SIZE(excluded); i++)
+		excluded[i] = (struct vmem_span){ i * PAGE, i * PAGE };
+	CHECK_EQ(set_nr(&g, cr3, 0, NULL, 0), -EINVAL);
+	CHECK_EQ(set_nr(&g, cr3, 1, NULL, 0), 0);
+	CHECK_EQ(set_nr(&g, cr3, VMEM_MAX_ROOTS, NULL, 0), 0);
+	CHECK_EQ(set_nr(&g, cr3, VMEM_MAX_ROOTS + 1, NULL, 0), -EINVAL);
+	CHECK_EQ(set_nr(&g, cr3, ~0u, NULL, 0), -EINVAL);
+	CHECK_EQ(set_nr(&g, cr3, 1, excluded, VMEM_MAX_EXCLUDED), 0);
+	CHECK_EQ(set_nr(&g, cr3, 1, excluded, VMEM_MAX_EXCLUDED + 1), -EINVAL);
+	CHECK_EQ(set_nr(&g, cr3, 1, excluded, ~0u), -EINVAL);
+	guest_free(&g);
+}
+
+/* The last of the roots cannot be read: none of them was set. */
+static void spaces_set_in_part(void)
+{
+	__u8 *p = page_before_a_hole();
+	const __u64 *cr3 = (__u64 *)(p + PAGE) - 3;
+	const struct vmem_span *excluded = (struct vmem_span *)(p + PAGE) - 1;
+	struct session_records records = { .per_call = 1 };
+	struct session_spaces spaces;
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	spaces = (struct session_spaces){
+		.regs = g.regs,
+		.cr3 = cr3,
+		.nr_cr3 = 4,
+		.last_va = ~0ULL,
+	};
+	session = open_on_kvm(&g);
+	CHECK_EQ(session_set_spaces(session, &spaces), -EFAULT);
+	spaces.nr_cr3 = 3;
+	spaces.excluded = excluded;
+	spaces.nr_excluded = 2;
+	CHECK_EQ(session_set_spaces(session, &spaces), -EFAULT);
+	CHECK_EQ(session_walk_spaces(session, &records), -ENODATA);
+	spaces.nr_excluded = 1;
+	CHECK_EQ(session_set_spaces(session, &spaces), 0);
+	close(session);
+	free(records.rows);
+	guest_free(&g);
+	free_page_before_a_hole(p);
+}
+
+static void spaces_range(void)
+{
+	static const struct {
+		__u64 va, last_va;
+		int want;
+	} ranges[] = {
+		{ 1, 0, -EOVERFLOW }, { ~0ULL, 0, -EOVERFLOW }, { 0, 0, 0 },
+		{ ~0ULL, ~0ULL, 0 },  { 0, ~0ULL, 0 },
+	};
+	const struct command *c = command(VMEM_SET_SPACES);
+	struct call call;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		call_init(&call, c, &g);
+		call.args.set_spaces.va = ranges[i].va;
+		call.args.set_spaces.last_va = ranges[i].last_va;
+		CHECK_EQ(call_end(&call, c), ranges[i].want);
+	}
+	call_init(&call, c, &g);
+	call.args.set_spaces.regs.cr3 = g.regs.cr3;
+	CHECK_EQ(call_end(&call, c), -EINVAL);
+	call_init(&call, c, &g);
+	call.args.set_spaces.regs.cr3 = 1;
+	CHECK_EQ(call_end(&call, c), -EINVAL);
+	guest_free(&g);
+}
+
+static void spaces_set_twice(void)
+{
+	const struct command *c = command(VMEM_SET_SPACES);
+	struct call call;
+	struct guest g;
+
+	guest_init(&g);
+	call_init(&call, c, &g);
+	CHECK_EQ(session_call(call.session, c->cmd, call.args.bytes), 0);
+	CHECK_EQ(session_call(call.session, c->cmd, call.args.bytes), -EISCONN);
+	CHECK_EQ(call_end(&call, c), -EISCONN);
+	guest_free(&g);
+}
+
+static void spaces_not_set(void)
+{
+	struct session_records records = { .per_call = 1 };
+	struct vmem_translation result;
+	__u64 va = 0;
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	session = open_on_kvm(&g);
+	CHECK_EQ(session_walk_spaces(session, &records), -ENODATA);
+	CHECK_EQ(session_translate_in(session, 0, &va, 1, &result), -ENODATA);
+	CHECK_EQ(session_translate_in(session, 9, &va, 1, &result), -ENODATA);
+	close(session);
+	free(records.rows);
+	guest_free(&g);
+}
+
+/* VMEM_TRANSLATE by @flags, on a session whose one space was walked. */
+static int translate_by(const struct guest *g, __u32 flags, __u32 root,
+			const struct vmem_regs *regs)
+{
+	const struct command *c = command(VMEM_TRANSLATE);
+	struct session_records records = { .per_call = 100 };
+	struct call call;
+
+	call_init(&call, c, g);
+	set_spaces(call.session, g);
+	CHECK_EQ(session_walk_spaces(call.session, &records), 0);
+	free(records.rows);
+	call.args.translate.flags = flags;
+	call.args.translate.root = root;
+	call.args.translate.regs = *regs;
+	return call_end(&call, c);
+}
+
+static void spaces_translate_args(void)
+{
+	const __u32 by_space = VMEM_TRANSLATE_SPACES;
+	const struct vmem_regs none = { .cr0 = 0 };
+	struct vmem_regs regs;
+	struct guest g;
+	size_t i;
+
+	guest_init(&g);
+	CHECK_EQ(translate_by(&g, 0, 0, &g.regs), 0);
+	CHECK_EQ(translate_by(&g, 0, 1, &g.regs), -EINVAL);
+	CHECK_EQ(translate_by(&g, 0, ~0u, &g.regs), -EINVAL);
+	CHECK_EQ(translate_by(&g, 0, 0, &none), -EINVAL);
+	CHECK_EQ(translate_by(&g, by_space, 0, &none), 0);
+	CHECK_EQ(translate_by(&g, by_space, 1, &none), -EINVAL);
+	CHECK_EQ(translate_by(&g, by_space, ~0u, &none), -EINVAL);
+	CHECK_EQ(translate_by(&g, by_space, 0, &g.regs), -EINVAL);
+	CHECK_EQ(translate_by(&g, by_space | 2, 0, &none), -EOPNOTSUPP);
+
+	/* Not one byte of them. */
+	for (i = 0; i < sizeof(regs); i++) {
+		memset(&regs, 0, sizeof(regs));
+		((__u8 *)&regs)[i] = 0x80;
+		CHECK_EQ(translate_by(&g, by_space, 0, &regs), -EINVAL);
+	}
+	guest_free(&g);
+}
+
+static void child_and_the_parents_spaces(void *arg)
+{
+	const int *session = arg;
+	struct session_records records = { .per_call = 1 };
+
+	CHECK_EQ(session_walk_spaces(*session, &records), -EPERM);
+}
+
+static void child_sets_the_parents_spaces(void *arg)
+{
+	const struct guest *g = arg;
+	const struct session_spaces spaces = {
+		.regs = g->regs,
+		.cr3 = &g->regs.cr3,
+		.nr_cr3 = 1,
+		.last_va = ~0ULL,
+	};
+
+	CHECK_EQ(session_set_spaces(g->session, &spaces), -EPERM);
+}
+
+static void spaces_of_the_parents_regions(void)
+{
+	struct guest g;
+
+	guest_init(&g);
+	g.session = open_on_regions(&g);
+	ktap_wait(ktap_fork(child_sets_the_parents_spaces, &g));
+	set_spaces(g.session, &g);
+	ktap_wait(ktap_fork(child_and_the_parents_spaces, &g.session));
+	close(g.session);
+	guest_free(&g);
+}
+
+/* ---- Who may ask ---- */
 
 /* A region table is its own process's: so the child attaches, then leaves. */
 static void nobody_over_memlock(void *arg)
@@ -1455,6 +1803,14 @@ static const struct ktap_case cases[] = {
 	{ "root_is_outside", root_is_outside },
 	{ "range_wraps", range_wraps },
 	{ "buffer_wraps", buffer_wraps },
+	{ "spaces_excluded", spaces_excluded },
+	{ "spaces_of_max_nr", spaces_of_max_nr },
+	{ "spaces_set_in_part", spaces_set_in_part },
+	{ "spaces_range", spaces_range },
+	{ "spaces_set_twice", spaces_set_twice },
+	{ "spaces_not_set", spaces_not_set },
+	{ "spaces_translate_args", spaces_translate_args },
+	{ "spaces_of_the_parents_regions", spaces_of_the_parents_regions },
 	{ "memlock_limit", memlock_limit },
 	{ "memlock_is_given_back", memlock_is_given_back },
 	{ "vm_of_somebody_else", vm_of_somebody_else },

@@ -1,0 +1,248 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Many spaces of a running guest in one walk: its processes' page tables.
+
+The roots are found without vmem: a process's root maps its stack where the
+guest's pagemap says, and its half of kernel addresses is that of any other.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+import unittest
+
+import lablib
+import tap
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+
+# At least this many processes besides those that the guest starts with
+PROCESSES = {"amd64": 40, "i686": 12}
+
+# Where in a root table the kernel's half begins, and its first address
+KERNEL_HALF = {"amd64": (2048, 0xffff800000000000), "i686": (3072, 0xc0000000)}
+
+# Each process with the last page of its stack, and pagemap's word on that, in
+# two halves
+STACKS = r"""
+for dir in /proc/[0-9]*; do
+    stack=$(grep -F '[stack]' $dir/maps) || continue
+    end=${stack#*-}
+    page=$((0x${end%% *} / 4096 - 1))
+    echo ${dir#/proc/} $page \
+        $(dd if=$dir/pagemap bs=8 skip=$page count=1 2>/dev/null |
+          od -An -tx4)
+done
+"""
+
+
+class Roots:
+    """CR3 of each of a stopped guest's processes."""
+
+    def __init__(self, guest, stopped, stacks):
+        self.registers = stopped.registers
+        self.format = lablib.FORMATS[guest.arch]
+        self.ram = stopped.ram
+        self.candidates = list(self.find(guest))
+        self.cr3 = {pid: cr3 for pid, page, gpa in stacks
+                    for cr3 in self.candidates
+                    if self.translate(cr3, page * lablib.PAGE) == gpa}
+
+    def find(self, guest):
+        """Pages of RAM whose kernel half is that of a root that is known."""
+        half = KERNEL_HALF[guest.arch][0]
+        known = self.ram.page(self.registers.cr3 & self.format.address)[half:]
+        for first, last in guest.system_ram:
+            for gpa in range(first & -lablib.PAGE, last, lablib.PAGE):
+                if self.ram.page(gpa)[half:] == known:
+                    yield gpa
+
+    def translate(self, cr3, va):
+        """Of a 4 KiB page; None if it is not mapped by one."""
+        gpa = cr3
+        for _, shift in self.format.levels:
+            size = struct.calcsize(self.format.entry)
+            offset = (va >> shift) % self.format.indices * size
+            entry, = struct.unpack_from(self.format.entry, self.ram.page(gpa),
+                                        offset)
+            if not entry & lablib.PRESENT:
+                return None
+            gpa = entry & self.format.address
+        return gpa
+
+
+def stacks(guest):
+    """(pid, page number, guest-physical address) of each stack's last page."""
+    for line in guest.run(STACKS).splitlines():
+        pid, page, low, high = line.split()
+        entry = int(low, 16) | int(high, 16) << 32
+        if entry & lablib.PAGEMAP_PRESENT:
+            yield (int(pid), int(page),
+                   (entry & (1 << 55) - 1) * lablib.PAGE)
+
+
+class Spaces(unittest.TestCase):
+    """The guest stands still meanwhile; `setup` finds the roots once."""
+
+    def __init__(self, method, guest, stopped, roots):
+        super().__init__(method)
+        self.guest = guest
+        self.registers = stopped.registers
+        # A shell and a child of it that has run nothing yet look the same
+        self.roots = sorted(set(roots.cr3.values()))
+
+    def id(self):
+        return "%s.%s" % (self.guest.arch, super().id())
+
+    def shortDescription(self):
+        return "%s: %s" % (self.guest.arch, super().shortDescription())
+
+    def options(self, roots):
+        """vmemctl's options for these roots."""
+        words = self.registers.options()
+        at = words.index("--cr3")
+        return [*words[:at + 1], ",".join("%#x" % cr3 for cr3 in roots),
+                *words[at + 2:]]
+
+    def test_enough_processes(self):
+        """the roots of its processes are found"""
+        tap.diagnostic("%d roots" % len(self.roots))
+        self.assertGreaterEqual(len(self.roots), PROCESSES[self.guest.arch])
+
+    def test_references_followed(self):
+        """all spaces in one walk are, references followed, each space alone"""
+        registers = self.registers
+        words = [str(self.guest.pid), vm_fd(self.guest.pid), registers.cr0,
+                 registers.cr4, registers.efer, registers.maxphyaddr,
+                 *self.roots]
+        done = subprocess.run(
+            [os.path.join(TOP, "build/bin/sharing"), *map(str, words)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            check=False)
+        tap.diagnostic(done.stdout)
+        self.assertEqual(done.returncode, 0)
+
+    def test_contract(self):
+        """spaces -j has the fields that it is to have"""
+        out = lablib.json_of(self.guest, self.options(self.roots[:3]),
+                             "spaces")
+        row = {"va", "last_va", "gpa", "page_size", "kind", "writable",
+               "user", "executable"}
+        reference = {"table", "space", "our_va", "their_va", "writable",
+                     "user", "executable"}
+        self.assertEqual([lablib.number(space["space"])
+                          for space in out["spaces"]], self.roots[:3])
+        for space in out["spaces"]:
+            self.assertIsNone(space["root_alias_of"])
+            for mapping in space["mappings"]:
+                (kind, fields), = mapping.items()
+                self.assertEqual(set(fields), row if kind == "this_space" else
+                                 reference, kind)
+
+    def test_root_given_twice(self):
+        """a root given twice is an alias of the first"""
+        first, second = self.roots[:2]
+        out = lablib.json_of(self.guest, self.options([first, first, second]),
+                             "spaces")["spaces"]
+        self.assertEqual([space["root_alias_of"] for space in out],
+                         [None, 0, None])
+        self.assertEqual(out[1]["mappings"], [])
+        self.assertIn(first, {lablib.number(mapping["aliasing"]["space"])
+                              for mapping in out[2]["mappings"]
+                              if "aliasing" in mapping})
+
+    def test_kernel_half(self):
+        """the kernel's half of each space is references to the first"""
+        base = KERNEL_HALF[self.guest.arch][1]
+        out = lablib.json_of(self.guest, self.options(self.roots), "spaces",
+                             "%#x" % base, "0xffffffffffffffff")["spaces"]
+        references = 0
+        for space in out[1:]:
+            for mapping in space["mappings"]:
+                if "this_space" in mapping:
+                    # A large page is no table, and cannot be shared as one
+                    row = mapping["this_space"]
+                    self.assertGreater(row["page_size"], lablib.PAGE, row)
+                    continue
+                aliasing = mapping["aliasing"]
+                self.assertEqual(lablib.number(aliasing["space"]),
+                                 self.roots[0])
+                self.assertEqual(aliasing["our_va"], aliasing["their_va"])
+                references += 1
+        tap.diagnostic("%d references in %d spaces" % (references,
+                                                       len(out) - 1))
+        self.assertGreaterEqual(references, len(out) - 1)
+
+    def test_owner(self):
+        """vtop in several spaces names the owner of what is shared"""
+        va = self.guest.banner if self.guest.arch == "amd64" else \
+            self.small_kernel_page()
+        out = lablib.json_of(self.guest, self.options(self.roots[:3]), "vtop",
+                             "%#x" % va)
+        answers = [space["results"][0] for space in out]
+        owner = {"space": "%#x" % self.roots[0], "va": "%#x" % va}
+        self.assertEqual([answer["owner"] for answer in answers],
+                         [None, owner, owner])
+        self.assertEqual(len({answer["gpa"] for answer in answers}), 1)
+
+    def small_kernel_page(self):
+        """A kernel address that is mapped by a PT."""
+        rows = lablib.maps(self.guest, self.registers.options(),
+                           0xc0000000, 0xffffffff)
+        return next(page.va for page in lablib.pages_of(rows)
+                    if page.size == lablib.PAGE)
+
+    def test_aliases(self):
+        """the most shared table, and what it would expand to"""
+        tables = lablib.json_of(self.guest, self.options(self.roots[:1]),
+                                "aliases")["tables"]
+        if self.guest.arch == "i686":
+            tap.diagnostic("%d shared tables in one space" % len(tables))
+            return
+        # ESPFIX: one PT in every entry of a PD, which is in several of a PDPT
+        table, directory = tables[:2]
+        paths = (len(table["references"]) + 1) * \
+            (len(directory["references"]) + 1)
+        tap.diagnostic("%s %s at %s: %d references, and %d to the %s that it "
+                       "is in: %d paths to %d leaves" % (
+                           table["table"], table["table_gpa"],
+                           table["owner"]["va"], len(table["references"]),
+                           len(directory["references"]), directory["table"],
+                           paths, table["leaves"]))
+        self.assertEqual((table["table"], directory["table"]), ("PT", "PD"))
+        self.assertEqual(lablib.number(table["owner"]["va"]),
+                         lablib.number(directory["owner"]["va"]))
+        self.assertGreaterEqual(paths, 2000)
+        self.assertEqual(lablib.number(table["owner"]["va"]) >> 39,
+                         0xffffff0000000000 >> 39)
+
+
+def vm_fd(pid):
+    """Which of a process's descriptors is its VM."""
+    folder = "/proc/%d/fd" % pid
+    return next(fd for fd in os.listdir(folder)
+                if os.readlink(os.path.join(folder, fd)) == "anon_inode:kvm-vm")
+
+
+def test_guest(guest, words):
+    """Runs the tests on one guest, which is stopped for them."""
+    guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
+              % PROCESSES[guest.arch])
+    told = list(stacks(guest))
+    with guest.in_worker() as stopped:
+        roots = Roots(guest, stopped, told)
+        cases = [Spaces(name, guest, stopped, roots) for name in
+                 unittest.TestLoader().getTestCaseNames(Spaces)]
+        return tap.run(unittest.TestSuite(
+            case for case in cases
+            if not words or any(word in case.id() for word in words)))
+
+
+def main():
+    return max(test_guest(guest, sys.argv[1:]) for guest in lablib.guests())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
