@@ -620,20 +620,25 @@ int vmem_translate_shared(struct vmem_mem *mem, struct vmem_spaces *spaces,
 			  u32 index, u64 va, struct vmem_translation *result)
 {
 	const struct vmem_root *root = &spaces->roots[index];
-	const struct vmem_owner *first = vmem_seen_find(
-		&spaces->seen, root->table, root->regime.top, VMEM_WINDOW_ALL);
+	int top = root->regime.top;
+	const struct vmem_owner *first;
 	struct translate one = {
 		.walk.mem = mem,
 		.walk.roots = spaces->roots,
 		.walk.nr_roots = index + 1,
 		.walk.scope = spaces->scope,
 		.walk.seen = &spaces->seen,
-		/* A root given twice owns what it owned the first time. */
-		.walk.root = first ? first->root : index,
+		.walk.root = index,
 		.walk.va = va,
 		.result = result,
 	};
 	int ret;
+
+	/* A root given twice owns what it owned the first time. */
+	first = vmem_seen_find(&spaces->seen, root->table, top,
+			       VMEM_WINDOW_ALL);
+	if (first)
+		one.walk.root = first->root;
 
 	if (vmem_scope_holds(&spaces->scope, va, va))
 		ret = translate(&one);
@@ -644,7 +649,7 @@ int vmem_translate_shared(struct vmem_mem *mem, struct vmem_spaces *spaces,
 
 	/* As in the walk, one dead root is no reason to give up on others. */
 	result->out_status = VMEM_UNBACKED;
-	result->out_level = root->regime.top;
+	result->out_level = top;
 	return 0;
 }
 
@@ -891,9 +896,10 @@ static const struct vmem_walk_ops spaces_ops = {
 	.anomaly = spaces_anomaly,
 };
 
-int vmem_walk_va_spaces(
-	struct vmem_spaces *spaces, struct vmem_mem *mem, u64 budget,
-	int (*emit)(const struct vmem_record *record, void *priv), void *priv)
+int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
+			u64 budget,
+			int (*emit)(const struct vmem_record *rec, void *priv),
+			void *priv)
 {
 	struct walk_spaces ws = {
 		.flatten = {

@@ -520,6 +520,7 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	struct vmem_space_set *set = vmem_session_set(session);
 	u64 va;
 	u32 root;
+	bool progress;
 	int ret;
 
 	if (IS_ERR(gmem))
@@ -538,13 +539,13 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	ret = with_pins(session, walk_spaces, args);
 	args->out_more = ret != 0;
 	args->out_stats = set->walk.stats;
-	ret = settle(ret, args->out_nr || set->walk.root != root ||
-				  set->walk.va != va);
-	/* What was seen does not change any more. */
-	if (set->walk.done)
+	progress = args->out_nr || set->walk.root != root || set->walk.va != va;
+	if (set->walk.done) {
+		/* Pairs with smp_load_acquire() in finished_spaces(). */
 		smp_store_release(&set->finished, true);
+	}
 	clear_bit_unlock(0, &set->busy);
-	return ret;
+	return settle(ret, progress);
 }
 
 /* What every argument struct begins with. */

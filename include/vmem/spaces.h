@@ -54,9 +54,10 @@ struct vmem_spaces {
  * is used up; any errno of vmem_walk() or of @emit. The next call goes on where
  * this one ended.
  */
-int vmem_walk_va_spaces(
-	struct vmem_spaces *spaces, struct vmem_mem *mem, u64 budget,
-	int (*emit)(const struct vmem_record *record, void *priv), void *priv);
+int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
+			u64 budget,
+			int (*emit)(const struct vmem_record *rec, void *priv),
+			void *priv);
 
 /**
  * vmem_spaces_destroy - free what a walk has seen

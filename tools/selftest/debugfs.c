@@ -234,8 +234,6 @@ static __u32 find_name(const char *const *names, size_t nr, const char *name)
 	return ~0u;
 }
 
-#define FIND_NAME(where, name) find_name(where, ARRAY_SIZE(where), name)
-
 static bool parse_perms(const char *text, __u32 *perms)
 {
 	*perms = 0;
@@ -287,7 +285,7 @@ static bool parse_aliasing(const char *line, struct vmem_record *r)
 		   &end) != 5)
 		return false;
 	r->type = VMEM_ALIASING;
-	a->table = FIND_NAME(names_of_table, table);
+	a->table = find_name(names_of_table, ARRAY_SIZE(names_of_table), table);
 	return !line[end] && parse_perms(perms, &a->perms);
 }
 
@@ -302,8 +300,9 @@ static bool parse_anomaly(const char *line, struct vmem_record *r)
 		   &end) != 6)
 		return false;
 	r->type = VMEM_ANOMALY;
-	a->status = FIND_NAME(names_of_status, status);
-	a->level = FIND_NAME(names_of_level, level);
+	a->status =
+		find_name(names_of_status, ARRAY_SIZE(names_of_status), status);
+	a->level = find_name(names_of_level, ARRAY_SIZE(names_of_level), level);
 	return !line[end];
 }
 
