@@ -59,10 +59,12 @@ def made_up(guest):
     told = list(live_spaces.stacks(guest))
     with guest.in_worker() as stopped:
         cr3 = stopped.registers.cr3
-        roots = live_spaces.Roots(guest, stopped, told)
+        roots = live_spaces.Roots(guest, stopped, told).cr3
+    # Started by init, and asleep since. Init's own stack may have moved.
+    sleeper = min(pid for pid in roots if roots[pid] != cr3)
     banner = "%x" % guest.banner
     return {"4242": str(guest.pid), "/run/vm.qmp": guest.qmp_path,
-            "1a4e000": "%x" % cr3, "2b5f000": "%x" % roots.cr3[1],
+            "1a4e000": "%x" % cr3, "2b5f000": "%x" % roots[sleeper],
             "ffffffff81000000": banner,
             "ffffffff82000000": banner}
 
