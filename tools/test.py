@@ -6,8 +6,9 @@ usage: test.py [STEP]...
 
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
 step that ends with an error although no test in it failed, or in which no test
-ran, counts as one failure. The last line is "N passed, N failed", with
-", N skipped" where that is so.
+ran, counts as one failure. If the emulation under the lab died in a guest's
+vCPU, the step is run once more, and that is said. The last line is
+"N passed, N failed", with ", N skipped" where that is so.
 """
 
 import os
@@ -31,6 +32,9 @@ STEPS = {
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
 SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
+# The lab's exit status for a crash of a guest's vCPU in which vmem has no part.
+EMULATION_DIED = 126
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -73,10 +77,9 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
-def run(name):
+def attempt(name):
     """Run one step; its output goes through, counted."""
     count = Count()
-    begin = time.monotonic()
     print(f"# {name}: {' '.join(STEPS[name])}", flush=True)
     step = subprocess.Popen(STEPS[name], stdout=subprocess.PIPE, cwd=TOP,
                             stdin=subprocess.DEVNULL, text=True,
@@ -85,7 +88,17 @@ def run(name):
         count.line(line.rstrip("\n"))
         sys.stdout.write(line)
         sys.stdout.flush()
-    status = step.wait()
+    return step.wait(), count
+
+
+def run(name):
+    """Run one step, and judge it as a whole."""
+    begin = time.monotonic()
+    status, count = attempt(name)
+    if status == EMULATION_DIED and not count.failed:
+        print(f"# {name}: the emulation died after {count}: once more",
+              flush=True)
+        status, count = attempt(name)
     if status and not count.failed:
         print(f"not ok - {name}: exit status {status}, no test says why")
         count.failed += 1
