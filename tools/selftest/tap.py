@@ -31,6 +31,8 @@ class Result(unittest.TestResult):
 
     def addError(self, test, err):
         super().addError(test, err)
+        if err[0].__name__ == "LabError":
+            self.stop()                 # without the guest, all would fail
         self._failed("".join(traceback.format_exception(*err)))
 
     def addSkip(self, test, reason):
