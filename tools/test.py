@@ -7,7 +7,7 @@ usage: test.py [STEP]...
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
 step that ends with an error although no test in it failed, or in which no test
 ran, counts as one failure. If the emulation under the lab let a guest die, the
-step is run once more, and that is said. The last line is "N passed, N failed",
+step is run once more, twice at most, and that is said. The last line is "N passed, N failed",
 with ", N skipped" where that is so.
 """
 
@@ -96,7 +96,9 @@ def run(name):
     """Run one step, and judge it as a whole."""
     begin = time.monotonic()
     status, count = attempt(name)
-    if status == EMULATION_DIED:
+    for _ in range(2):
+        if status != EMULATION_DIED:
+            break
         print(f"# {name}: the emulation died after {count}: once more",
               flush=True)
         status, count = attempt(name)
