@@ -16,8 +16,12 @@
 #define AMD64_NX BIT_ULL(63)
 #define AMD64_ADDR GENMASK_ULL(51, 12)
 
-/* The lowest address bit of a large page is its PAT bit. */
+/* PAT is where a large page has PS, and has its own bit below the address. */
+#define AMD64_PAT BIT_ULL(7)
 #define AMD64_LARGE_PAT BIT_ULL(12)
+
+/* Left to software, whether protection keys (62:59) are in use or not. */
+#define AMD64_IGNORED (GENMASK_ULL(11, 9) | GENMASK_ULL(58, 52))
 
 static u64 amd64_root_table(const struct vmem_regime *regime, u64 cr3)
 {
@@ -73,12 +77,48 @@ static struct vmem_entry amd64_decode(const struct vmem_regime *regime,
 	};
 }
 
+static u64 amd64_encode(const struct vmem_regime *regime, int level,
+			enum vmem_entry_kind kind, u64 addr, u32 perms)
+{
+	return addr | AMD64_PRESENT |
+	       (perms & VMEM_WRITABLE ? AMD64_WRITABLE : 0) |
+	       (perms & VMEM_USER ? AMD64_USER : 0) |
+	       (perms & VMEM_EXECUTABLE ? 0 : AMD64_NX) |
+	       (kind == VMEM_ENTRY_LEAF && level != VMEM_LEVEL_PT ? AMD64_PS :
+								    0);
+}
+
+static u64 amd64_retarget(const struct vmem_regime *regime, int level, u64 raw,
+			  u64 addr)
+{
+	u64 mask = AMD64_ADDR;
+
+	if (level != VMEM_LEVEL_PT && amd64_is_leaf(level, raw))
+		mask &= ~AMD64_LARGE_PAT;
+	return (raw & ~mask) | addr;
+}
+
+static u64 amd64_split(const struct vmem_regime *regime, int level, u64 raw)
+{
+	u64 pat = raw & AMD64_LARGE_PAT;
+
+	if (level != VMEM_LEVEL_PD)
+		return amd64_retarget(regime, level, raw, 0);
+	raw &= ~(AMD64_ADDR | AMD64_PS);
+	return pat ? raw | AMD64_PAT : raw;
+}
+
 const struct vmem_arch vmem_arch_amd64 = {
 	.name = "amd64 4-level",
 	.entry_size = 8,
 	.index_bits = 9,
 	.root_table = amd64_root_table,
+	.writable = AMD64_WRITABLE,
+	.ignored = AMD64_IGNORED,
 	.decode = amd64_decode,
+	.encode = amd64_encode,
+	.retarget = amd64_retarget,
+	.split = amd64_split,
 	.shared = {
 		[VMEM_LEVEL_PT] = VMEM_TABLE_AMD64_PT,
 		[VMEM_LEVEL_PD] = VMEM_TABLE_AMD64_PD,

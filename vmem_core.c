@@ -53,6 +53,8 @@ static int regime_init(struct vmem_regime *regime, const struct vmem_regs *regs)
 	    regs->maxphyaddr > VMEM_MAX_PHYADDR)
 		return -EINVAL;
 	regime->maxphyaddr = regs->maxphyaddr;
+	regime->cow_mask = regs->cow_mask;
+	regime->cow_value = regs->cow_value;
 
 	if (!(regs->efer & GUEST_EFER_LME))
 		return regs->cr4 & GUEST_CR4_PAE ? -EOPNOTSUPP :
@@ -61,6 +63,14 @@ static int regime_init(struct vmem_regime *regime, const struct vmem_regs *regs)
 		return -EINVAL;
 	return regs->cr4 & GUEST_CR4_LA57 ? -EOPNOTSUPP :
 					    regime_4level(regime, regs);
+}
+
+/* The convention must not take a bit that means something to the processor. */
+static bool cow_is_sound(const struct vmem_regime *regime)
+{
+	return !(regime->cow_mask & ~regime->arch->ignored) &&
+	       !(regime->cow_value & ~regime->cow_mask) &&
+	       !regime->cow_mask == !regime->cow_value;
 }
 
 int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs)
@@ -74,6 +84,8 @@ int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs)
 	ret = regime_init(&root->regime, regs);
 	if (ret)
 		return ret;
+	if (!cow_is_sound(&root->regime))
+		return -EINVAL;
 	root->table = root->regime.arch->root_table(&root->regime, regs->cr3);
 	return 0;
 }
@@ -246,7 +258,9 @@ static int visit_leaf(struct walker *w, u64 page, u32 perms, u64 size)
 	visit->level = w->level;
 	visit->gpa = page + (walk->va & (size - 1));
 	visit->page_size = size;
-	visit->perms = perms;
+	visit->cow =
+		vmem_is_cow(w->regime, visit->path[visit->nr_path - 1].raw);
+	visit->perms = visit->cow ? perms & ~VMEM_WRITABLE : perms;
 	set_owner(w, &w->frames[w->level].alias);
 	return walk->ops->leaf(visit, walk->priv);
 }
@@ -341,6 +355,13 @@ static int visit_table(struct walker *w, u64 table, u32 perms, u64 last_va)
 	w->visit.level = level;
 	frame->alias = make_alias(w, owner);
 
+	if (!walk->seen && walk->ops->table) {
+		ret = walk->ops->table(&w->visit, walk->priv);
+		if (ret) {
+			pass_table(w, last_va);
+			return go_on(ret);
+		}
+	}
 	if (owner && frame->alias.owner.table) {
 		set_owner(w, &frame->alias);
 		pass_table(w, last_va);
@@ -459,18 +480,26 @@ static bool advance(struct walker *w)
 	return true;
 }
 
+static void leave_all(struct walker *w)
+{
+	while (w->level <= w->regime->top)
+		leave_table(w);
+}
+
 static int walk_scope(struct walker *w)
 {
 	int level, ret;
 
-	do {
+	for (;;) {
 		level = w->level;
 		ret = visit_next(w);
-		if (ret)
+		if (ret == VMEM_WALK_AGAIN)
+			leave_all(w);
+		else if (ret)
 			return ret;
-	} while (w->level < level || advance(w));
-
-	return 0;
+		else if (w->level >= level && !advance(w))
+			return 0;
+	}
 }
 
 /* Tell of the root that is next, once. SKIP if it was walked already. */
@@ -526,8 +555,7 @@ static int walk_space(struct vmem_walk *walk)
 	}
 
 	ret = walk_scope(&w);
-	while (w.level <= root->regime.top)
-		leave_table(&w);
+	leave_all(&w);
 	return ret;
 }
 
@@ -684,6 +712,11 @@ static int flatten_flush(struct flatten *flatten)
 	return flatten->refused;
 }
 
+static enum vmem_kind visit_kind(const struct vmem_visit *visit)
+{
+	return visit->cow ? VMEM_KIND_COW : VMEM_KIND_BASIC;
+}
+
 static bool flatten_continues(const struct flatten *flatten,
 			      const struct vmem_visit *visit)
 {
@@ -692,6 +725,7 @@ static bool flatten_continues(const struct flatten *flatten,
 	return mapping->kind != VMEM_KIND_UNMAPPED &&
 	       flatten->root == visit->index &&
 	       mapping->page_size == visit->page_size &&
+	       mapping->kind == visit_kind(visit) &&
 	       mapping->perms == visit->perms &&
 	       mapping->last_va + 1 == visit->va &&
 	       mapping->gpa + (visit->va - mapping->va) == visit->gpa;
@@ -715,7 +749,7 @@ static int flatten_add(struct flatten *flatten, const struct vmem_visit *visit)
 		.last_va = visit->last_va,
 		.gpa = visit->gpa,
 		.page_size = visit->page_size,
-		.kind = VMEM_KIND_BASIC,
+		.kind = visit_kind(visit),
 		.perms = visit->perms,
 	};
 	return 0;
@@ -850,24 +884,32 @@ static int spaces_leaf(const struct vmem_visit *visit, void *priv)
 	return flatten_add(&ws->flatten, visit);
 }
 
-static int spaces_alias(const struct vmem_visit *visit, void *priv)
+void vmem_aliasing_record(const struct vmem_visit *visit,
+			  const struct vmem_root *roots,
+			  struct vmem_record *record)
 {
 	const struct vmem_arch *arch = visit->root->regime.arch;
-	struct walk_spaces *ws = priv;
-	struct vmem_record record;
 
-	init_record(&record, VMEM_ALIASING, visit->index);
-	record.aliasing = (struct vmem_aliasing){
+	init_record(record, VMEM_ALIASING, visit->index);
+	record->aliasing = (struct vmem_aliasing){
 		.table = vmem_shared_table(arch, visit->level),
 		.perms = visit->perms,
 		.table_gpa = visit->gpa,
-		.space = ws->spaces->roots[visit->owner].table,
+		.space = roots[visit->owner].table,
 		.our_va = visit->base,
 		.their_va = visit->owner_va,
 		.len = vmem_level_size(arch, visit->level + 1),
 		.owner_root = visit->owner,
 		.owner_perms = visit->owner_perms,
 	};
+}
+
+static int spaces_alias(const struct vmem_visit *visit, void *priv)
+{
+	struct walk_spaces *ws = priv;
+	struct vmem_record record;
+
+	vmem_aliasing_record(visit, ws->spaces->roots, &record);
 	return emit_record(ws, &record, &ws->spaces->stats.aliases);
 }
 

@@ -20,6 +20,10 @@
 #include <vmem/session.h>
 #include <vmem/translate.h>
 
+/* Bits of struct vmem_space_set's @busy. */
+#define BUSY_WALK 0
+#define BUSY_SNAPSHOT 1
+
 static struct vmem_gmem *session_gmem(struct vmem_session *session)
 {
 	struct vmem_gmem *gmem = vmem_session_gmem(session);
@@ -391,10 +395,20 @@ static int handle_read(struct vmem_session *session, void *data)
 	return settle(ret, args->out_len);
 }
 
+static void snapshot_free(struct vmem_snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	vmem_snapshot_destroy(snapshot);
+	kvfree(snapshot->rebuild.built);
+	kfree(snapshot);
+}
+
 static void space_set_free(struct vmem_space_set *set)
 {
 	if (!set)
 		return;
+	snapshot_free(set->snapshot);
 	vmem_spaces_destroy(&set->walk);
 	kvfree(set->scope.excluded);
 	kvfree(set->roots);
@@ -530,7 +544,7 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	if (!args->nr ||
 	    !element_size_ok(args->record_size, sizeof(struct vmem_record)))
 		return -EINVAL;
-	if (test_and_set_bit_lock(0, &set->busy))
+	if (test_and_set_bit_lock(BUSY_WALK, &set->busy))
 		return -EBUSY;
 
 	args->out_nr = 0;
@@ -544,8 +558,161 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 		/* Pairs with smp_load_acquire() in finished_spaces(). */
 		smp_store_release(&set->finished, true);
 	}
-	clear_bit_unlock(0, &set->busy);
+	clear_bit_unlock(BUSY_WALK, &set->busy);
 	return settle(ret, progress);
+}
+
+static struct vmem_snapshot *
+snapshot_alloc(const struct vmem_space_set *set,
+	       const struct vmem_snapshot_args *args)
+{
+	struct vmem_snapshot *snapshot =
+		kzalloc(sizeof(*snapshot), GFP_KERNEL_ACCOUNT);
+	struct vmem_rebuild *rebuild;
+
+	if (!snapshot)
+		return NULL;
+	rebuild = &snapshot->rebuild;
+	rebuild->roots = set->roots;
+	rebuild->nr_roots = set->nr_roots;
+	rebuild->scope = set->scope;
+	rebuild->built = kvcalloc(set->nr_roots, sizeof(*rebuild->built),
+				  GFP_KERNEL_ACCOUNT);
+	if (!rebuild->built) {
+		kfree(snapshot);
+		return NULL;
+	}
+	snapshot->base = args->base;
+	snapshot->cow = args->flags & VMEM_SNAPSHOT_COW;
+	return snapshot;
+}
+
+static int walk_snapshot(struct vmem_session *session, struct vmem_mem *mem,
+			 void *data)
+{
+	return vmem_snapshot_make(vmem_session_set(session)->snapshot, mem,
+				  VMEM_MAX_ENTRIES);
+}
+
+static bool is_passing(int ret)
+{
+	return ret == VMEM_WALK_STOP || ret == -ENOMEM || ret == -EINTR ||
+	       ret == -ESRCH;
+}
+
+/* The caller has set BUSY_SNAPSHOT. */
+static int make_snapshot(struct vmem_session *session,
+			 struct vmem_space_set *set,
+			 struct vmem_snapshot_args *args)
+{
+	struct vmem_snapshot *snapshot = set->snapshot;
+	struct vmem_rebuild *rebuild;
+	u64 tables;
+	int ret;
+
+	if (set->snapshot_error)
+		return set->snapshot_error;
+	if (!snapshot) {
+		snapshot = snapshot_alloc(set, args);
+		if (!snapshot)
+			return -ENOMEM;
+		set->snapshot = snapshot;
+	}
+	if (snapshot->base != args->base ||
+	    snapshot->cow != !!(args->flags & VMEM_SNAPSHOT_COW))
+		return -EINVAL;
+
+	rebuild = &snapshot->rebuild;
+	tables = rebuild->stats.tables;
+	ret = with_pins(session, walk_snapshot, NULL);
+	if (ret && !is_passing(ret))
+		set->snapshot_error = ret;
+	args->out_more = ret != 0;
+	args->out_nr_extents = snapshot->nr_extents;
+	memcpy(args->out_extents, snapshot->extents, sizeof(args->out_extents));
+	args->out_stats = (struct vmem_snapshot_stats){
+		.tables_read = rebuild->stats.tables,
+		.tables = snapshot->nr_made,
+		.leaves = rebuild->stats.leaves,
+		.links = rebuild->stats.links,
+		.empty_links = rebuild->stats.empty_links,
+		.dropped = rebuild->stats.dropped,
+	};
+	if (snapshot->done) {
+		/* Pairs with smp_load_acquire() in handle_snapshot_read(). */
+		smp_store_release(&set->snapshot_finished, true);
+	}
+	if (ret == -ENOMEM && rebuild->stats.tables != tables)
+		return 0;
+	return ret == VMEM_WALK_STOP ? 0 : ret;
+}
+
+static int handle_snapshot(struct vmem_session *session, void *data)
+{
+	struct vmem_snapshot_args *args = data;
+	struct vmem_gmem *gmem = session_gmem(session);
+	struct vmem_space_set *set = vmem_session_set(session);
+	int ret;
+
+	if (IS_ERR(gmem))
+		return PTR_ERR(gmem);
+	if (!set)
+		return -ENODATA;
+	if (args->base & ~VMEM_PAGE_MASK || args->base >> VMEM_MAX_PHYADDR)
+		return -EINVAL;
+	if (args->flags & VMEM_SNAPSHOT_COW && !set->roots[0].regime.cow_mask)
+		return -EINVAL;
+	if (test_and_set_bit_lock(BUSY_SNAPSHOT, &set->busy))
+		return -EBUSY;
+	ret = make_snapshot(session, set, args);
+	clear_bit_unlock(BUSY_SNAPSHOT, &set->busy);
+	return ret;
+}
+
+static int sink_snapshot(const void *src, size_t len, void *priv)
+{
+	struct vmem_snapshot_read_args *args = priv;
+
+	if (copy_to_user(u64_to_user_ptr(args->buf + args->out_len), src, len))
+		return -EFAULT;
+	args->out_len += len;
+	return 0;
+}
+
+static int walk_snapshot_read(struct vmem_session *session,
+			      struct vmem_mem *mem, void *data)
+{
+	struct vmem_snapshot_read_args *args = data;
+	u64 gpa = args->gpa;
+
+	return vmem_snapshot_read(vmem_session_set(session)->snapshot, mem,
+				  &gpa, args->gpa + args->len, sink_snapshot,
+				  args);
+}
+
+static int handle_snapshot_read(struct vmem_session *session, void *data)
+{
+	struct vmem_snapshot_read_args *args = data;
+	struct vmem_gmem *gmem = session_gmem(session);
+	struct vmem_space_set *set = vmem_session_set(session);
+	u64 end;
+	int ret;
+
+	if (IS_ERR(gmem))
+		return PTR_ERR(gmem);
+	if (!set)
+		return -ENODATA;
+	if (!args->len)
+		return -EINVAL;
+	if (check_add_overflow(args->gpa, args->len, &end))
+		return -EOVERFLOW;
+	/* Pairs with smp_store_release() in make_snapshot(). */
+	if (!smp_load_acquire(&set->snapshot_finished))
+		return -EBUSY;
+
+	args->out_len = 0;
+	ret = with_pins(session, walk_snapshot_read, args);
+	return settle(ret, args->out_len);
 }
 
 /* What every argument struct begins with. */
@@ -566,6 +733,8 @@ union vmem_args {
 	struct vmem_read_args read;
 	struct vmem_set_spaces_args set_spaces;
 	struct vmem_walk_spaces_args walk_spaces;
+	struct vmem_snapshot_args snapshot;
+	struct vmem_snapshot_read_args snapshot_read;
 };
 
 /**
@@ -609,6 +778,10 @@ static const struct vmem_cmd vmem_cmds[] = {
 		 struct vmem_set_spaces_args, last_va, 0),
 	VMEM_CMD(VMEM_WALK_SPACES, handle_walk_spaces,
 		 struct vmem_walk_spaces_args, out_stats, 0),
+	VMEM_CMD(VMEM_SNAPSHOT, handle_snapshot, struct vmem_snapshot_args,
+		 out_stats, VMEM_SNAPSHOT_COW),
+	VMEM_CMD(VMEM_SNAPSHOT_READ, handle_snapshot_read,
+		 struct vmem_snapshot_read_args, out_len, 0),
 };
 
 static const struct vmem_cmd *find_cmd(unsigned int nr)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The formats: what one table entry means. Decoding is pure: it touches no
- * memory, takes no lock and reports nothing. A level-L table's entry is EMPTY,
+ * The formats: what one table entry means, and how one is made. Both are pure:
+ * they touch no memory, take no lock and report nothing. A level-L table's entry is EMPTY,
  * a TABLE of level L-1, a LEAF of that level's page size, or RESERVED.
  */
 #ifndef _VMEM_ARCH_H
@@ -43,7 +43,17 @@ struct vmem_entry {
  * @entry_size: bytes of an entry, 4 or 8
  * @index_bits: a table holds 1 << @index_bits entries
  * @root_table: the root table's address in a CR3 value
+ * @writable: the bit of an entry that lets what it maps be written to
+ * @ignored: the bits of an entry that maps a page which the processor leaves to
+ *	the guest
  * @decode: what the entry @raw of a table of @level means; pure
+ * @encode: the entry of a table of @level that is @kind, TABLE or LEAF, and has
+ *	this address and these permissions and no other bit set; pure. What the
+ *	format cannot say decodes to something else.
+ * @retarget: the entry @raw, TABLE or LEAF, with another address; pure
+ * @split: what the entries that map the pages of the next lower level are to be
+ *	to stand for the large page that @raw maps, but for their addresses,
+ *	which are 0; pure
  * @shared: the tables that several entries may name, by level; VMEM_TABLE_NONE
  *	for a level whose tables cannot be shared
  */
@@ -52,8 +62,15 @@ struct vmem_arch {
 	int entry_size;
 	int index_bits;
 	u64 (*root_table)(const struct vmem_regime *regime, u64 cr3);
+	u64 writable;
+	u64 ignored;
 	struct vmem_entry (*decode)(const struct vmem_regime *regime, int level,
 				    u64 raw);
+	u64 (*encode)(const struct vmem_regime *regime, int level,
+		      enum vmem_entry_kind kind, u64 addr, u32 perms);
+	u64 (*retarget)(const struct vmem_regime *regime, int level, u64 raw,
+			u64 addr);
+	u64 (*split)(const struct vmem_regime *regime, int level, u64 raw);
 	enum vmem_table shared[VMEM_MAX_LEVELS + 1];
 };
 
@@ -92,6 +109,17 @@ static inline int vmem_level_shift(const struct vmem_arch *arch, int level)
 static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 {
 	return 1ULL << vmem_level_shift(arch, level);
+}
+
+/**
+ * vmem_is_cow - does the guest's own convention mark a page copy-on-write
+ * @regime: the paging mode, with the convention
+ * @raw: the entry that maps the page
+ */
+static inline bool vmem_is_cow(const struct vmem_regime *regime, u64 raw)
+{
+	return regime->cow_mask &&
+	       (raw & regime->cow_mask) == regime->cow_value;
 }
 
 #endif /* _VMEM_ARCH_H */

@@ -25,10 +25,13 @@ struct vmem_mem;
  *	@gpa, which is an answer and not a failure; ERR_PTR(-ENOMEM), a limit
  *	is reached; ERR_PTR(-EINTR), the caller was killed. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
+ * @backed: Is there memory behind any of the @len bytes from @gpa on? Only a
+ *	snapshot asks that.
  */
 struct vmem_mem_ops {
 	const void *(*pin)(struct vmem_mem *mem, u64 gpa);
 	void (*unpin)(struct vmem_mem *mem, u64 gpa, const void *page);
+	bool (*backed)(struct vmem_mem *mem, u64 gpa, u64 len);
 };
 
 /**

@@ -23,6 +23,9 @@ struct vmem_arch;
  * @maxphyaddr: width of a guest-physical address in bits
  * @pse: 2-level only: CR4.PSE, bit 7 of a PDE selects a 4 MiB page
  * @nxe: EFER.NXE, bit 63 of an entry is execute-disable and not reserved
+ * @cow_mask: bits of an entry that say whether its page is copy-on-write, 0 if
+ *	the guest has no such convention
+ * @cow_value: what they are if it is
  * @hole: first virtual address that is no address in this mode
  * @hole_last: last virtual address that is no address in this mode
  */
@@ -32,6 +35,8 @@ struct vmem_regime {
 	int maxphyaddr;
 	bool pse;
 	bool nxe;
+	u64 cow_mask;
+	u64 cow_value;
 	u64 hole;
 	u64 hole_last;
 };
@@ -54,7 +59,8 @@ struct vmem_root {
  * Intel SDM vol. 3, 4.1.1 names the modes and what selects them.
  *
  * Return: 0; -EINVAL if the registers hold a state that no processor pages in
- * (CR0.PG clear, long mode without CR4.PAE, @maxphyaddr out of range);
+ * (CR0.PG clear, long mode without CR4.PAE, @maxphyaddr out of range) or the
+ * copy-on-write convention is none;
  * -EOPNOTSUPP for PAE and 5-level paging and for a reserved field that is set.
  */
 int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs);

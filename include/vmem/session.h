@@ -9,6 +9,7 @@
 #include <linux/atomic.h>
 #include <linux/kref.h>
 #include <vmem/gmem.h>
+#include <vmem/snapshot.h>
 #include <vmem/spaces.h>
 
 struct dentry;
@@ -23,16 +24,24 @@ struct dentry;
  * @scope: the part of each to look at; owns its @excluded
  * @walk: the walk that VMEM_WALK_SPACES goes on with. Belongs to whoever has
  *	set bit 0 of @busy, until @finished is set; does not change after that.
- * @busy: bit 0: a call is in @walk
+ * @snapshot: the snapshot that VMEM_SNAPSHOT makes, NULL before its first call.
+ *	Belongs to whoever has set bit 1 of @busy, until @snapshot_finished is
+ *	set; does not change after that.
+ * @snapshot_error: why the snapshot cannot be gone on with, or 0
+ * @busy: bit 0: a call is in @walk; bit 1: a call is in @snapshot
  * @finished: @walk is done
+ * @snapshot_finished: @snapshot is done
  */
 struct vmem_space_set {
 	struct vmem_root *roots;
 	u32 nr_roots;
 	struct vmem_scope scope;
 	struct vmem_spaces walk;
+	struct vmem_snapshot *snapshot;
+	int snapshot_error;
 	unsigned long busy;
 	bool finished;
+	bool snapshot_finished;
 };
 
 /**

@@ -28,6 +28,8 @@
  * @page_size: a leaf's own size in bytes, 0 for anything else
  * @perms: effective permissions of the path, the visited entry included; 0 for
  *	anything but a leaf or a table
+ * @cow: a leaf that the guest's own convention marks copy-on-write; @perms is
+ *	not writable then
  * @path: the entries read on the way, root first
  * @nr_path: how many they are. The last one is the visited entry, or the one
  *	that named the table which is visited or unbacked.
@@ -50,6 +52,7 @@ struct vmem_visit {
 	u64 gpa;
 	u64 page_size;
 	u32 perms;
+	bool cow;
 	const struct vmem_trace *path;
 	int nr_path;
 	bool aliased;
@@ -61,11 +64,13 @@ struct vmem_visit {
 /*
  * What a callback may return, besides 0 and a negative errno:
  * STOP ends the walk, and the cursor stays at its visit; SKIP and FOLLOW answer
- * the question whether to descend.
+ * the question whether to descend; AGAIN says that the tables were written to,
+ * and comes back to the cursor from the root, which may have moved.
  */
 #define VMEM_WALK_STOP 1
 #define VMEM_WALK_SKIP 2
 #define VMEM_WALK_FOLLOW 3
+#define VMEM_WALK_AGAIN 4
 
 /**
  * struct vmem_walk_ops - the callbacks
@@ -74,12 +79,13 @@ struct vmem_visit {
  *	then its space is not walked again. Only called if @seen of the walk is
  *	set. A root without memory behind it is an anomaly after that.
  * @table: optional: the first visit of a table that can be shared: 0 to own it
- *	and descend, SKIP to do neither
+ *	and descend, SKIP to do neither. In a walk that knows nothing of sharing,
+ *	every visit of a table but the root, before it is read.
  * @alias: a table that is owned already: 0 to pass over it, FOLLOW to descend
  *	all the same. Needed if @seen of the walk is set.
- * @leaf: one page, of its natural size
+ * @leaf: one page, of its natural size. May answer AGAIN.
  * @hole: optional: a region where nothing is mapped: one entry that is not
- *	present, or the part of the scope that is not canonical
+ *	present, or the part of the scope that is not canonical. May answer AGAIN.
  * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED), or to
  *	a table that is on the path already (VMEM_ANCESTOR) or known, as a
  *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each table, only in a

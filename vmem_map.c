@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The write side: mappings and links in tables under construction, as callbacks
+ * on the walk. Where an entry is missing, a callback writes it and sends the
+ * walk there again; nothing here descends by itself.
+ */
+#include <linux/errno.h>
+#include <linux/string.h>
+#include <vmem/map.h>
+
+/* A table that is made grants everything: see vmem_map(). */
+#define ALL_PERMS (VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE)
+
+static bool is_shared(const struct vmem_tables *tables, u64 table, int level)
+{
+	return vmem_seen_find(&tables->shared, table, level, VMEM_WINDOW_ALL);
+}
+
+static int note_shared(struct vmem_tables *tables, u64 table, int level)
+{
+	const struct vmem_owner owner = {
+		.table = table,
+		.window = VMEM_WINDOW_ALL,
+	};
+	int ret;
+
+	if (!tables->ops->update_root || is_shared(tables, table, level))
+		return 0;
+	ret = vmem_seen_reserve(&tables->shared);
+	if (!ret)
+		vmem_seen_add(&tables->shared, level, &owner);
+	return ret;
+}
+
+static int learn_space(const struct vmem_root *root, u32 index, u32 alias_of,
+		       void *priv)
+{
+	return 0;
+}
+
+static int learn_alias(const struct vmem_visit *visit, void *priv)
+{
+	return note_shared(priv, visit->gpa, visit->level);
+}
+
+static int learn_leaf(const struct vmem_visit *visit, void *priv)
+{
+	return 0;
+}
+
+static const struct vmem_walk_ops learn_ops = {
+	.space = learn_space,
+	.alias = learn_alias,
+	.leaf = learn_leaf,
+	.anomaly = learn_leaf,
+};
+
+int vmem_tables_learn(struct vmem_tables *tables, const struct vmem_root *roots,
+		      u32 nr_roots)
+{
+	struct vmem_seen seen = {};
+	struct vmem_walk walk = {
+		.mem = &tables->mem,
+		.roots = roots,
+		.nr_roots = nr_roots,
+		.scope = { .last_va = U64_MAX },
+		.seen = &seen,
+		.claim = true,
+		.budget = U64_MAX,
+		.ops = &learn_ops,
+		.priv = tables,
+	};
+	int ret = vmem_walk(&walk);
+
+	vmem_seen_destroy(&seen);
+	return ret;
+}
+
+/**
+ * struct writer - a walk that writes to what it walks
+ * @tables: the tables
+ * @root: the space
+ * @level: level of the table whose entries are to be written
+ * @perms: what the mapping or the link grants
+ * @path: entries to write, by level from the root's down, but for their
+ *	addresses; NULL to make them up
+ */
+struct writer {
+	struct vmem_tables *tables;
+	struct vmem_root *root;
+	int level;
+	u32 perms;
+	const struct vmem_trace *path;
+};
+
+static int move_root(struct writer *w, u64 table)
+{
+	int ret = w->tables->ops->update_root(w->tables, w->root, table);
+
+	if (!ret)
+		w->root->table = table;
+	return ret;
+}
+
+/* 1 if the entry's table had to move, and is at *@table now. */
+static int write_entry(struct writer *w, u64 entry_gpa, int level, u64 raw,
+		       u64 *table)
+{
+	struct vmem_tables *tables = w->tables;
+	u64 now = entry_gpa;
+	int ret;
+
+	ret = tables->ops->write_entry(tables, &now,
+				       w->root->regime.arch->entry_size, raw);
+	if (ret || now == entry_gpa)
+		return ret;
+	if (is_shared(tables, entry_gpa & VMEM_PAGE_MASK, level))
+		return -EMLINK;
+	*table = now & VMEM_PAGE_MASK;
+	return 1;
+}
+
+/*
+ * Write the visited entry. Where that moves its table, the entry above is to
+ * name the new one, and so on up to the root. AGAIN if anything moved.
+ */
+static int write_visited(struct writer *w, const struct vmem_visit *visit,
+			 u64 raw)
+{
+	const struct vmem_regime *regime = &w->root->regime;
+	const struct vmem_trace *path = visit->path;
+	int depth = visit->nr_path - 1;
+	int level = regime->top - depth;
+	u64 table;
+	int moved = write_entry(w, path[depth].entry_gpa, level, raw, &table);
+
+	if (moved <= 0)
+		return moved;
+	while (moved > 0 && depth--) {
+		level++;
+		raw = regime->arch->retarget(regime, level, path[depth].raw,
+					     table);
+		moved = write_entry(w, path[depth].entry_gpa, level, raw,
+				    &table);
+	}
+	if (moved > 0)
+		moved = move_root(w, table);
+	return moved ?: VMEM_WALK_AGAIN;
+}
+
+/* The visited entry is to name a table, which is made or given. */
+static int write_table(struct writer *w, const struct vmem_visit *visit,
+		       u64 table, u32 perms)
+{
+	const struct vmem_regime *regime = &w->root->regime;
+	const struct vmem_arch *arch = regime->arch;
+	int depth = visit->nr_path - 1;
+	int level = regime->top - depth;
+	u64 raw;
+
+	if (w->path)
+		raw = arch->retarget(regime, level, w->path[depth].raw, table);
+	else
+		raw = arch->encode(regime, level, VMEM_ENTRY_TABLE, table,
+				   perms);
+	return write_visited(w, visit, raw);
+}
+
+/* A table is missing on the way: make it, and go down there. */
+static int add_table(struct writer *w, const struct vmem_visit *visit)
+{
+	u64 table;
+	int ret = w->tables->ops->alloc_table(w->tables, visit->level - 1,
+					      &table);
+
+	if (!ret)
+		ret = write_table(w, visit, table, ALL_PERMS);
+	return ret ?: VMEM_WALK_AGAIN;
+}
+
+static int walk_writer(struct writer *w, u64 va, u64 last_va,
+		       const struct vmem_walk_ops *ops, void *priv)
+{
+	struct vmem_walk walk = {
+		.mem = &w->tables->mem,
+		.roots = w->root,
+		.nr_roots = 1,
+		.scope = { .va = va, .last_va = last_va },
+		.va = va,
+		.budget = U64_MAX,
+		.ops = ops,
+		.priv = priv,
+	};
+
+	return vmem_walk(&walk);
+}
+
+static int refuse_broken(const struct vmem_visit *visit, void *priv)
+{
+	return -EIO;
+}
+
+/* vmem_map(): a walk that checks, and then one that writes */
+
+struct map {
+	struct writer w;
+	const struct vmem_mapping *mapping;
+};
+
+/* The entry that is to map the page of @va. */
+static u64 page_entry(const struct map *map, u64 va)
+{
+	const struct vmem_mapping *mapping = map->mapping;
+	const struct vmem_regime *regime = &map->w.root->regime;
+	const struct vmem_arch *arch = regime->arch;
+	u64 gpa = mapping->gpa + (va - mapping->va);
+	u64 raw;
+
+	if (map->w.path)
+		return arch->retarget(
+			regime, map->w.level,
+			map->w.path[regime->top - map->w.level].raw, gpa);
+	raw = arch->encode(regime, map->w.level, VMEM_ENTRY_LEAF, gpa,
+			   mapping->perms);
+	return mapping->kind == VMEM_KIND_COW ? raw | regime->cow_value : raw;
+}
+
+static int check_table(const struct vmem_visit *visit, void *priv)
+{
+	const struct map *map = priv;
+
+	if (visit->level < map->w.level)
+		return -EEXIST;
+	return map->w.perms & ~visit->perms ? -EACCES : 0;
+}
+
+static int check_leaf(const struct vmem_visit *visit, void *priv)
+{
+	const struct map *map = priv;
+
+	return visit->level == map->w.level ? 0 : -EEXIST;
+}
+
+static int check_hole(const struct vmem_visit *visit, void *priv)
+{
+	return visit->status == VMEM_NON_CANONICAL ? -ERANGE : 0;
+}
+
+static const struct vmem_walk_ops check_ops = {
+	.table = check_table,
+	.leaf = check_leaf,
+	.hole = check_hole,
+	.anomaly = refuse_broken,
+};
+
+static int map_leaf(const struct vmem_visit *visit, void *priv)
+{
+	struct map *map = priv;
+	u64 raw = page_entry(map, visit->va);
+
+	/* Where its table moved, the walk comes by what was written. */
+	if (visit->path[visit->nr_path - 1].raw == raw)
+		return 0;
+	return write_visited(&map->w, visit, raw);
+}
+
+static int map_hole(const struct vmem_visit *visit, void *priv)
+{
+	struct map *map = priv;
+
+	if (visit->level > map->w.level)
+		return add_table(&map->w, visit);
+	return write_visited(&map->w, visit, page_entry(map, visit->va));
+}
+
+static const struct vmem_walk_ops map_ops = {
+	.leaf = map_leaf,
+	.hole = map_hole,
+	.anomaly = refuse_broken,
+};
+
+/* A larger page can be unmapped as a whole only. */
+static int check_unmap_leaf(const struct vmem_visit *visit, void *priv)
+{
+	return visit->va == visit->base && visit->last_va - visit->va ==
+						   visit->page_size - 1 ?
+		       0 :
+		       -EEXIST;
+}
+
+/* What leads nowhere maps nothing already. */
+static int pass_broken(const struct vmem_visit *visit, void *priv)
+{
+	return 0;
+}
+
+static const struct vmem_walk_ops check_unmap_ops = {
+	.leaf = check_unmap_leaf,
+	.hole = check_hole,
+	.anomaly = pass_broken,
+};
+
+static int unmap_leaf(const struct vmem_visit *visit, void *priv)
+{
+	struct map *map = priv;
+
+	return write_visited(&map->w, visit, 0);
+}
+
+static const struct vmem_walk_ops unmap_ops = {
+	.leaf = unmap_leaf,
+	.anomaly = pass_broken,
+};
+
+/* The level whose entries map pages of this size; 0 if there is none. */
+static int level_of_size(const struct vmem_regime *regime, u64 page_size)
+{
+	int level;
+
+	for (level = VMEM_LEVEL_PT; level <= regime->top; level++)
+		if (vmem_level_size(regime->arch, level) == page_size)
+			return level;
+	return 0;
+}
+
+static bool is_aligned(const struct vmem_mapping *mapping, u64 size)
+{
+	return !((mapping->va | (mapping->last_va + 1) | mapping->gpa) &
+		 (size - 1));
+}
+
+/* Does the entry of a page say what it is to say? */
+static int check_page(const struct map *map, u64 va)
+{
+	const struct vmem_regime *regime = &map->w.root->regime;
+	const struct vmem_mapping *mapping = map->mapping;
+	u64 raw = page_entry(map, va);
+	struct vmem_entry entry =
+		regime->arch->decode(regime, map->w.level, raw);
+
+	if (entry.kind != VMEM_ENTRY_LEAF ||
+	    entry.addr != mapping->gpa + (va - mapping->va))
+		return -ERANGE;
+	if (map->w.path)
+		return 0;
+	return entry.perms == mapping->perms ? 0 : -EINVAL;
+}
+
+static int check_mapping(struct map *map)
+{
+	const struct vmem_mapping *mapping = map->mapping;
+	const struct vmem_regime *regime = &map->w.root->regime;
+	bool cow = mapping->kind == VMEM_KIND_COW;
+	u64 probe;
+	int ret;
+
+	if (!cow && mapping->kind != VMEM_KIND_BASIC)
+		return -EINVAL;
+	if (cow && (!regime->cow_mask || mapping->perms & VMEM_WRITABLE))
+		return -EINVAL;
+	map->w.level = level_of_size(regime, mapping->page_size);
+	if (!map->w.level || !is_aligned(mapping, mapping->page_size))
+		return -EINVAL;
+	/* Does the format know pages of this size, and these permissions? */
+	probe = regime->arch->encode(regime, map->w.level, VMEM_ENTRY_LEAF, 0,
+				     mapping->perms);
+	if (regime->arch->decode(regime, map->w.level, probe).kind !=
+	    VMEM_ENTRY_LEAF)
+		return -EINVAL;
+	if (mapping->gpa + (mapping->last_va - mapping->va) < mapping->gpa)
+		return -ERANGE;
+	ret = check_page(map, mapping->va);
+	return ret   ?:
+		       check_page(map,
+				  mapping->last_va + 1 - mapping->page_size);
+}
+
+static int map_with(struct vmem_tables *tables, struct vmem_root *root,
+		    const struct vmem_mapping *mapping,
+		    const struct vmem_trace *path)
+{
+	struct map map = {
+		.w = { .tables = tables,
+		       .root = root,
+		       .perms = mapping->perms,
+		       .path = path },
+		.mapping = mapping,
+	};
+	bool unmap = mapping->kind == VMEM_KIND_UNMAPPED;
+	int ret;
+
+	if (mapping->va > mapping->last_va)
+		return -EINVAL;
+	if (!unmap)
+		ret = check_mapping(&map);
+	else
+		ret = (mapping->va | (mapping->last_va + 1)) & ~VMEM_PAGE_MASK ?
+			      -EINVAL :
+			      0;
+	if (ret)
+		return ret;
+	ret = walk_writer(&map.w, mapping->va, mapping->last_va,
+			  unmap ? &check_unmap_ops : &check_ops, &map);
+	if (ret)
+		return ret;
+	return walk_writer(&map.w, mapping->va, mapping->last_va,
+			   unmap ? &unmap_ops : &map_ops, &map);
+}
+
+int vmem_map(struct vmem_tables *tables, struct vmem_root *root,
+	     const struct vmem_mapping *mapping)
+{
+	return map_with(tables, root, mapping, NULL);
+}
+
+/* vmem_space_aware_map() */
+
+/**
+ * struct link - a link to a table, or the search for one
+ * @w: the walk; its @level is that of the entries that name such tables
+ * @table: the table; 0 if there is none
+ * @cleared: there was an entry, and it is empty now
+ */
+struct link {
+	struct writer w;
+	u64 table;
+	bool cleared;
+};
+
+static int refuse_page(const struct vmem_visit *visit, void *priv)
+{
+	return -EEXIST;
+}
+
+static int stop_there(const struct vmem_visit *visit, void *priv)
+{
+	return VMEM_WALK_STOP;
+}
+
+static int find_table(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->level >= link->w.level)
+		return 0;
+	link->table = visit->gpa;
+	return VMEM_WALK_STOP;
+}
+
+static const struct vmem_walk_ops find_ops = {
+	.table = find_table,
+	.leaf = refuse_page,
+	.hole = stop_there,
+	.anomaly = stop_there,
+};
+
+static int clear_visited(struct link *link, const struct vmem_visit *visit)
+{
+	int ret = write_visited(&link->w, visit, 0);
+
+	if (ret < 0)
+		return ret;
+	link->cleared = true;
+	return VMEM_WALK_STOP;
+}
+
+static int clear_table(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->level >= link->w.level)
+		return 0;
+	return clear_visited(link, visit);
+}
+
+static int clear_leaf(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->level != link->w.level)
+		return -EEXIST;
+	return clear_visited(link, visit);
+}
+
+static int clear_hole(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->level != link->w.level)
+		return VMEM_WALK_STOP;
+	return clear_visited(link, visit);
+}
+
+static const struct vmem_walk_ops clear_ops = {
+	.table = clear_table,
+	.leaf = clear_leaf,
+	.hole = clear_hole,
+	.anomaly = clear_hole,
+};
+
+static int link_visited(struct link *link, const struct vmem_visit *visit)
+{
+	int ret = write_table(&link->w, visit, link->table, link->w.perms);
+
+	return ret < 0 ? ret : VMEM_WALK_STOP;
+}
+
+static int link_table(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->level >= link->w.level)
+		return link->w.perms & ~visit->perms ? -EACCES : 0;
+	return link_visited(link, visit);
+}
+
+static int link_hole(const struct vmem_visit *visit, void *priv)
+{
+	struct link *link = priv;
+
+	if (visit->status == VMEM_NON_CANONICAL)
+		return -ERANGE;
+	if (visit->level > link->w.level)
+		return add_table(&link->w, visit);
+	return link_visited(link, visit);
+}
+
+static const struct vmem_walk_ops link_ops = {
+	.table = link_table,
+	.leaf = refuse_page,
+	.hole = link_hole,
+	.anomaly = refuse_broken,
+};
+
+/* Level of the tables that a reference calls by this name; 0 if none are. */
+static int table_level(const struct vmem_arch *arch, u32 table)
+{
+	int level;
+
+	for (level = VMEM_LEVEL_PT; table && level <= VMEM_MAX_LEVELS; level++)
+		if (vmem_shared_table(arch, level) == table)
+			return level;
+	return 0;
+}
+
+static int walk_link(struct link *link, u64 va, const struct vmem_walk_ops *ops)
+{
+	int ret = walk_writer(&link->w, va, va, ops, link);
+
+	return ret == VMEM_WALK_STOP ? 0 : ret;
+}
+
+static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
+			const struct vmem_aliasing *aliasing,
+			const struct vmem_trace *path)
+{
+	u32 owner = aliasing->owner_root;
+	int level = table_level(root->regime.arch, aliasing->table);
+	struct link link = {
+		.w = { .tables = built->tables,
+		       .level = level + 1,
+		       .perms = aliasing->perms,
+		       .path = path },
+	};
+	int ret;
+
+	if (owner >= built->nr || built->from[owner].table != aliasing->space)
+		return -ENOENT;
+	if (!level)
+		return -EINVAL;
+
+	link.w.root = &built->roots[owner];
+	ret = walk_link(&link, aliasing->their_va, &find_ops);
+	if (ret)
+		return ret;
+
+	link.w.root = root;
+	if (!link.table) {
+		ret = walk_link(&link, aliasing->our_va, &clear_ops);
+		if (ret)
+			return ret;
+		return link.cleared ? VMEM_MAP_CLEARED : VMEM_MAP_ABSENT;
+	}
+	ret = note_shared(built->tables, link.table, level);
+	return ret ?: walk_link(&link, aliasing->our_va, &link_ops);
+}
+
+int vmem_space_aware_map(struct vmem_built *built,
+			 const struct vmem_record *record,
+			 const struct vmem_trace *path)
+{
+	struct vmem_root *root = &built->roots[record->root];
+
+	if (record->root >= built->nr)
+		return -ENOENT;
+	switch (record->type) {
+	case VMEM_THIS_SPACE:
+		return map_with(built->tables, root, &record->mapping, path);
+	case VMEM_ALIASING:
+		return map_aliasing(built, root, &record->aliasing, path);
+	default:
+		return -EINVAL;
+	}
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Rebuild: callbacks on the walk over many spaces that map, in new tables, what
+ * they are shown. The walk's order is all that it takes: what a reference leads
+ * to has been built before it.
+ */
+#include <linux/errno.h>
+#include <linux/string.h>
+#include <vmem/rebuild.h>
+#include <vmem/spaces.h>
+
+struct rebuilder {
+	struct vmem_rebuild *rebuild;
+	struct vmem_built built;
+};
+
+static bool is_page_aligned(u64 va, u64 last_va)
+{
+	return !((va | (last_va + 1)) & ~VMEM_PAGE_MASK);
+}
+
+static bool cuts_no_page(const struct vmem_scope *scope)
+{
+	u32 i;
+
+	for (i = 0; i < scope->nr_excluded; i++)
+		if (!is_page_aligned(scope->excluded[i].va,
+				     scope->excluded[i].last_va))
+			return false;
+	return is_page_aligned(scope->va, scope->last_va);
+}
+
+static u32 first_with_table(const struct vmem_root *roots, u32 index)
+{
+	u32 i = 0;
+
+	while (roots[i].table != roots[index].table)
+		i++;
+	return i;
+}
+
+/* All new roots come first, so that the caller can tell where they are. */
+static int make_roots(struct vmem_rebuild *rebuild)
+{
+	struct vmem_tables *tables = rebuild->tables;
+	u32 i, first;
+	int ret;
+
+	for (i = 0; i < rebuild->nr_roots; i++) {
+		first = first_with_table(rebuild->roots, i);
+		rebuild->built[i] = rebuild->roots[i];
+		rebuild->built[i].table = rebuild->built[first].table;
+		if (first != i)
+			continue;
+		ret = tables->ops->alloc_table(tables,
+					       rebuild->roots[i].regime.top,
+					       &rebuild->built[i].table);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int rebuild_space(const struct vmem_root *root, u32 index, u32 alias_of,
+			 void *priv)
+{
+	return 0;
+}
+
+static int rebuild_alias(const struct vmem_visit *visit, void *priv)
+{
+	struct rebuilder *rb = priv;
+	struct vmem_rebuild_stats *stats = &rb->rebuild->stats;
+	struct vmem_record record;
+	int ret;
+
+	vmem_aliasing_record(visit, rb->rebuild->roots, &record);
+	ret = vmem_space_aware_map(&rb->built, &record, visit->path);
+	if (ret < 0)
+		return ret;
+	if (ret)
+		stats->empty_links++;
+	else
+		stats->links++;
+	return 0;
+}
+
+static int rebuild_anomaly(const struct vmem_visit *visit, void *priv)
+{
+	struct rebuilder *rb = priv;
+
+	/* What is behind the others is rebuilt as any other table. */
+	if (visit->status == VMEM_RESERVED || visit->status == VMEM_UNBACKED)
+		rb->rebuild->stats.dropped++;
+	return 0;
+}
+
+/* The entry of a page of @level as a part of the visited leaf. */
+static u64 leaf_entry(const struct rebuilder *rb,
+		      const struct vmem_visit *visit, int level)
+{
+	const struct vmem_rebuild *rebuild = rb->rebuild;
+	const struct vmem_regime *regime = &visit->root->regime;
+	u64 raw = visit->path[visit->nr_path - 1].raw;
+	int from;
+
+	for (from = visit->level; from > level; from--)
+		raw = regime->arch->split(regime, from, raw);
+	if (visit->perms & VMEM_WRITABLE && rebuild->ops->make_cow &&
+	    rebuild->ops->make_cow(visit, rebuild->priv))
+		raw = (raw & ~(regime->arch->writable | regime->cow_mask)) |
+		      regime->cow_value;
+	return raw;
+}
+
+/* One page of @level, which is all of the visited leaf or a part of it. */
+static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
+			int level, u64 va)
+{
+	struct vmem_rebuild *rebuild = rb->rebuild;
+	const struct vmem_regime *regime = &visit->root->regime;
+	u64 size = vmem_level_size(regime->arch, level);
+	struct vmem_trace path[VMEM_MAX_LEVELS];
+	struct vmem_record record = {
+		.type = VMEM_THIS_SPACE,
+		.root = visit->index,
+		.mapping = {
+			.va = va,
+			.last_va = va + (size - 1),
+			.gpa = visit->gpa + (va - visit->va),
+			.page_size = size,
+			.kind = VMEM_KIND_BASIC,
+			.perms = visit->perms,
+		},
+	};
+	int depth = visit->nr_path - 1;
+	int ret;
+
+	ret = rebuild->ops->place(visit, &record.mapping.gpa, size,
+				  rebuild->priv);
+	if (ret)
+		return ret;
+
+	/* The entries on the way to a smaller page are those of the large one. */
+	memcpy(path, visit->path, depth * sizeof(*path));
+	for (; depth < regime->top - level; depth++)
+		path[depth].raw = regime->arch->encode(
+			regime, regime->top - depth, VMEM_ENTRY_TABLE, 0,
+			VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE);
+	path[depth].raw = leaf_entry(rb, visit, level);
+
+	rebuild->stats.leaves++;
+	return vmem_space_aware_map(&rb->built, &record, path);
+}
+
+/* The largest page at @va that the visited leaf and its part hold. */
+static int level_at(const struct vmem_visit *visit, u64 va)
+{
+	const struct vmem_arch *arch = visit->root->regime.arch;
+	int level = visit->level;
+
+	while (va & (vmem_level_size(arch, level) - 1) ||
+	       visit->last_va - va < vmem_level_size(arch, level) - 1)
+		level--;
+	return level;
+}
+
+static int rebuild_leaf(const struct vmem_visit *visit, void *priv)
+{
+	const struct vmem_arch *arch = visit->root->regime.arch;
+	u64 va = visit->va;
+	int level, ret;
+
+	for (;;) {
+		level = level_at(visit, va);
+		ret = rebuild_page(priv, visit, level, va);
+		if (ret)
+			return ret;
+		va += vmem_level_size(arch, level) - 1;
+		if (va == visit->last_va)
+			return 0;
+		va++;
+	}
+}
+
+static const struct vmem_walk_ops rebuild_ops = {
+	.space = rebuild_space,
+	.alias = rebuild_alias,
+	.leaf = rebuild_leaf,
+	.anomaly = rebuild_anomaly,
+};
+
+static int begin(struct vmem_rebuild *rebuild)
+{
+	int ret;
+
+	if (!cuts_no_page(&rebuild->scope))
+		return -EINVAL;
+	ret = make_roots(rebuild);
+	if (ret)
+		return ret;
+	rebuild->va = rebuild->scope.va;
+	rebuild->begun = true;
+	return 0;
+}
+
+int vmem_rebuild(struct vmem_rebuild *rebuild, struct vmem_mem *mem, u64 budget)
+{
+	struct rebuilder rb = {
+		.rebuild = rebuild,
+		.built = {
+			.tables = rebuild->tables,
+			.from = rebuild->roots,
+			.roots = rebuild->built,
+			.nr = rebuild->nr_roots,
+		},
+	};
+	struct vmem_walk walk = {
+		.mem = mem,
+		.roots = rebuild->roots,
+		.nr_roots = rebuild->nr_roots,
+		.scope = rebuild->scope,
+		.seen = &rebuild->seen,
+		.claim = true,
+		.budget = budget,
+		.ops = &rebuild_ops,
+		.priv = &rb,
+	};
+	int ret = rebuild->begun ? 0 : begin(rebuild);
+
+	if (ret)
+		return ret;
+	walk.root = rebuild->root;
+	walk.va = rebuild->va;
+	ret = vmem_walk(&walk);
+	rebuild->root = walk.root;
+	rebuild->va = walk.va;
+	rebuild->stats.tables += walk.tables;
+	return ret;
+}
