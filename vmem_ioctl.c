@@ -607,7 +607,9 @@ static int make_snapshot(struct vmem_session *session,
 {
 	struct vmem_snapshot *snapshot = set->snapshot;
 	struct vmem_rebuild *rebuild;
-	u64 tables;
+	bool progress;
+	u32 root;
+	u64 va;
 	int ret;
 
 	if (set->snapshot_error)
@@ -623,8 +625,10 @@ static int make_snapshot(struct vmem_session *session,
 		return -EINVAL;
 
 	rebuild = &snapshot->rebuild;
-	tables = rebuild->stats.tables;
+	root = rebuild->root;
+	va = rebuild->va;
 	ret = with_pins(session, walk_snapshot, NULL);
+	progress = rebuild->root != root || rebuild->va != va;
 	if (ret && !is_passing(ret))
 		set->snapshot_error = ret;
 	args->out_more = ret != 0;
@@ -642,9 +646,7 @@ static int make_snapshot(struct vmem_session *session,
 		/* Pairs with smp_load_acquire() in handle_snapshot_read(). */
 		smp_store_release(&set->snapshot_finished, true);
 	}
-	if (ret == -ENOMEM && rebuild->stats.tables != tables)
-		return 0;
-	return ret == VMEM_WALK_STOP ? 0 : ret;
+	return set->snapshot_error ?: settle(ret, progress);
 }
 
 static int handle_snapshot(struct vmem_session *session, void *data)

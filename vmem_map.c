@@ -589,10 +589,11 @@ int vmem_space_aware_map(struct vmem_built *built,
 			 const struct vmem_record *record,
 			 const struct vmem_trace *path)
 {
-	struct vmem_root *root = &built->roots[record->root];
+	struct vmem_root *root;
 
 	if (record->root >= built->nr)
 		return -ENOENT;
+	root = &built->roots[record->root];
 	switch (record->type) {
 	case VMEM_THIS_SPACE:
 		return map_with(built->tables, root, &record->mapping, path);

@@ -228,11 +228,12 @@ int vmem_rebuild(struct vmem_rebuild *rebuild, struct vmem_mem *mem, u64 budget)
 	};
 	int ret = rebuild->begun ? 0 : begin(rebuild);
 
-	if (ret)
+	if (ret || rebuild->done)
 		return ret;
 	walk.root = rebuild->root;
 	walk.va = rebuild->va;
 	ret = vmem_walk(&walk);
+	rebuild->done = !ret;
 	rebuild->root = walk.root;
 	rebuild->va = walk.va;
 	rebuild->stats.tables += walk.tables;

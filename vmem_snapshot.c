@@ -315,14 +315,18 @@ static int check_kept(const struct vmem_snapshot *snapshot)
 	return 0;
 }
 
-/* Where the page at @gpa is in the snapshot; where it was if it stays there. */
+/*
+ * Where the page at @gpa, which is mapped, is in the snapshot. What is kept has
+ * its place even where a large page around it has memory.
+ */
 static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa)
 {
-	const struct vmem_block *block = find_block(snapshot, gpa, false);
+	const struct vmem_block *block = find_block(snapshot, gpa, true);
 	u64 page = page_of_block(gpa);
 
-	if (!block || !has_page(block, page))
+	if (block && has_page(block, page))
 		return gpa;
+	block = find_block(snapshot, gpa, false);
 	if (!block->align)
 		page = count_pages(block, page);
 	return block->to + (page << VMEM_PAGE_SHIFT);

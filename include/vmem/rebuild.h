@@ -54,6 +54,7 @@ struct vmem_rebuild_stats {
  * @begun: the new roots are there
  * @root: cursor: index of the root
  * @va: cursor: first address not finished
+ * @done: all is rebuilt
  * @stats: what was done so far
  */
 struct vmem_rebuild {
@@ -68,6 +69,7 @@ struct vmem_rebuild {
 	bool begun;
 	u32 root;
 	u64 va;
+	bool done;
 	struct vmem_rebuild_stats stats;
 };
 
