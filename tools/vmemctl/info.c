@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -35,14 +34,14 @@ static void *array(void *old, size_t nr, size_t size)
 	return new;
 }
 
-static void get_info(int dev, struct guest *guest)
+static void get_info(struct target *target, struct guest *guest)
 {
 	guest->info.size = sizeof(guest->info);
-	if (ioctl(dev, VMEM_INFO, &guest->info))
+	if (target_ask(target, VMEM_INFO, &guest->info))
 		fail(STEP_INFO, NULL, "cannot get the limits of the module");
 }
 
-static void get_slots(int dev, struct guest *guest)
+static void get_slots(struct target *target, struct guest *guest)
 {
 	struct vmem_memslots_args args = {
 		.size = sizeof(args),
@@ -55,7 +54,7 @@ static void get_slots(int dev, struct guest *guest)
 				     guest->nr_slots + SLOTS_A_CALL,
 				     sizeof(*guest->slots));
 		args.slots = (uintptr_t)(guest->slots + guest->nr_slots);
-		if (ioctl(dev, VMEM_MEMSLOTS, &args))
+		if (target_ask(target, VMEM_MEMSLOTS, &args))
 			fail(STEP_MEMSLOTS, NULL,
 			     "cannot list the guest's memory");
 		guest->nr_slots += args.out_nr;
@@ -63,13 +62,13 @@ static void get_slots(int dev, struct guest *guest)
 	} while (args.out_nr == args.nr);
 }
 
-static void get_vcpus(int dev, struct guest *guest)
+static void get_vcpus(struct target *target, struct guest *guest)
 {
 	unsigned int nr = guest->info.out_nr_vcpus;
 
 	guest->vcpus = array(NULL, nr, sizeof(*guest->vcpus));
 	for (unsigned int i = 0; i < nr; i++)
-		regs_of_vcpu(dev, i, &guest->vcpus[i]);
+		regs_of_vcpu(target, i, &guest->vcpus[i]);
 }
 
 /* KVM and QEMU number vCPUs alike: in the order of their creation. */
@@ -220,14 +219,14 @@ static void print_json(const struct guest *guest)
 static void run(const struct opts *opts, int nr_args, char **args)
 {
 	struct guest guest = {};
-	int dev;
+	struct target *target;
 
 	if (nr_args)
 		usage("info takes no argument, but got '%s'", args[0]);
-	dev = target_open(opts);
-	get_info(dev, &guest);
-	get_slots(dev, &guest);
-	get_vcpus(dev, &guest);
+	target = target_open(opts);
+	get_info(target, &guest);
+	get_slots(target, &guest);
+	get_vcpus(target, &guest);
 	if (opts->qmp)
 		get_cr3s(opts->qmp, &guest);
 
@@ -236,6 +235,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 	else
 		print_text(&guest);
 	free_guest(&guest);
+	target_close(target);
 }
 
 const struct command info_command = {

@@ -6,7 +6,6 @@
  * how they choose a paging mode.
  */
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -142,13 +141,14 @@ static void take(struct known_regs *known, const struct known_regs *from)
 	known->have |= regs;
 }
 
-void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu)
+void regs_of_vcpu(struct target *target, unsigned int index,
+		  struct vmem_vcpu_args *vcpu)
 {
 	*vcpu = (struct vmem_vcpu_args){
 		.size = sizeof(*vcpu),
 		.index = index,
 	};
-	if (ioctl(dev, VMEM_VCPU, vcpu))
+	if (target_ask(target, VMEM_VCPU, vcpu))
 		fail(STEP_VCPU, NULL, "cannot get the registers of vCPU %u",
 		     index);
 }
@@ -163,19 +163,20 @@ static void take_qmp(const struct opts *opts, struct known_regs *known)
 	take(known, &from);
 }
 
-static void take_vcpu(const struct opts *opts, int dev,
+static void take_vcpu(const struct opts *opts, struct target *target,
 		      struct known_regs *known)
 {
 	struct known_regs from = { .have = REG_ALL & ~REG_CR3 };
 	struct vmem_vcpu_args vcpu;
 
-	regs_of_vcpu(dev, opts->vcpu, &vcpu);
+	regs_of_vcpu(target, opts->vcpu, &vcpu);
 	from.regs = vcpu.out_regs;
 	take(known, &from);
 }
 
 /* The order is from the most to the least explicit. */
-void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
+void regs_resolve(const struct opts *opts, struct target *target,
+		  struct vmem_regs *regs)
 {
 	const unsigned int from_qmp = REG_ALL & ~REG_MAXPHYADDR;
 	struct known_regs known = opts->root;
@@ -185,24 +186,25 @@ void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
 	if (opts->arch)
 		take(&known, opts->arch);
 	if (known.have != REG_ALL)
-		take_vcpu(opts, dev, &known);
+		take_vcpu(opts, target, &known);
 	*regs = known.regs;
 }
 
-void roots_resolve(const struct opts *opts, int dev, struct roots *roots)
+void roots_resolve(const struct opts *opts, struct target *target,
+		   struct roots *roots)
 {
-	regs_resolve(opts, dev, &roots->regs);
+	regs_resolve(opts, target, &roots->regs);
 	roots->nr = opts->nr_cr3s;
 	memcpy(roots->cr3s, opts->cr3s, roots->nr * sizeof(roots->cr3s[0]));
 	if (!roots->nr)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 }
 
-static unsigned int nr_vcpus(int dev)
+static unsigned int nr_vcpus(struct target *target)
 {
 	struct vmem_info_args info = { .size = sizeof(info) };
 
-	if (ioctl(dev, VMEM_INFO, &info))
+	if (target_ask(target, VMEM_INFO, &info))
 		fail(STEP_INFO, NULL, "cannot get the number of vCPUs");
 	return info.out_nr_vcpus < VMEM_MAX_ROOTS ? info.out_nr_vcpus :
 						    VMEM_MAX_ROOTS;
@@ -222,9 +224,10 @@ static bool pages_alike(const struct opts *opts, const struct known_regs *from,
 }
 
 /* KVM and QEMU number vCPUs alike: in the order of their creation. */
-static void take_cr3s(const struct opts *opts, int dev, struct roots *roots)
+static void take_cr3s(const struct opts *opts, struct target *target,
+		      struct roots *roots)
 {
-	unsigned int nr = nr_vcpus(dev);
+	unsigned int nr = nr_vcpus(target);
 	struct qmp *qmp = qmp_open(opts->qmp);
 	struct known_regs from;
 
@@ -242,11 +245,12 @@ static void take_cr3s(const struct opts *opts, int dev, struct roots *roots)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 }
 
-void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots)
+void roots_resolve_all(const struct opts *opts, struct target *target,
+		       struct roots *roots)
 {
-	roots_resolve(opts, dev, roots);
+	roots_resolve(opts, target, roots);
 	if (!opts->nr_cr3s)
-		take_cr3s(opts, dev, roots);
+		take_cr3s(opts, target, roots);
 }
 
 struct vmem_regs roots_regs(const struct roots *roots, unsigned int index)

@@ -156,18 +156,31 @@ static int take_vm(const struct opts *opts)
 	return vm;
 }
 
-int target_open(const struct opts *opts)
+struct target *target_open(const struct opts *opts)
 {
 	struct vmem_attach_kvm_args attach = { .size = sizeof(attach) };
-	int dev;
+	struct target *target = calloc(1, sizeof(*target));
 
+	if (!target)
+		die("out of memory");
 	attach.vm_fd = take_vm(opts);
-	dev = open(DEVICE, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
+	target->dev = open(DEVICE, O_RDWR | O_CLOEXEC);
+	if (target->dev < 0)
 		fail(STEP_OPEN, NULL, "cannot open %s", DEVICE);
-	if (ioctl(dev, VMEM_ATTACH_KVM, &attach))
+	if (ioctl(target->dev, VMEM_ATTACH_KVM, &attach))
 		fail(STEP_ATTACH, NULL, "cannot attach to the VM of process %d",
 		     opts->pid);
 	close(attach.vm_fd);
-	return dev;
+	return target;
+}
+
+void target_close(struct target *target)
+{
+	close(target->dev);
+	free(target);
+}
+
+int target_ask(struct target *target, unsigned int cmd, void *args)
+{
+	return ioctl(target->dev, cmd, args);
 }

@@ -214,8 +214,20 @@ void parse_excluded(struct scope *scope, char *s);
 
 /* target.c */
 
-/* A session on /dev/vmem, attached to the VM that @opts names. */
-int target_open(const struct opts *opts);
+/**
+ * struct target - the guest that is asked about
+ * @dev: a session of /dev/vmem that is attached to it
+ */
+struct target {
+	int dev;
+};
+
+/* The guest that @opts names, ready to be asked. */
+struct target *target_open(const struct opts *opts);
+void target_close(struct target *target);
+
+/* ioctl(2) on the device: 0, or -1 and errno. */
+int target_ask(struct target *target, unsigned int cmd, void *args);
 
 /* registers.c */
 
@@ -248,13 +260,16 @@ const struct known_regs *regs_of_arch(const char *name);
 void regs_check(const struct opts *opts);
 
 /* The registers of the address space that @opts names. */
-void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs);
+void regs_resolve(const struct opts *opts, struct target *target,
+		  struct vmem_regs *regs);
 
 /* The address spaces that @opts names: with --qmp alone, that of one vCPU. */
-void roots_resolve(const struct opts *opts, int dev, struct roots *roots);
+void roots_resolve(const struct opts *opts, struct target *target,
+		   struct roots *roots);
 
 /* The same, but with --qmp alone, those of all vCPUs. */
-void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots);
+void roots_resolve_all(const struct opts *opts, struct target *target,
+		       struct roots *roots);
 
 /* What a space is known by: the address of its root table. */
 __u64 roots_space(const struct roots *roots, unsigned int index);
@@ -263,7 +278,8 @@ __u64 roots_space(const struct roots *roots, unsigned int index);
 struct vmem_regs roots_regs(const struct roots *roots, unsigned int index);
 
 /* Registers of the vCPU with @index from KVM: all but CR3. */
-void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu);
+void regs_of_vcpu(struct target *target, unsigned int index,
+		  struct vmem_vcpu_args *vcpu);
 
 /* qmp.c */
 
@@ -320,12 +336,12 @@ struct run {
 };
 
 /* Walk spaces to the end. A session can do this once. */
-void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
-		 struct walked *walked);
+void walk_spaces(struct target *target, const struct roots *roots,
+		 const struct scope *scope, struct walked *walked);
 void walked_free(struct walked *walked);
 
 /* The same for a session that only has to learn who owns what. */
-void walk_owners(int dev, const struct roots *roots);
+void walk_owners(struct target *target, const struct roots *roots);
 
 /* What a table's region in its owner's space expands to, saturated. */
 __u64 walked_leaves(const struct walked *walked, __u32 root, __u64 va,
