@@ -22,6 +22,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
+    "image": ["tools/selftest/image.py"],
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
                "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
                "build/bin/debugfs"],

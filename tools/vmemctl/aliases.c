@@ -347,13 +347,13 @@ static void run(const struct opts *opts, int nr_args, char **args)
 {
 	struct scope scope = opts->scope;
 	struct aliases aliases = {};
+	struct target *target;
 	struct roots roots;
-	int dev;
 
 	parse_range("aliases", nr_args, args, &scope.va, &scope.last_va);
-	dev = target_open(opts);
-	roots_resolve_all(opts, dev, &roots);
-	walk_spaces(dev, &roots, &scope, &aliases.walked);
+	target = target_open(opts);
+	roots_resolve_all(opts, target, &roots);
+	walk_spaces(target, &roots, &scope, &aliases.walked);
 	collect_refs(&aliases);
 	collect_tables(&aliases);
 	if (opts->json)
@@ -363,6 +363,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 	free(aliases.refs);
 	free(aliases.tables);
 	walked_free(&aliases.walked);
+	target_close(target);
 }
 
 const struct command aliases_command = {

@@ -80,6 +80,10 @@ static const struct reason reasons[] = {
 	{ STEP_OPEN, EPERM, NULL,
 	  "the kernel is locked down: boot without lockdown=confidentiality" },
 
+	{ STEP_IMAGE, ENOENT, NULL, "there is no such file" },
+	{ STEP_IMAGE, EACCES, NULL,
+	  "permission denied: run as root, or as the user whose file it is" },
+
 	{ STEP_ATTACH, EBADF, NULL, "the descriptor is not a KVM VM" },
 	{ STEP_ATTACH, EPERM, NULL, NO_PTRACE },
 

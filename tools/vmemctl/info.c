@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl info: the guest as the module sees it
+ * vmemctl info: the guest as the module sees it, or what an image has of it
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
+#include "image.h"
 #include "vmemctl.h"
 
 #define SLOTS_A_CALL 256
 
 /**
  * struct guest - all that info prints
+ * @image: the image that it is, or NULL
  * @info: version and limits
  * @slots: the guest's memory
  * @nr_slots: how many pieces of it
@@ -19,6 +20,7 @@
  * @cr3s: CR3 of each vCPU, or NULL
  */
 struct guest {
+	const struct image *image;
 	struct vmem_info_args info;
 	struct vmem_memslot *slots;
 	size_t nr_slots;
@@ -35,14 +37,14 @@ static void *array(void *old, size_t nr, size_t size)
 	return new;
 }
 
-static void get_info(int dev, struct guest *guest)
+static void get_info(struct target *target, struct guest *guest)
 {
 	guest->info.size = sizeof(guest->info);
-	if (ioctl(dev, VMEM_INFO, &guest->info))
+	if (target_ask(target, VMEM_INFO, &guest->info))
 		fail(STEP_INFO, NULL, "cannot get the limits of the module");
 }
 
-static void get_slots(int dev, struct guest *guest)
+static void get_slots(struct target *target, struct guest *guest)
 {
 	struct vmem_memslots_args args = {
 		.size = sizeof(args),
@@ -55,7 +57,7 @@ static void get_slots(int dev, struct guest *guest)
 				     guest->nr_slots + SLOTS_A_CALL,
 				     sizeof(*guest->slots));
 		args.slots = (uintptr_t)(guest->slots + guest->nr_slots);
-		if (ioctl(dev, VMEM_MEMSLOTS, &args))
+		if (target_ask(target, VMEM_MEMSLOTS, &args))
 			fail(STEP_MEMSLOTS, NULL,
 			     "cannot list the guest's memory");
 		guest->nr_slots += args.out_nr;
@@ -63,13 +65,13 @@ static void get_slots(int dev, struct guest *guest)
 	} while (args.out_nr == args.nr);
 }
 
-static void get_vcpus(int dev, struct guest *guest)
+static void get_vcpus(struct target *target, struct guest *guest)
 {
 	unsigned int nr = guest->info.out_nr_vcpus;
 
 	guest->vcpus = array(NULL, nr, sizeof(*guest->vcpus));
 	for (unsigned int i = 0; i < nr; i++)
-		regs_of_vcpu(dev, i, &guest->vcpus[i]);
+		regs_of_vcpu(target, i, &guest->vcpus[i]);
 }
 
 /* KVM and QEMU number vCPUs alike: in the order of their creation. */
@@ -85,6 +87,15 @@ static void get_cr3s(const char *path, struct guest *guest)
 		guest->cr3s[i] = known.regs.cr3;
 	}
 	qmp_close(qmp);
+}
+
+static void get_image_cr3s(struct guest *guest)
+{
+	unsigned int nr = guest->info.out_nr_vcpus;
+
+	guest->cr3s = array(NULL, nr, sizeof(*guest->cr3s));
+	for (unsigned int i = 0; i < nr; i++)
+		guest->cr3s[i] = guest->vcpus[i].out_regs.cr3;
 }
 
 static void free_guest(struct guest *guest)
@@ -111,7 +122,7 @@ static void print_slots(const struct guest *guest)
 	char size[SIZE_TEXT_MAX];
 
 	out("\n%4s  %-27s  %10s  %-16s  FLAGS\n", "SLOT", "GUEST-PHYSICAL",
-	    "SIZE", "HVA");
+	    "SIZE", guest->image ? "FILE OFFSET" : "HVA");
 	for (size_t i = 0; i < guest->nr_slots; i++) {
 		const struct vmem_memslot *slot = &guest->slots[i];
 		bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
@@ -142,16 +153,43 @@ static void print_vcpus(const struct guest *guest)
 	}
 }
 
-static void print_text(const struct guest *guest)
+static void print_image(const struct image *image)
 {
-	const struct vmem_info_args *info = &guest->info;
+	char size[SIZE_TEXT_MAX];
 
+	out("image %s\n", image->path);
+	out("format %s%s, %s\n", image->format,
+	    image->nr_spaces ? ", snapshot" : "", size_text(image->size, size));
+}
+
+static void print_snapshot(const struct image *image)
+{
+	out("\n%5s  %16s  %16s  MODE\n", "SPACE", "ROOT", "IN THE GUEST");
+	for (unsigned int i = 0; i < image->nr_spaces; i++)
+		out("%5u  %16llx  %16llx  %s\n", i, image->spaces[i].root,
+		    image->spaces[i].space,
+		    paging_text(regs_paging(&image->regs)));
+}
+
+static void print_module(const struct vmem_info_args *info)
+{
 	out("vmem API %u, source %s\n", info->out_api_version,
 	    source_name(info->out_source));
 	out("limits: %u pinned pages and %llu table entries a call, %u regions\n",
 	    info->out_max_pinned, info->out_max_entries, info->out_max_regions);
+}
+
+static void print_text(const struct guest *guest)
+{
+	if (guest->image)
+		print_image(guest->image);
+	else
+		print_module(&guest->info);
 	print_slots(guest);
-	print_vcpus(guest);
+	if (guest->info.out_nr_vcpus || !guest->image)
+		print_vcpus(guest);
+	if (guest->image && guest->image->nr_spaces)
+		print_snapshot(guest->image);
 }
 
 static json_t *json_limits(const struct vmem_info_args *info)
@@ -176,7 +214,8 @@ static json_t *json_slots(const struct guest *guest)
 		json_set(o, "id", json_integer(slot->id));
 		json_set(o, "gpa", json_hex(slot->gpa));
 		json_set(o, "len", json_integer(slot->len));
-		json_set(o, "hva", json_hex(slot->hva));
+		json_set(o, guest->image ? "offset" : "hva",
+			 json_hex(slot->hva));
 		json_set(o, "readonly", json_boolean(readonly));
 		json_add(slots, o);
 	}
@@ -204,14 +243,46 @@ static json_t *json_vcpus(const struct guest *guest)
 	return vcpus;
 }
 
+static json_t *json_spaces(const struct image *image)
+{
+	json_t *spaces = json_array();
+
+	for (unsigned int i = 0; i < image->nr_spaces; i++) {
+		json_t *o = json_object();
+
+		json_set(o, "root", json_hex(image->spaces[i].root));
+		json_set(o, "space", json_hex(image->spaces[i].space));
+		json_add(spaces, o);
+	}
+	return spaces;
+}
+
+/* A path need not be text that JSON can hold. */
+static json_t *json_image(const struct image *image)
+{
+	json_t *file = json_string(image->path);
+	json_t *o = json_object();
+
+	json_set(o, "file", file ? file : json_null());
+	json_set(o, "format", json_name(image->format));
+	json_set(o, "size", json_count(image->size));
+	json_set(o, "spaces", json_spaces(image));
+	return o;
+}
+
 static void print_json(const struct guest *guest)
 {
 	const struct vmem_info_args *info = &guest->info;
 	json_t *o = json_object();
 
 	json_set(o, "api_version", json_integer(info->out_api_version));
-	json_set(o, "source", json_name(source_name(info->out_source)));
-	json_set(o, "limits", json_limits(info));
+	if (guest->image) {
+		json_set(o, "source", json_name("image"));
+		json_set(o, "image", json_image(guest->image));
+	} else {
+		json_set(o, "source", json_name(source_name(info->out_source)));
+		json_set(o, "limits", json_limits(info));
+	}
 	json_set(o, "memslots", json_slots(guest));
 	json_set(o, "vcpus", json_vcpus(guest));
 	json_print(o);
@@ -220,22 +291,26 @@ static void print_json(const struct guest *guest)
 static void run(const struct opts *opts, int nr_args, char **args)
 {
 	struct guest guest = {};
-	int dev;
+	struct target *target;
 
 	if (nr_args)
 		usage("info takes no argument, but got '%s'", args[0]);
-	dev = target_open(opts);
-	get_info(dev, &guest);
-	get_slots(dev, &guest);
-	get_vcpus(dev, &guest);
+	target = target_open(opts);
+	guest.image = target->image;
+	get_info(target, &guest);
+	get_slots(target, &guest);
+	get_vcpus(target, &guest);
 	if (opts->qmp)
 		get_cr3s(opts->qmp, &guest);
+	if (guest.image)
+		get_image_cr3s(&guest);
 
 	if (opts->json)
 		print_json(&guest);
 	else
 		print_text(&guest);
 	free_guest(&guest);
+	target_close(target);
 }
 
 const struct command info_command = {
@@ -243,8 +318,9 @@ const struct command info_command = {
 	.args = "",
 	.summary = "memory slots, vCPUs, paging modes, versions",
 	.help = "Show the guest's memory slots, its vCPUs with their paging modes,\n"
-		"and the version and limits of the vmem module.\n"
-		"\vCR3 is shown with --qmp only: KVM's copy of it is out of date\n"
-		"while a vCPU runs.",
+		"and the version and limits of the vmem module. Of an image, show what\n"
+		"memory it has, its vCPUs, and the spaces of a snapshot.\n"
+		"\vOf a guest that runs, CR3 is shown with --qmp only: KVM's copy of\n"
+		"it is out of date while a vCPU runs.",
 	.run = run,
 };

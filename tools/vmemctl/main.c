@@ -30,6 +30,7 @@ enum {
 	OPT_VCPU,
 	OPT_VM_FD,
 	OPT_EXCLUDE,
+	OPT_IMAGE,
 };
 
 static const struct argp_option options[] = {
@@ -37,6 +38,9 @@ static const struct argp_option options[] = {
 	{ "pid", 'p', "PID", 0, "Process that holds the KVM VM", 1 },
 	{ "vm-fd", OPT_VM_FD, "FD", 0,
 	  "Its descriptor of the VM, if it holds more than one VM", 1 },
+	{ "image", OPT_IMAGE, "FILE", 0,
+	  "Ask no process but a file: an ELF core, a snapshot or raw memory",
+	  1 },
 
 	{ .doc = "Which address spaces (registers in hex, 0x is optional):",
 	  .group = 2 },
@@ -136,6 +140,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case 'p':
 		opts->pid = parse_count("--pid", arg, 1, INT_MAX);
 		return 0;
+	case OPT_IMAGE:
+		opts->image = arg;
+		return 0;
 	case OPT_VM_FD:
 		opts->vm_fd = parse_count("--vm-fd", arg, 0, INT_MAX);
 		return 0;
@@ -189,7 +196,7 @@ static const struct argp overall_argp = {
 	.options = options,
 	.parser = parse_opt,
 	.args_doc = "COMMAND [ARGS]",
-	.doc = "Ask about the page tables of a running KVM guest.\v",
+	.doc = "Ask about the page tables of a running KVM guest, or of an image.\v",
 	.help_filter = list_commands,
 };
 
@@ -216,6 +223,14 @@ static void show_help(const struct command *command)
 	argp_help(&argp, stdout, ARGP_HELP_STD_HELP, name);
 }
 
+static void check_target(const struct opts *opts)
+{
+	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->qmp))
+		usage("--image excludes --pid, --vm-fd and --qmp: its guest does not run");
+	if (!opts->pid && !opts->image)
+		usage("which guest? give --pid PID of the process that runs it, or --image FILE");
+}
+
 static void run(const struct command *command, const struct opts *opts)
 {
 	if (opts->raw && !command->can_raw)
@@ -227,8 +242,7 @@ static void run(const struct command *command, const struct opts *opts)
 	if (opts->nr_cr3s > 1 && !command->many_roots && command->needs_root)
 		usage("%s takes one address space: give one --cr3",
 		      command->name);
-	if (!opts->pid)
-		usage("which guest? give --pid PID of the process that runs it");
+	check_target(opts);
 	if (command->needs_root)
 		regs_check(opts);
 	command->run(opts, opts->nr_args - 1, opts->args + 1);

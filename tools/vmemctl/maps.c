@@ -2,7 +2,6 @@
 /*
  * vmemctl maps: what is mapped in a range of an address space
  */
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -60,11 +59,11 @@ static void put(struct output *o, const struct vmem_mapping *m)
 	o->last = *m;
 }
 
-static void map_range(int dev, struct vmem_map_range_args *args)
+static void map_range(struct target *target, struct vmem_map_range_args *args)
 {
 	__u64 va = args->va;
 
-	if (ioctl(dev, VMEM_MAP_RANGE, args))
+	if (target_ask(target, VMEM_MAP_RANGE, args))
 		fail(STEP_MAP_RANGE, &args->regs,
 		     "cannot list mappings at %#llx-%#llx with CR3 %#llx", va,
 		     args->last_va, args->regs.cr3);
@@ -75,8 +74,8 @@ static void map_range(int dev, struct vmem_map_range_args *args)
 }
 
 /* Returns the number of anomalies. */
-static __u64 collect(int dev, const struct vmem_regs *regs, __u64 va,
-		     __u64 last_va, struct output *o)
+static __u64 collect(struct target *target, const struct vmem_regs *regs,
+		     __u64 va, __u64 last_va, struct output *o)
 {
 	static struct vmem_mapping mappings[MAPPINGS_A_CALL];
 	struct vmem_map_range_args args = {
@@ -91,7 +90,7 @@ static __u64 collect(int dev, const struct vmem_regs *regs, __u64 va,
 	__u64 anomalies = 0;
 
 	do {
-		map_range(dev, &args);
+		map_range(target, &args);
 		for (unsigned int i = 0; i < args.out_nr; i++)
 			put(o, &mappings[i]);
 		anomalies += args.out_anomalies;
@@ -132,7 +131,7 @@ static void print_heading(const struct roots *roots, unsigned int index)
 	out("\n");
 }
 
-static void list_maps(const struct opts *opts, int dev,
+static void list_maps(const struct opts *opts, struct target *target,
 		      const struct roots *roots, unsigned int index, __u64 va,
 		      __u64 last_va)
 {
@@ -144,7 +143,7 @@ static void list_maps(const struct opts *opts, int dev,
 		o.list = json_array();
 	else if (roots->nr > 1)
 		print_heading(roots, index);
-	anomalies = collect(dev, &regs, va, last_va, &o);
+	anomalies = collect(target, &regs, va, last_va, &o);
 	if (opts->json)
 		print_json(roots, index, o.list);
 	else
@@ -156,15 +155,16 @@ static void list_maps(const struct opts *opts, int dev,
 
 static void run(const struct opts *opts, int nr_args, char **args)
 {
+	struct target *target;
 	struct roots roots;
 	__u64 va, last_va;
-	int dev;
 
 	parse_range("maps", nr_args, args, &va, &last_va);
-	dev = target_open(opts);
-	roots_resolve(opts, dev, &roots);
+	target = target_open(opts);
+	roots_resolve(opts, target, &roots);
 	for (unsigned int i = 0; i < roots.nr; i++)
-		list_maps(opts, dev, &roots, i, va, last_va);
+		list_maps(opts, target, &roots, i, va, last_va);
+	target_close(target);
 }
 
 const struct command maps_command = {

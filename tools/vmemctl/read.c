@@ -4,7 +4,6 @@
  */
 #include <ctype.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -13,7 +12,7 @@
 
 /**
  * struct reading - how far the reading has come
- * @dev: the session
+ * @target: the guest
  * @regs: the address space
  * @va: address of the first byte not read yet
  * @left: bytes still to read from there
@@ -21,7 +20,7 @@
  * @level: where the path of @va ended, if it cannot be read
  */
 struct reading {
-	int dev;
+	struct target *target;
 	struct vmem_regs regs;
 	__u64 va;
 	__u64 left;
@@ -44,7 +43,7 @@ static __u64 read_some(struct reading *r, unsigned char *buf, __u64 len)
 		.buf = (uintptr_t)buf,
 	};
 
-	if (ioctl(r->dev, VMEM_READ, &args))
+	if (target_ask(r->target, VMEM_READ, &args))
 		fail(STEP_READ, &r->regs,
 		     "cannot read %llu bytes at %#llx with CR3 %#llx", len,
 		     r->va, r->regs.cr3);
@@ -183,8 +182,8 @@ static void run(const struct opts *opts, int nr_args, char **args)
 	if (r.va + r.left - 1 < r.va)
 		usage("LEN %llu reaches behind the last address: give at most %llu",
 		      r.left, 0 - r.va);
-	r.dev = target_open(opts);
-	regs_resolve(opts, r.dev, &r.regs);
+	r.target = target_open(opts);
+	regs_resolve(opts, r.target, &r.regs);
 
 	if (opts->json)
 		print_json(&r);
@@ -192,6 +191,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 		print_as_read(&r, opts->raw);
 	if (r.status != VMEM_MAPPED)
 		fail_short(&r);
+	target_close(r.target);
 }
 
 const struct command read_command = {

@@ -6,8 +6,8 @@
  * how they choose a paging mode.
  */
 #include <string.h>
-#include <sys/ioctl.h>
 
+#include "image.h"
 #include "vmemctl.h"
 
 #define CR0_PG _BITULL(31)
@@ -120,7 +120,7 @@ const struct known_regs *regs_of_arch(const char *name)
 
 void regs_check(const struct opts *opts)
 {
-	if (!(opts->root.have & REG_CR3) && !opts->qmp)
+	if (!(opts->root.have & REG_CR3) && !opts->qmp && !opts->image)
 		usage("which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
 }
 
@@ -142,13 +142,14 @@ static void take(struct known_regs *known, const struct known_regs *from)
 	known->have |= regs;
 }
 
-void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu)
+void regs_of_vcpu(struct target *target, unsigned int index,
+		  struct vmem_vcpu_args *vcpu)
 {
 	*vcpu = (struct vmem_vcpu_args){
 		.size = sizeof(*vcpu),
 		.index = index,
 	};
-	if (ioctl(dev, VMEM_VCPU, vcpu))
+	if (target_ask(target, VMEM_VCPU, vcpu))
 		fail(STEP_VCPU, NULL, "cannot get the registers of vCPU %u",
 		     index);
 }
@@ -163,19 +164,51 @@ static void take_qmp(const struct opts *opts, struct known_regs *known)
 	take(known, &from);
 }
 
-static void take_vcpu(const struct opts *opts, int dev,
+static void take_vcpu(const struct opts *opts, struct target *target,
 		      struct known_regs *known)
 {
 	struct known_regs from = { .have = REG_ALL & ~REG_CR3 };
 	struct vmem_vcpu_args vcpu;
 
-	regs_of_vcpu(dev, opts->vcpu, &vcpu);
+	regs_of_vcpu(target, opts->vcpu, &vcpu);
 	from.regs = vcpu.out_regs;
 	take(known, &from);
 }
 
+/* A guest that does not run has a CR3 that is not out of date. */
+static void regs_of_image(struct target *target, unsigned int vcpu,
+			  struct known_regs *out)
+{
+	struct vmem_vcpu_args args;
+
+	regs_of_vcpu(target, vcpu, &args);
+	*out = (struct known_regs){ .regs = args.out_regs, .have = REG_ALL };
+}
+
+static noreturn void refuse_without_registers(const struct image *image)
+{
+	usage("no registers in %s: give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr",
+	      image->path);
+}
+
+static void take_image(const struct opts *opts, struct target *target,
+		       struct known_regs *known)
+{
+	const struct image *image = target->image;
+	struct known_regs from = { .have = REG_ALL };
+
+	if (!image->nr_spaces && !image->nr_vcpus)
+		refuse_without_registers(image);
+	if (image->nr_spaces)
+		from.regs = image->regs;
+	else
+		regs_of_image(target, opts->vcpu, &from);
+	take(known, &from);
+}
+
 /* The order is from the most to the least explicit. */
-void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
+void regs_resolve(const struct opts *opts, struct target *target,
+		  struct vmem_regs *regs)
 {
 	const unsigned int from_qmp = REG_ALL & ~REG_MAXPHYADDR;
 	struct known_regs known = opts->root;
@@ -184,25 +217,28 @@ void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs)
 		take_qmp(opts, &known);
 	if (opts->arch)
 		take(&known, opts->arch);
-	if (known.have != REG_ALL)
-		take_vcpu(opts, dev, &known);
+	if (known.have != REG_ALL && target->image)
+		take_image(opts, target, &known);
+	else if (known.have != REG_ALL)
+		take_vcpu(opts, target, &known);
 	*regs = known.regs;
 }
 
-void roots_resolve(const struct opts *opts, int dev, struct roots *roots)
+void roots_resolve(const struct opts *opts, struct target *target,
+		   struct roots *roots)
 {
-	regs_resolve(opts, dev, &roots->regs);
+	regs_resolve(opts, target, &roots->regs);
 	roots->nr = opts->nr_cr3s;
 	memcpy(roots->cr3s, opts->cr3s, roots->nr * sizeof(roots->cr3s[0]));
 	if (!roots->nr)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 }
 
-static unsigned int nr_vcpus(int dev)
+static unsigned int nr_vcpus(struct target *target)
 {
 	struct vmem_info_args info = { .size = sizeof(info) };
 
-	if (ioctl(dev, VMEM_INFO, &info))
+	if (target_ask(target, VMEM_INFO, &info))
 		fail(STEP_INFO, NULL, "cannot get the number of vCPUs");
 	return info.out_nr_vcpus < VMEM_MAX_ROOTS ? info.out_nr_vcpus :
 						    VMEM_MAX_ROOTS;
@@ -222,31 +258,48 @@ static bool pages_alike(const struct opts *opts, const struct known_regs *from,
 }
 
 /* KVM and QEMU number vCPUs alike: in the order of their creation. */
-static void take_cr3s(const struct opts *opts, int dev, struct roots *roots)
+static void take_cr3s(const struct opts *opts, struct target *target,
+		      struct roots *roots)
 {
-	unsigned int nr = nr_vcpus(dev);
-	struct qmp *qmp = qmp_open(opts->qmp);
+	struct qmp *qmp = opts->qmp ? qmp_open(opts->qmp) : NULL;
+	unsigned int nr = nr_vcpus(target);
 	struct known_regs from;
 
 	roots->nr = 0;
 	for (unsigned int i = 0; i < nr; i++) {
-		qmp_regs(qmp, i, &from);
+		if (qmp)
+			qmp_regs(qmp, i, &from);
+		else
+			regs_of_image(target, i, &from);
 		if (pages_alike(opts, &from, roots))
 			roots->cr3s[roots->nr++] = from.regs.cr3;
 		else
 			warn("warning: vCPU %u is left out: it does not page like vCPU %u",
 			     i, opts->vcpu);
 	}
-	qmp_close(qmp);
+	if (qmp)
+		qmp_close(qmp);
 	if (!roots->nr)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 }
 
-void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots)
+static void take_spaces(const struct image *image, struct roots *roots)
 {
-	roots_resolve(opts, dev, roots);
-	if (!opts->nr_cr3s)
-		take_cr3s(opts, dev, roots);
+	roots->nr = image->nr_spaces;
+	for (unsigned int i = 0; i < roots->nr; i++)
+		roots->cr3s[i] = image->spaces[i].root;
+}
+
+void roots_resolve_all(const struct opts *opts, struct target *target,
+		       struct roots *roots)
+{
+	roots_resolve(opts, target, roots);
+	if (opts->nr_cr3s)
+		return;
+	if (target->image && target->image->nr_spaces)
+		take_spaces(target->image, roots);
+	else
+		take_cr3s(opts, target, roots);
 }
 
 struct vmem_regs roots_regs(const struct roots *roots, unsigned int index)

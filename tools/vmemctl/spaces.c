@@ -199,19 +199,20 @@ static void print_json(const struct walked *walked)
 static void run(const struct opts *opts, int nr_args, char **args)
 {
 	struct scope scope = opts->scope;
+	struct target *target;
 	struct roots roots;
 	struct walked walked;
-	int dev;
 
 	parse_range("spaces", nr_args, args, &scope.va, &scope.last_va);
-	dev = target_open(opts);
-	roots_resolve_all(opts, dev, &roots);
-	walk_spaces(dev, &roots, &scope, &walked);
+	target = target_open(opts);
+	roots_resolve_all(opts, target, &roots);
+	walk_spaces(target, &roots, &scope, &walked);
 	if (opts->json)
 		print_json(&walked);
 	else
 		print_text(&walked);
 	walked_free(&walked);
+	target_close(target);
 }
 
 const struct command spaces_command = {

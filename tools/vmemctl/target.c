@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From a PID to a session of /dev/vmem that is attached to its VM
+ * The guest that is asked: from a PID to a session of /dev/vmem that is attached
+ * to its VM, or from a file to what answers in its place
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -14,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "image.h"
 #include "vmemctl.h"
 
 #define DEVICE "/dev/vmem"
@@ -156,7 +158,8 @@ static int take_vm(const struct opts *opts)
 	return vm;
 }
 
-int target_open(const struct opts *opts)
+/* A session on the device, attached to the VM. */
+static int open_device(const struct opts *opts)
 {
 	struct vmem_attach_kvm_args attach = { .size = sizeof(attach) };
 	int dev;
@@ -170,4 +173,42 @@ int target_open(const struct opts *opts)
 		     opts->pid);
 	close(attach.vm_fd);
 	return dev;
+}
+
+struct target *target_open(const struct opts *opts)
+{
+	struct target *target = calloc(1, sizeof(*target));
+
+	if (!target)
+		die("out of memory");
+	target->dev = -1;
+	if (opts->image) {
+		target->image = image_open(opts->image);
+		target->offline = offline_open(target->image);
+	} else {
+		target->dev = open_device(opts);
+	}
+	return target;
+}
+
+void target_close(struct target *target)
+{
+	offline_close(target->offline);
+	image_close(target->image);
+	if (target->dev >= 0)
+		close(target->dev);
+	free(target);
+}
+
+int target_ask(struct target *target, unsigned int cmd, void *args)
+{
+	int ret;
+
+	if (!target->image)
+		return ioctl(target->dev, cmd, args);
+	ret = offline_ask(target->offline, cmd, args);
+	if (!ret)
+		return 0;
+	errno = -ret;
+	return -1;
 }

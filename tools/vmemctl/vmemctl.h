@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * vmemctl - ask /dev/vmem about the page tables of a running guest
+ * vmemctl - ask about the page tables of a guest: /dev/vmem about one that runs,
+ * the core of its module about one whose memory is in a file
  *
  * A run of the tool is one question. The first error ends it, in the place
  * where it is found: die(), usage() and fail() print one line and do not
@@ -74,6 +75,7 @@ struct scope {
  * struct opts - the command line
  * @pid: process that holds the VM, 0 if not given
  * @vm_fd: its descriptor of the VM, -1 if not given
+ * @image: path of the image, or NULL
  * @root: registers given one by one; of several CR3, the first
  * @cr3s: all of them
  * @nr_cr3s: how many they are
@@ -91,6 +93,7 @@ struct scope {
 struct opts {
 	pid_t pid;
 	int vm_fd;
+	const char *image;
 	struct known_regs root;
 	__u64 cr3s[VMEM_MAX_ROOTS];
 	unsigned int nr_cr3s;
@@ -146,6 +149,7 @@ extern const struct command read_command;
  * @STEP_SCAN: reading /proc/PID/fd
  * @STEP_GETFD: pidfd_getfd(2)
  * @STEP_OPEN: opening /dev/vmem
+ * @STEP_IMAGE: opening an image
  * @STEP_ATTACH: VMEM_ATTACH_KVM
  * @STEP_INFO: VMEM_INFO
  * @STEP_MEMSLOTS: VMEM_MEMSLOTS
@@ -164,6 +168,7 @@ enum step {
 	STEP_SCAN,
 	STEP_GETFD,
 	STEP_OPEN,
+	STEP_IMAGE,
 	STEP_ATTACH,
 	STEP_INFO,
 	STEP_MEMSLOTS,
@@ -214,8 +219,27 @@ void parse_excluded(struct scope *scope, char *s);
 
 /* target.c */
 
-/* A session on /dev/vmem, attached to the VM that @opts names. */
-int target_open(const struct opts *opts);
+struct image;
+struct offline;
+
+/**
+ * struct target - the guest that is asked about
+ * @dev: a session of /dev/vmem that is attached to it; -1 if it is an image
+ * @image: the image; NULL if the guest runs
+ * @offline: what answers for the image
+ */
+struct target {
+	int dev;
+	struct image *image;
+	struct offline *offline;
+};
+
+/* The guest that @opts names, ready to be asked. */
+struct target *target_open(const struct opts *opts);
+void target_close(struct target *target);
+
+/* ioctl(2) on the device, or what stands for it: 0, or -1 and errno. */
+int target_ask(struct target *target, unsigned int cmd, void *args);
 
 /* registers.c */
 
@@ -244,17 +268,20 @@ int regs_gpa_digits(const struct vmem_regs *regs);
 /* What --arch @name stands for; NULL if there is no such. */
 const struct known_regs *regs_of_arch(const char *name);
 
-/* A usage error unless the command line says where CR3 comes from. */
+/* A usage error unless it is known where CR3 is to come from. */
 void regs_check(const struct opts *opts);
 
 /* The registers of the address space that @opts names. */
-void regs_resolve(const struct opts *opts, int dev, struct vmem_regs *regs);
+void regs_resolve(const struct opts *opts, struct target *target,
+		  struct vmem_regs *regs);
 
-/* The address spaces that @opts names: with --qmp alone, that of one vCPU. */
-void roots_resolve(const struct opts *opts, int dev, struct roots *roots);
+/* The address spaces that @opts names: without --cr3, that of one vCPU. */
+void roots_resolve(const struct opts *opts, struct target *target,
+		   struct roots *roots);
 
-/* The same, but with --qmp alone, those of all vCPUs. */
-void roots_resolve_all(const struct opts *opts, int dev, struct roots *roots);
+/* The same, but without --cr3, those of all vCPUs, or of a snapshot. */
+void roots_resolve_all(const struct opts *opts, struct target *target,
+		       struct roots *roots);
 
 /* What a space is known by: the address of its root table. */
 __u64 roots_space(const struct roots *roots, unsigned int index);
@@ -262,8 +289,9 @@ __u64 roots_space(const struct roots *roots, unsigned int index);
 /* Registers with CR3 of one of the spaces. */
 struct vmem_regs roots_regs(const struct roots *roots, unsigned int index);
 
-/* Registers of the vCPU with @index from KVM: all but CR3. */
-void regs_of_vcpu(int dev, unsigned int index, struct vmem_vcpu_args *vcpu);
+/* Registers of the vCPU with @index from KVM, all but CR3; or from an image. */
+void regs_of_vcpu(struct target *target, unsigned int index,
+		  struct vmem_vcpu_args *vcpu);
 
 /* qmp.c */
 
@@ -320,12 +348,12 @@ struct run {
 };
 
 /* Walk spaces to the end. A session can do this once. */
-void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
-		 struct walked *walked);
+void walk_spaces(struct target *target, const struct roots *roots,
+		 const struct scope *scope, struct walked *walked);
 void walked_free(struct walked *walked);
 
 /* The same for a session that only has to learn who owns what. */
-void walk_owners(int dev, const struct roots *roots);
+void walk_owners(struct target *target, const struct roots *roots);
 
 /* What a table's region in its owner's space expands to, saturated. */
 __u64 walked_leaves(const struct walked *walked, __u32 root, __u64 va,

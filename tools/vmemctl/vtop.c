@@ -3,7 +3,6 @@
  * vmemctl vtop: addresses and their paths through the tables
  */
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -167,7 +166,8 @@ static json_t *json_space(__u64 root, json_t *results)
  * many that were. Who owns a table is known once the spaces were walked, which
  * is not worth it for the sake of one.
  */
-static unsigned int translate_some(int dev, const struct roots *roots,
+static unsigned int translate_some(struct target *target,
+				   const struct roots *roots,
 				   unsigned int index, const __u64 *vas, int nr,
 				   struct vmem_translation *results)
 {
@@ -186,7 +186,7 @@ static unsigned int translate_some(int dev, const struct roots *roots,
 	} else {
 		args.regs = regs;
 	}
-	if (ioctl(dev, VMEM_TRANSLATE, &args))
+	if (target_ask(target, VMEM_TRANSLATE, &args))
 		fail(STEP_TRANSLATE, &regs,
 		     "cannot translate %#llx with CR3 %#llx", vas[0], regs.cr3);
 	if (!args.out_nr)
@@ -196,14 +196,14 @@ static unsigned int translate_some(int dev, const struct roots *roots,
 }
 
 /* Print as text, or add to the list of results if there is one. */
-static void vtop(int dev, const struct roots *roots, unsigned int index,
-		 const __u64 *vas, int nr, json_t *list)
+static void vtop(struct target *target, const struct roots *roots,
+		 unsigned int index, const __u64 *vas, int nr, json_t *list)
 {
 	struct vmem_translation results[ADDRESSES_A_CALL];
 	unsigned int done;
 
 	for (; nr; vas += done, nr -= done) {
-		done = translate_some(dev, roots, index, vas, nr, results);
+		done = translate_some(target, roots, index, vas, nr, results);
 		for (unsigned int i = 0; i < done; i++) {
 			if (list)
 				json_add(list, json_result(&roots->regs, vas[i],
@@ -215,27 +215,27 @@ static void vtop(int dev, const struct roots *roots, unsigned int index,
 	}
 }
 
-static void print_spaces(int dev, const struct roots *roots, const __u64 *vas,
-			 int nr)
+static void print_spaces(struct target *target, const struct roots *roots,
+			 const __u64 *vas, int nr)
 {
 	for (unsigned int i = 0; i < roots->nr; i++) {
 		if (roots->nr > 1) {
 			print_space(&roots->regs, i, roots_space(roots, i));
 			out("\n");
 		}
-		vtop(dev, roots, i, vas, nr, NULL);
+		vtop(target, roots, i, vas, nr, NULL);
 	}
 }
 
-static json_t *json_spaces(int dev, const struct roots *roots, const __u64 *vas,
-			   int nr)
+static json_t *json_spaces(struct target *target, const struct roots *roots,
+			   const __u64 *vas, int nr)
 {
 	json_t *spaces = json_array();
 
 	for (unsigned int i = 0; i < roots->nr; i++) {
 		json_t *results = json_array();
 
-		vtop(dev, roots, i, vas, nr, results);
+		vtop(target, roots, i, vas, nr, results);
 		json_add(spaces, json_space(roots_space(roots, i), results));
 	}
 	return spaces;
@@ -256,16 +256,17 @@ static json_t *json_only(json_t *spaces)
 
 static void vtop_all(const struct opts *opts, const __u64 *vas, int nr)
 {
-	int dev = target_open(opts);
+	struct target *target = target_open(opts);
 	struct roots roots;
 
-	roots_resolve(opts, dev, &roots);
+	roots_resolve(opts, target, &roots);
 	if (roots.nr > 1)
-		walk_owners(dev, &roots);
+		walk_owners(target, &roots);
 	if (opts->json)
-		json_print(json_only(json_spaces(dev, &roots, vas, nr)));
+		json_print(json_only(json_spaces(target, &roots, vas, nr)));
 	else
-		print_spaces(dev, &roots, vas, nr);
+		print_spaces(target, &roots, vas, nr);
+	target_close(target);
 }
 
 static void run(const struct opts *opts, int nr_args, char **args)

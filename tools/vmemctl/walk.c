@@ -7,7 +7,6 @@
  * counts what is behind references to tables that hold references themselves.
  */
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "vmemctl.h"
 
@@ -185,7 +184,7 @@ static void index_records(struct walked *walked)
 	}
 }
 
-static void set_spaces(int dev, const struct roots *roots,
+static void set_spaces(struct target *target, const struct roots *roots,
 		       const struct scope *scope)
 {
 	struct vmem_set_spaces_args args = {
@@ -200,18 +199,18 @@ static void set_spaces(int dev, const struct roots *roots,
 	};
 
 	args.regs.cr3 = 0;
-	if (ioctl(dev, VMEM_SET_SPACES, &args))
+	if (target_ask(target, VMEM_SET_SPACES, &args))
 		fail(STEP_SET_SPACES, &roots->regs,
 		     "cannot look at %u space%s at once, from CR3 %#llx on",
 		     roots->nr, roots->nr == 1 ? "" : "s", roots->cr3s[0]);
 }
 
-static void walk_some(int dev, const struct roots *roots,
+static void walk_some(struct target *target, const struct roots *roots,
 		      struct vmem_walk_spaces_args *args)
 {
 	__u64 entries = args->out_stats.entries;
 
-	if (ioctl(dev, VMEM_WALK_SPACES, args))
+	if (target_ask(target, VMEM_WALK_SPACES, args))
 		fail(STEP_WALK_SPACES, &roots->regs,
 		     "cannot walk the spaces, after %llu of %u",
 		     args->out_stats.spaces + args->out_stats.root_aliases,
@@ -221,8 +220,8 @@ static void walk_some(int dev, const struct roots *roots,
 		die("cannot walk the spaces: the module makes no progress");
 }
 
-void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
-		 struct walked *walked)
+void walk_spaces(struct target *target, const struct roots *roots,
+		 const struct scope *scope, struct walked *walked)
 {
 	struct vmem_walk_spaces_args args = {
 		.size = sizeof(args),
@@ -232,7 +231,7 @@ void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
 	size_t room = 0;
 
 	*walked = (struct walked){ .roots = roots };
-	set_spaces(dev, roots, scope);
+	set_spaces(target, roots, scope);
 	do {
 		if (room - walked->nr < RECORDS_A_CALL) {
 			room = 2 * room + RECORDS_A_CALL;
@@ -240,7 +239,7 @@ void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
 						sizeof(*walked->records));
 		}
 		args.records = (uintptr_t)(walked->records + walked->nr);
-		walk_some(dev, roots, &args);
+		walk_some(target, roots, &args);
 		walked->nr += args.out_nr;
 	} while (args.out_more);
 	walked->stats = args.out_stats;
@@ -248,7 +247,7 @@ void walk_spaces(int dev, const struct roots *roots, const struct scope *scope,
 	index_records(walked);
 }
 
-void walk_owners(int dev, const struct roots *roots)
+void walk_owners(struct target *target, const struct roots *roots)
 {
 	static struct vmem_record records[RECORDS_A_CALL];
 	struct vmem_walk_spaces_args args = {
@@ -259,9 +258,9 @@ void walk_owners(int dev, const struct roots *roots)
 	};
 	const struct scope everything = { .last_va = ~0ull };
 
-	set_spaces(dev, roots, &everything);
+	set_spaces(target, roots, &everything);
 	do {
-		walk_some(dev, roots, &args);
+		walk_some(target, roots, &args);
 	} while (args.out_more);
 }
 

@@ -1,0 +1,1003 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""vmemctl on images: what it says of them, and that no file can harm it.
+
+Needs no lab, no module and no root. The images are made here (images.py), with
+tables small enough that the answers were worked out by hand. Everything is
+asked twice: of vmemctl as it is built, and of one that the compiler's
+sanitizers watch; both must say the same.
+"""
+
+import concurrent.futures
+import json
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import docs
+import images
+import tap
+from images import (A, AMD64, B, CODE, DATA, HIGH, I686, PAGE, R, Segment,
+                    TEXT)
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+BUILD = os.environ.get("O") or os.path.join(TOP, "build")
+VMEMCTL = os.path.join(BUILD, "bin/vmemctl")
+SANITIZED = os.path.join(BUILD, "obj/san/vmemctl")
+
+# A sanitizer that has something to say ends vmemctl with this
+SANITIZER_STATUS = 99
+
+NOBODY = 65534
+SECONDS = 60                            # far more than any answer takes
+
+SEED = 20261120
+MUTANTS = 3000
+
+LOST = "vmemctl: warning: 2 entries lead nowhere: reserved bits, or no " \
+       "memory there\n"
+PARKED = "vmemctl: warning: vCPU 2 is left out: it does not page like vCPU 0\n"
+
+
+def run(tool, words, leaks=False, **options):
+    """Leaks are looked for on demand: an error ends vmemctl where it is found,
+    with all that it has."""
+    said = "exitcode=%d:detect_leaks=%d" % (SANITIZER_STATUS, leaks)
+    environment = dict(os.environ, ASAN_OPTIONS=said, UBSAN_OPTIONS=said)
+    return subprocess.run([tool, *words], capture_output=True, check=False,
+                          stdin=subprocess.DEVNULL, timeout=SECONDS,
+                          env=environment, **options)
+
+
+def errors(text):
+    """The lines of standard error that are no warnings."""
+    return [line for line in text.splitlines()
+            if not line.startswith("vmemctl: warning: ")]
+
+
+def table(text):
+    """What follows a line's end, without the margin that Python needs."""
+    return re.sub(r"^ *\|", "", text.lstrip("\n").rstrip(" "), flags=re.M)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        os.chmod(folder.name, 0o755)
+        self.folder = folder.name
+
+    def file(self, data, name="image"):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    def ask(self, words, **options):
+        """What vmemctl, under either build, says."""
+        done = run(VMEMCTL, words, **options)
+        watched = run(SANITIZED, words, leaks=not done.returncode, **options)
+        self.assertEqual(
+            (watched.returncode, watched.stdout, watched.stderr.decode()),
+            (done.returncode, done.stdout, done.stderr.decode()), words)
+        return done
+
+    def answers(self, image, words, text, *, warning="", options=()):
+        """vmemctl answers with this text."""
+        done = self.ask(["--image", image, *options, *words])
+        self.assertEqual((done.returncode, done.stderr.decode()),
+                         (0, warning), words)
+        self.assertEqual(done.stdout.decode(), text)
+
+    def json(self, image, *words):
+        done = self.ask(["--image", image, "-j", *words])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refuses(self, words, *patterns, status=1, **options):
+        """vmemctl fails so, and its one line matches all the patterns."""
+        with self.subTest(command="vmemctl " + " ".join(words)):
+            done = self.ask(words, **options)
+            text = done.stderr.decode()
+            tap.diagnostic(text.rstrip("\n").replace(self.folder, "..."))
+            self.assertEqual(done.returncode, status, text)
+            self.assertEqual(done.stdout, b"")
+            self.assertEqual(text.count("\n"), 1, "more or less than a line")
+            self.assertTrue(text.startswith("vmemctl: "))
+            for pattern in patterns:
+                self.assertRegex(text, pattern)
+
+    def damaged(self, data, *patterns, words=("info",), **options):
+        path = self.file(data)
+        self.refuses(["--image", path, *words], re.escape(path), *patterns,
+                     **options)
+
+
+# --- what the answers are ----------------------------------------------------
+
+MAPS = table("""
+    |0000000000400000-0000000000400fff 0000000010000  4K r-xu
+    |0000000000401000-0000000000402fff 0000000011000  4K rw-u
+    |00000000005ff000-00000000005fffff 0000000010000  4K r-xu
+    |0000000000600000-0000000000600fff 0000000010000  4K r-xu
+    |0000000000601000-0000000000602fff 0000000011000  4K r--u
+    |00000000007ff000-00000000007fffff 0000000010000  4K r-xu
+    |0000000000800000-00000000009fffff 0000040000000  2M rw-u
+    |ffffffff81000000-ffffffff81000fff 0000000013000  4K r-xs
+    |total: 8 mappings, 2.0 MiB
+    """)
+
+SPACES = table("""
+    |space 0: root 0000000001000
+    |0000000000400000-0000000000400fff 0000000010000  4K r-xu
+    |0000000000401000-0000000000402fff 0000000011000  4K rw-u
+    |00000000005ff000-00000000005fffff 0000000010000  4K r-xu
+    |0000000000600000-00000000007fffff r-xu 2 MiB -> PT of this space at \
+0000000000400000-00000000005fffff
+    |0000000000800000-00000000009fffff 0000040000000  2M rw-u
+    |0000000000a00000-0000000000bfffff !! reserved: entry of a PD, raw 2081
+    |0000000040000000-000000007fffffff !! unbacked: 0000007fff000 as a PD, \
+raw 7fff007
+    |ffffffff81000000-ffffffff81000fff 0000000013000  4K r-xs
+    |
+    |space 1: root 0000000005000
+    |0000000000400000-00000000005fffff rwxu 2 MiB -> PT of space 0 at \
+0000000000400000-00000000005fffff
+    |ffffff8000000000-ffffffffffffffff rwxs 512 GiB -> PDPT of space 0 at \
+ffffff8000000000-ffffffffffffffff
+    |
+    """)
+
+TOTAL = table("""
+    |total: 2 spaces, 5 mappings, 6 leaves, 3 references, 2 anomalies
+    |read:  10 tables, 5120 entries
+    |each root alone would show 15 leaves
+    """)
+
+SHARED = table("""
+    |PT 0000000004000: 2 references to 4 leaves, expanded: 8
+    |  owner: space 0 (root 0000000001000) at \
+0000000000400000-00000000005fffff rwxu
+    |   from: space 1 at 0000000000400000-00000000005fffff rwxu
+    |         space 0 at 0000000000600000-00000000007fffff r-xu
+    |
+    |PDPT 0000000008000: 1 reference to 1 leaf, expanded: 1
+    |  owner: space 0 (root 0000000001000) at \
+ffffff8000000000-ffffffffffffffff rwxs
+    |   from: space 1 at ffffff8000000000-ffffffffffffffff rwxs
+    |
+    |2 shared tables
+    """)
+
+VTOP = table("""
+    |VIRTUAL           PHYSICAL
+    |401234            11234
+    |   PML4: 0000000001000 => 0000000000002007
+    |   PDPT: 0000000002000 => 0000000000003007
+    |     PD: 0000000003010 => 0000000000004007
+    |     PT: 0000000004008 => 8000000000011007
+    |   PAGE: 0000000011000 (4 KiB)
+    |  FLAGS: writable, user, no-execute
+    |
+    |VIRTUAL           PHYSICAL
+    |40200000          (not mapped)
+    |   PML4: 0000000001000 => 0000000000002007
+    |   PDPT: 0000000002008 => 0000000007fff007
+    |         unbacked at PD
+    |
+    |VIRTUAL           PHYSICAL
+    |812345            40012345
+    |   PML4: 0000000001000 => 0000000000002007
+    |   PDPT: 0000000002000 => 0000000000003007
+    |     PD: 0000000003020 => 8000000040000087
+    |   PAGE: 0000040000000 (2 MiB)
+    |  FLAGS: writable, user, no-execute
+    |
+    |VIRTUAL           PHYSICAL
+    |800000000000      (not mapped)
+    |         non-canonical
+    |
+    """)
+
+READ = table("""
+    |0000000000401ff6  69 72 73 74 66 69 72 73  74 21 73 65 63 6f 6e 64  \
+|irstfirst!second|
+    |0000000000402006  20 70 61 67 65 00 00                              \
+| page..|
+    """)
+
+I686_MAPS = table("""
+    |00000000-00000fff 0000003000  4K r-xu
+    |003ff000-003fffff 0000004000  4K rwxu
+    |00400000-00400fff 0000003000  4K r-xs
+    |007ff000-007fffff 0000004000  4K rwxs
+    |c0000000-c03fffff 0000000000  4M rwxs
+    |c0400000-c07fffff 0300400000  4M rwxs
+    |total: 6 mappings, 8.0 MiB
+    """)
+
+I686_SPACES = table("""
+    |space 0: root 0000001000
+    |00000000-00000fff 0000003000  4K r-xu
+    |003ff000-003fffff 0000004000  4K rwxu
+    |00400000-007fffff rwxs 4 MiB -> PT of this space at 00000000-003fffff
+    |c0000000-c03fffff 0000000000  4M rwxs
+    |c0400000-c07fffff 0300400000  4M rwxs
+    |c0800000-c0bfffff !! reserved: entry of a PD, raw 600081
+    |
+    |total: 1 space, 4 mappings, 4 leaves, 1 reference, 1 anomaly
+    |read:  2 tables, 2048 entries
+    |each root alone would show 6 leaves
+    """)
+
+I686_SHARED = table("""
+    |PT 0000002000: 1 reference to 2 leaves, expanded: 2
+    |  owner: space 0 (root 0000001000) at 00000000-003fffff rwxu
+    |   from: space 0 at 00400000-007fffff rwxs
+    |
+    |1 shared table
+    |total: 1 space, 4 mappings, 4 leaves, 1 reference, 1 anomaly
+    |read:  2 tables, 2048 entries
+    |each root alone would show 6 leaves
+    """)
+
+I686_VTOP = table("""
+    |VIRTUAL           PHYSICAL
+    |400123            3123
+    |     PD: 0000001004 => 00002003
+    |     PT: 0000002000 => 00003005
+    |   PAGE: 0000003000 (4 KiB)
+    |  FLAGS: read-only, supervisor, executable
+    |
+    |VIRTUAL           PHYSICAL
+    |c0412345          300412345
+    |     PD: 0000001c04 => 00406083
+    |   PAGE: 0300400000 (4 MiB)
+    |  FLAGS: writable, supervisor, executable
+    |
+    |VIRTUAL           PHYSICAL
+    |100000000         (not mapped)
+    |         non-canonical
+    |
+    """)
+
+I686_READ = table("""
+    |003ff000  64 61 74 61 20 6f 66 20  33 32 20 62 69 74 73     \
+|data of 32 bits|
+    """)
+
+
+class Answers(Case):
+    """Text and JSON, from every format."""
+
+    def amd64(self):
+        """The amd64 guest in each format, with the options that it takes."""
+        roots = ["--cr3", "%x,%x" % (A, B)]
+        raw = [*roots, "--arch", "amd64"]
+        yield self.file(images.amd64().raw(), "raw"), raw, ""
+        yield self.file(images.amd64_core(), "core"), [], PARKED
+        yield self.file(images.amd64_core(shift=0), "aligned"), [], PARKED
+        yield self.file(images.amd64_core(), "core"), roots, ""
+        yield self.file(images.elf([
+            Segment(*piece) for piece in images.amd64().segments()]),
+            "without notes"), raw, ""
+
+    def test_maps(self):
+        """maps of an amd64 guest"""
+        for image, options, _ in self.amd64():
+            if options:
+                options = ["--cr3", hex(A), "--arch", "amd64"]
+            self.answers(image, ["maps"], MAPS, warning=LOST, options=options)
+
+    def test_spaces(self):
+        """spaces of an amd64 guest"""
+        for image, options, warning in self.amd64():
+            self.answers(image, ["spaces"], SPACES + TOTAL, warning=warning,
+                         options=options)
+
+    def test_aliases(self):
+        """aliases of an amd64 guest"""
+        for image, options, warning in self.amd64():
+            self.answers(image, ["aliases"], SHARED + TOTAL, warning=warning,
+                         options=options)
+
+    def test_vtop(self):
+        """vtop of an amd64 guest"""
+        words = ["vtop", "401234", "40200000", "812345", "800000000000"]
+        for image, options, _ in self.amd64():
+            if options:
+                options = ["--cr3", hex(A), "--arch", "amd64"]
+            self.answers(image, words, VTOP, options=options)
+
+    def test_read(self):
+        """read of an amd64 guest"""
+        for image, options, _ in self.amd64():
+            if options:
+                options = ["--cr3", hex(A), "--arch", "amd64"]
+            self.answers(image, ["read", "401ff6", "23"], READ,
+                         options=options)
+            self.answers(image, ["read", "-r", hex(HIGH), str(len(TEXT))],
+                         TEXT.decode(), options=options)
+
+    def test_short(self):
+        """a read that comes out short"""
+        core = self.file(images.amd64_core())
+        done = self.ask(["--image", core, "read", hex(DATA + 2 * PAGE - 4),
+                         "8"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"00 00 00 00 ", done.stdout)
+        self.assertEqual(errors(done.stderr.decode()), [
+            "vmemctl: cannot read on at 0x403000, 4 bytes short: not-present "
+            "at PT; `vmemctl vtop' shows its path"])
+
+    def test_i686(self):
+        """all of an i686 guest"""
+        raw = ["--cr3", hex(R), "--arch", "i686"]
+        lost = LOST.replace("2", "1", 1)
+        for data, options in ((images.i686().raw(), raw),
+                              (images.i686_core(), []),
+                              (images.i686_core(images.ELF64), [])):
+            image = self.file(data)
+            for words, text, warning in (
+                    (["maps"], I686_MAPS, lost),
+                    (["spaces"], I686_SPACES, ""),
+                    (["aliases"], I686_SHARED, ""),
+                    (["vtop", "400123", "c0412345", "100000000"], I686_VTOP,
+                     ""),
+                    (["read", "3ff000", "15"], I686_READ, "")):
+                self.answers(image, words, text, warning=warning,
+                             options=options)
+
+    def test_snapshot(self):
+        """a snapshot's own spaces are the roots"""
+        image = self.file(images.amd64_snapshot())
+        again = "space 2: root 0000000001000, same as root 0\n\n"
+        total = TOTAL.replace("spaces, ", "spaces, 1 root alias, ") \
+            .replace("15", "25")
+        self.answers(image, ["spaces"], SPACES + again + total)
+        self.answers(image, ["aliases"], SHARED + total)
+        self.answers(image, ["maps"], MAPS, warning=LOST)
+        self.answers(image, ["read", "401ff6", "23"], READ)
+        self.answers(image, ["maps", "0", "7fffffffffff"], table("""
+            |0000000000400000-0000000000400fff 0000000010000  4K r-xu
+            |0000000000401000-0000000000402fff 0000000011000  4K rw-u
+            |00000000005ff000-00000000005fffff 0000000010000  4K r-xu
+            |total: 3 mappings, 16 KiB
+            """), options=["--cr3", hex(B)])
+
+    def test_longer_note(self):
+        """a snapshot with more registers than we know, all zero"""
+        image = self.file(images.amd64_snapshot(more_regs=bytes(64)))
+        self.answers(image, ["maps"], MAPS, warning=LOST)
+
+    def test_vcpu(self):
+        """--vcpu takes the registers of another vCPU"""
+        image = self.file(images.amd64_core())
+        self.assertEqual(self.json(image, "--vcpu", "1", "maps")["root"],
+                         hex(B))
+
+    def test_options_first(self):
+        """options come before what the image says"""
+        image = self.file(images.amd64_core())
+        self.assertEqual(self.json(image, "--cr3", hex(B), "maps")["root"],
+                         hex(B))
+        # Without EFER.NXE the bit that forbids execution is reserved.
+        found = self.json(image, "--efer", "500", "vtop", hex(DATA))
+        self.assertEqual(found["results"][0]["status"], "reserved")
+        found = self.json(image, "--maxphyaddr", "32", "vtop", hex(DATA))
+        self.assertEqual(found["results"][0]["status"], "mapped")
+
+    def test_owner(self):
+        """vtop in several spaces tells who owns a table"""
+        image = self.file(images.amd64_core())
+        first, second = self.json(image, "--cr3", "%x,%x" % (A, B), "vtop",
+                                  hex(CODE))
+        self.assertIsNone(first["results"][0]["owner"])
+        self.assertEqual(second["results"][0]["owner"],
+                         {"space": hex(A), "va": hex(CODE)})
+
+    def test_exclude(self):
+        """what is excluded is left out"""
+        image = self.file(images.amd64_snapshot())
+        found = self.json(image, "--exclude", "%x-ffffffffffffffff" % CODE,
+                          "spaces")
+        self.assertEqual([space["mappings"] for space in found["spaces"]],
+                         [[], [], []])
+
+    def test_json(self):
+        """JSON of every command"""
+        image = self.file(images.amd64_core())
+        row = {"va": "0x400000", "last_va": "0x400fff", "gpa": "0x10000",
+               "page_size": 4096, "kind": "basic", "writable": False,
+               "user": True, "executable": True}
+        found = self.json(image, "maps", "400000", "400fff")
+        self.assertEqual(found, {"root": hex(A), "mappings": [row]})
+        found = self.json(image, "spaces", "400000", "400fff")
+        self.assertEqual(found["spaces"][0]["mappings"], [{"this_space": row}])
+        self.assertEqual(found["stats"]["spaces"], 2)
+        found = self.json(image, "aliases")
+        self.assertEqual([(t["table"], t["table_gpa"], t["leaves"],
+                           t["expands_to"]) for t in found["tables"]],
+                         [("PT", "0x4000", 4, 8), ("PDPT", "0x8000", 1, 1)])
+        found = self.json(image, "vtop", "401234")["results"][0]
+        self.assertEqual((found["status"], found["gpa"], found["level"]),
+                         ("mapped", "0x11234", "PT"))
+        self.assertEqual([step["raw"] for step in found["trace"]],
+                         ["0x2007", "0x3007", "0x4007", "0x8000000000011007"])
+        found = self.json(image, "read", hex(HIGH), "5")
+        self.assertEqual((found["data"], found["len"], found["status"]),
+                         (TEXT[:5].hex(), 5, "mapped"))
+
+
+class Info(Case):
+    """info, which has a heading of its own for images."""
+
+    def test_core(self):
+        """info of a core"""
+        image = self.file(images.amd64_core())
+        self.answers(image, ["info"], table("""
+            |image %s
+            |format elf64, 58.6 KiB
+            |
+            |SLOT  GUEST-PHYSICAL                     SIZE  FILE OFFSET       \
+FLAGS
+            |   0  0000000001000-000000000afff      40 KiB  \
+0000000000000a7c  -
+            |   1  0000000010000-0000000013fff      16 KiB  \
+000000000000aa7c  -
+            |
+            |VCPU    ID       CR0       CR4  EFER  MAXPHYADDR               \
+CR3  MODE
+            |   0     0  80050033        20   d01          52              \
+1018  4-level (long mode)
+            |   1     1  80050033        20   d01          52              \
+5000  4-level (long mode)
+            |   2     2  60000010         0     0          40                 \
+0  paging off
+            """) % image)
+
+    def test_i686(self):
+        """info of a 32-bit core, of either class"""
+        for fmt, name in ((images.ELF32, "elf32"), (images.ELF64, "elf64")):
+            found = self.json(self.file(images.i686_core(fmt)), "info")
+            self.assertEqual(found["image"]["format"], name)
+            self.assertEqual(found["vcpus"], [{
+                "id": 0, "mode": "2-level", "cr0": "0x80050033",
+                "cr4": "0x10", "efer": "0x0", "maxphyaddr": 40,
+                "cr3": "0x1000"}])
+
+    def test_snapshot(self):
+        """info of a snapshot"""
+        image = self.file(images.amd64_snapshot())
+        done = self.ask(["--image", image, "info"])
+        text = done.stdout.decode()
+        self.assertIn("format elf64, snapshot, 56.3 KiB\n", text)
+        self.assertNotIn("VCPU", text)
+        self.assertTrue(text.endswith(table("""
+            |
+            |SPACE              ROOT      IN THE GUEST  MODE
+            |    0              1000            111000  4-level (long mode)
+            |    1              5000            222000  4-level (long mode)
+            |    2              1000            333000  4-level (long mode)
+            """)), text)
+        found = self.json(image, "info")["image"]
+        self.assertEqual(found["spaces"], [
+            {"root": "0x1000", "space": "0x111000"},
+            {"root": "0x5000", "space": "0x222000"},
+            {"root": "0x1000", "space": "0x333000"}])
+
+    def test_raw(self):
+        """info of raw memory"""
+        image = self.file(images.i686().raw() + b"odd")
+        self.assertEqual(self.json(image, "info"), {
+            "api_version": 1, "source": "image",
+            "image": {"file": image, "format": "raw", "size": 5 * PAGE + 3,
+                      "spaces": []},
+            "memslots": [{"id": 0, "gpa": "0x0", "len": 5 * PAGE + 3,
+                          "offset": "0x0", "readonly": False}],
+            "vcpus": []})
+
+    def test_many_segments(self):
+        """info of more segments than one call lists"""
+        segments = [Segment(2 * i * PAGE, b"\x01") for i in range(600)]
+        random.Random(SEED).shuffle(segments)
+        slots = self.json(self.file(images.elf(segments)), "info")["memslots"]
+        self.assertEqual([int(slot["gpa"], 16) for slot in slots],
+                         [2 * i * PAGE for i in range(600)])
+
+    def test_name(self):
+        """a path that is no text"""
+        path = os.fsencode(self.folder) + b"/\xff"
+        with open(path, "wb") as file:
+            file.write(images.i686_core())
+        done = self.ask([b"--image", path, b"-j", b"info"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIsNone(json.loads(done.stdout)["image"]["file"])
+
+
+class Memory(Case):
+    """How the guest's memory lies in the file."""
+
+    def pieces(self, size, gap=0):
+        """The amd64 guest in pieces of a size, in no order, with gaps between
+        those that are no tables."""
+        tables, pages = images.amd64().segments()
+        segments = [Segment(gpa + at, data[at:at + size - less])
+                    for (gpa, data), less in ((tables, 0), (pages, gap))
+                    for at in range(0, len(data), size)]
+        random.Random(SEED).shuffle(segments)
+        return self.file(images.elf(segments))
+
+    def test_unsorted(self):
+        """segments in no order"""
+        for size in (PAGE, 3 * PAGE):
+            self.answers(self.pieces(size), ["maps"], MAPS, warning=LOST,
+                         options=["--cr3", hex(A), "--arch", "amd64"])
+
+    def test_parts_of_pages(self):
+        """pages that are in several segments"""
+        for size in (8, 1000, 1024, PAGE + 8):
+            self.answers(self.pieces(size), ["spaces"], SPACES + TOTAL,
+                         options=["--cr3", "%x,%x" % (A, B), "--arch",
+                                  "amd64"])
+
+    def test_gaps(self):
+        """what a page lacks reads as zeros"""
+        image = self.pieces(16, gap=8)
+        done = self.ask(["--image", image, "--cr3", hex(A), "--arch", "amd64",
+                         "read", "--raw", hex(HIGH), "32"])
+        self.assertEqual(done.stdout, TEXT[:8] + bytes(8) + TEXT[16:24] +
+                         bytes(8), done.stderr)
+
+    def test_empty_segments(self):
+        """segments without memory are passed over"""
+        segments = [Segment(*piece) for piece in images.amd64().segments()]
+        segments[1:1] = [Segment(0x10800, b"", offset=1 << 60)]
+        self.answers(self.file(images.elf(segments)), ["maps"], MAPS,
+                     warning=LOST, options=["--cr3", hex(A), "--arch",
+                                            "amd64"])
+
+    def test_zeros(self):
+        """memory that is not in the file reads as zeros"""
+        segments = [Segment(*piece) for piece in images.amd64().segments()]
+        tail = segments[-1]
+        tail.data = tail.data[:3 * PAGE + len(TEXT)]
+        tail.memsz = 4 * PAGE
+        segments.append(Segment(0x40000000, b"", memsz=1 << 40, offset=-8 %
+                                (1 << 64)))
+        # Something else follows the tail in the file.
+        image = self.file(images.elf(reversed(segments), shift=0))
+        root = ["--cr3", hex(A), "--arch", "amd64"]
+        self.answers(image, ["maps"], MAPS, warning=LOST, options=root)
+        done = self.ask(["--image", image, *root, "read", "-r", hex(HIGH),
+                         "4096"])
+        self.assertEqual(done.stdout, TEXT.ljust(PAGE, b"\0"))
+        done = self.ask(["--image", image, *root, "read", "-r", "9ff000",
+                         "4096"])
+        self.assertEqual(done.stdout, bytes(PAGE))
+
+    def test_odd_end(self):
+        """raw memory that ends inside a page"""
+        data = images.amd64().raw()[:-PAGE + len(TEXT)]
+        root = ["--cr3", hex(A), "--arch", "amd64"]
+        self.answers(self.file(data), ["maps"], MAPS, warning=LOST,
+                     options=root)
+        done = self.ask(["--image", self.file(data), *root, "read", "-r",
+                         hex(HIGH), "4096"])
+        self.assertEqual(done.stdout, TEXT.ljust(PAGE, b"\0"))
+
+    def test_many_tables(self):
+        """more tables than one call reads"""
+        memory = images.Memory("<Q")
+        memory.table(A, {0: 0x2000 | 7})
+        memory.table(0x2000, {i: 0x100000 + i * PAGE | 7 for i in range(4)})
+        for i in range(4):
+            memory.table(0x100000 + i * PAGE, {
+                j: (0x200000 + (i * 512 + j) * PAGE) | 7 for j in range(512)})
+        for i in range(2048):
+            memory.table(0x200000 + i * PAGE, {0: i << 12 | 7})
+        image = self.file(images.elf([
+            Segment(*piece) for piece in memory.segments()]))
+        root = ["--cr3", hex(A), "--arch", "amd64"]
+        stats = self.json(image, *root, "spaces")["stats"]
+        # A call reads 1024 pages, as the module's does. Two calls follow, and
+        # each begins with the three tables above where the last one ended.
+        self.assertEqual((stats["leaves"], stats["known"], stats["tables"]),
+                         (2048, 2054, 2054 + 2 * 3))
+        found = self.json(image, *root, "maps")["mappings"]
+        self.assertEqual(len(found), 2048)
+
+
+    def test_many_rows(self):
+        """more rows than one call tells"""
+        memory = images.Memory("<Q")
+        memory.table(A, {0: 0x2000 | 7})
+        memory.table(0x2000, {0: 0x3000 | 7})
+        memory.table(0x3000, {i: 0x100000 + i * PAGE | 7 for i in range(20)})
+        for i in range(20):
+            memory.table(0x100000 + i * PAGE, {
+                j: (i * 512 + j) << 12 | (7 if j % 2 else 5)
+                for j in range(512)})
+        image = self.file(images.elf([
+            Segment(*piece) for piece in memory.segments()]))
+        root = ["--cr3", hex(A), "--arch", "amd64"]
+        rows = [(hex(i << 12), bool(i % 2)) for i in range(20 * 512)]
+        found = self.json(image, *root, "maps")["mappings"]
+        self.assertEqual([(row["gpa"], row["writable"]) for row in found],
+                         rows)
+        found = self.json(image, *root, "spaces")["spaces"][0]["mappings"]
+        self.assertEqual([(row["this_space"]["gpa"],
+                           row["this_space"]["writable"]) for row in found],
+                         rows)
+        found = self.json(image, *root, "vtop",
+                          *[hex(i << 12) for i in range(150)])["results"]
+        self.assertEqual([(row["gpa"], row["writable"]) for row in found],
+                         rows[:150])
+
+
+# --- what goes wrong ---------------------------------------------------------
+
+class Errors(Case):
+    """Each failure is one line that names the image and says what to do."""
+
+    def core(self, segments=None, notes=b"", **changed):
+        if segments is None:
+            segments = [Segment(*p) for p in images.amd64().segments()]
+        return images.elf(segments, notes, **changed)
+
+    def test_missing(self):
+        """error: no such file"""
+        path = os.path.join(self.folder, "missing")
+        self.refuses(["--image", path, "info"], path, "no such file")
+
+    def test_kinds(self):
+        """error: a directory, a pipe, an empty file"""
+        self.refuses(["--image", self.folder, "info"], "directory", "give")
+        pipe = os.path.join(self.folder, "pipe")
+        os.mkfifo(pipe)
+        self.refuses(["--image", pipe, "info"], "regular file", "copy")
+        self.damaged(b"", "empty")
+
+    @unittest.skipIf(os.getuid(), "only root can be somebody else")
+    def test_permission(self):
+        """error: a file that we may not read"""
+        path = self.file(images.amd64_core())
+        os.chmod(path, 0)
+        # A user who may not look into the folder of the tool cannot start it.
+        self.refuses(["--image", path, "info"], path, "permission denied",
+                     preexec_fn=drop_override)
+
+    def test_raw(self):
+        """error: raw memory, and no registers"""
+        image = self.file(images.amd64().raw())
+        for options in ([], ["--cr3", hex(A)], ["--arch", "amd64"],
+                        ["--cr3", hex(A), "--cr0", "80000001"]):
+            for words in (["maps"], ["spaces"], ["vtop", "0"],
+                          ["read", "0", "1"]):
+                self.refuses(["--image", image, *options, *words], "--cr3",
+                             "--arch", "--efer", status=2)
+
+    def test_excluded(self):
+        """error: an image and a guest that runs"""
+        image = self.file(images.amd64_core())
+        for options in (["-p", "1"], ["--vm-fd", "3"], ["--qmp", "x"]):
+            self.refuses(["--image", image, *options, "maps"], "--image",
+                         "--pid", "--qmp", status=2)
+
+    def test_no_guest(self):
+        """error: neither an image nor a guest that runs"""
+        self.refuses(["info"], "--pid", "--image", status=2)
+
+    def test_formats(self):
+        """error: formats that are something else"""
+        for start in (b"KDUMP   ", b"makedumpfile", b"PAGEDU64", b"QEVM"):
+            self.damaged(start.ljust(8192, b"\0"), "not supported",
+                         "dump-guest-memory")
+
+    def test_elf(self):
+        """error: ELF files that are no cores of ours"""
+        self.damaged(self.core(kind=images.ET_EXEC), "no core")
+        self.damaged(self.core(machine=183), "x86")
+        self.damaged(self.core(data=2), "x86|ELF header")
+        self.damaged(self.core(fmt=3), "ELF header")
+        self.damaged(b"\x7fELF", "ELF header", "truncated")
+        self.damaged(self.core([]), "no memory", "PT_LOAD")
+        self.damaged(self.core([], phnum=7), "truncated", "0 of 7")
+
+    def test_segments(self):
+        """error: segments that cannot be"""
+        page = bytes(PAGE)
+        self.damaged(self.core([Segment(0, page), Segment(PAGE - 1, page)]),
+                     "segments, 0 and 1", "0xfff", "-p")
+        self.damaged(self.core([Segment(0, page), Segment(0, page)]),
+                     "two segments")
+        self.damaged(self.core([Segment(0, page, memsz=100)]), "segment 0",
+                     "0x1000", "0x64")
+        self.damaged(self.core([Segment(0, page, memsz=0)]), "segment 0")
+        self.damaged(self.core([Segment(-PAGE % (1 << 64), page)]),
+                     "segment 0", "widest")
+        self.damaged(self.core([Segment(PAGE, page, memsz=-1 % (1 << 64))]),
+                     "segment 0", "widest")
+        self.damaged(self.core([Segment(1 << 52, page)]), "widest")
+
+    def test_truncated(self):
+        """error: segments beyond the end of the file"""
+        page = bytes(PAGE)
+        core = self.core([Segment(0, page), Segment(0x100000, page)])
+        self.damaged(core[:-1000], "truncated", "segment 1 at 0x100000",
+                     "lacks 0x3e8 of 0x1000")
+        self.damaged(self.core([Segment(0, page, offset=1 << 63)]),
+                     "segment 0", "lacks 0x1000 of 0x1000")
+        self.damaged(self.core([Segment(0, page, filesz=1 << 40,
+                                        memsz=1 << 41)]), "truncated")
+        for there in ({"filesz": 1 << 40}, {"offset": 1 << 40}):
+            self.damaged(self.core([Segment(0, page), Segment(
+                0, bytes(64), kind=images.PT_NOTE, **there)]),
+                "truncated", "notes")
+
+    def test_qemu_notes(self):
+        """error: notes of vCPUs that lie"""
+        regs = (AMD64[0], A, AMD64[1])
+        good = images.qemu_note(*regs)
+        self.damaged(self.core(notes=images.qemu_note(*regs, version=2)),
+                     "vCPU 0", "version 2")
+        for size in (0, 431, 441, 0xffffffff):
+            self.damaged(
+                self.core(notes=good + images.qemu_note(*regs, size=size)),
+                "vCPU 1", "of 440 bytes")
+        self.damaged(self.core(notes=images.note("QEMU", 0, bytes(431))),
+                     "vCPU 0", "431 bytes instead of 432")
+        self.damaged(self.core(notes=good[:-4]), "make no sense", "byte 0")
+        self.damaged(self.core(notes=good + bytes(4)), "make no sense")
+        long_name = struct.pack("<III", 0xfffffff0, 0, 0)
+        self.damaged(self.core(notes=good + long_name), "make no sense")
+
+    def test_vmem_notes(self):
+        """error: a snapshot's note that lies"""
+        spaces = [(0x111000, A), (0x222000, B)]
+
+        def lies(*patterns, cr3=A, told=tuple(spaces), **changed):
+            notes = images.vmem_note(AMD64, cr3, told, **changed)
+            self.damaged(self.core(notes=notes), *patterns)
+
+        note = images.vmem_note(AMD64, A, spaces)
+        self.damaged(self.core(notes=note * 2), "two")
+        lies("version 2", version=2)
+        for size in (0, 15, 89, 0xffffffff):
+            lies("88 bytes, and says %d" % size, size=size)
+        for size in (16, 55, 57):
+            lies("than this version knows", size=size)
+        lies("0 bytes for 0 spaces", told=())
+        for nr in (0, 1, 3, 4097, 0x10000002, 0xffffffff):
+            lies("%d spaces" % nr, nr=nr)
+        lies("4097 spaces", told=[(0, A)] * 4097)
+        lies("than this version knows", reserved=1)
+        lies("MAXPHYADDR 31", maxphyaddr=31)
+        lies("MAXPHYADDR 4294967295", maxphyaddr=0xffffffff)
+        lies("CR3 0x5000", "0x1000", cr3=B)
+        lies("than this version knows", more_regs=bytes(31) + b"\x01")
+        self.damaged(self.core(notes=images.note("VMEM", 1, b"\x01\0\0\0")),
+                     "4 bytes")
+
+    def test_other_notes(self):
+        """notes of other names and types are passed over"""
+        note = images.vmem_note(AMD64, A, [(0x111000, A)])
+        others = (images.note("VMEM", 2, b"?") + images.note("VMEMX", 1, b"") +
+                  images.note("QEMU", 1, b"?") + images.note("", 0, b"?") +
+                  images.note("VMCOREINFO", 0, b"OSRELEASE=1\n"))
+        image = self.file(self.core(notes=others + note))
+        self.answers(image, ["maps"], MAPS, warning=LOST)
+
+    def test_vcpu(self):
+        """error: a vCPU that there is not"""
+        image = self.file(images.amd64_core())
+        self.refuses(["--image", image, "--vcpu", "3", "maps"], "vCPU 3",
+                     "info")
+
+    def test_modes(self):
+        """error: paging modes that are not supported, and paging off"""
+        image = self.file(images.amd64_core())
+        for options, pattern in ((["--vcpu", "2"], "paging is off"),
+                                 (["--efer", "0"], "PAE"),
+                                 (["--cr4", "1020"], "5-level")):
+            for words in (["maps"], ["vtop", "0"], ["read", "0", "1"],
+                          ["spaces", "--cr3", hex(A)]):
+                self.refuses(["--image", image, *options, *words], pattern)
+
+    def test_cr3(self):
+        """error: CR3 points outside of the image"""
+        image = self.file(images.amd64_core())
+        for words in (["maps"], ["vtop", "0"], ["read", "0", "1"]):
+            self.refuses(["--image", image, "--cr3", "b000", *words],
+                         "no memory where CR3 points", "b000")
+
+
+def drop_override():
+    """A child without the right to read what it may not."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+# --- whatever the file holds -------------------------------------------------
+
+COMMANDS = (["info"], ["spaces"], ["aliases", "-j"], ["vtop", hex(DATA)],
+            ["maps", "0", "ffffffff"], ["read", hex(DATA), "5000"],
+            ["info", "-j"], ["spaces", "--arch", "amd64"],
+            ["vtop", "--cr3", "%x,%x" % (A, B), hex(HIGH)])
+
+
+def complaint(path, words):
+    """What is wrong with how vmemctl takes a file; None if nothing is."""
+    try:
+        done = run(SANITIZED, ["--image", path, *words])
+    except subprocess.TimeoutExpired:
+        return "no end after %d s" % SECONDS
+    text = done.stderr.decode(errors="replace")
+    said = errors(text)
+    if done.returncode not in (0, 1, 2):
+        return "status %d: %s" % (done.returncode, text)
+    if len(said) != (done.returncode > 0):
+        return "status %d, and says: %s" % (done.returncode, text)
+    if not all(line.startswith("vmemctl: ") for line in said):
+        return text
+    return None
+
+
+def tables_end(data):
+    """Where in an image of ours the headers and notes end."""
+    return data.index(images.amd64().segments()[0][1][:8]) \
+        if len(data) > 0x8000 else 0x300
+
+
+def mutate(data, rng):
+    """A few bytes, or whole numbers, of the headers and now and then of the
+    tables are something else."""
+    data = bytearray(data)
+    headers = tables_end(data)
+    for _ in range(rng.randint(1, 6)):
+        end = headers if rng.random() < 0.8 else len(data)
+        kind = rng.randrange(4)
+        at = rng.randrange(end)
+        if kind == 0:
+            data[at] = rng.randrange(256)
+        elif kind == 1:
+            data[at] ^= 1 << rng.randrange(8)
+        else:
+            size = rng.choice((2, 4, 8))
+            at -= at % size
+            value = rng.choice((0, 1, 2, 0x1000, 1 << 31, (1 << 32) - 1,
+                                1 << 52, 1 << 63, (1 << 64) - 1,
+                                len(data), rng.getrandbits(64)))
+            data[at:at + size] = (value & (1 << 8 * size) - 1).to_bytes(
+                size, "little")
+    if rng.random() < 0.1:
+        del data[rng.randrange(len(data)):]
+    return bytes(data)
+
+
+class Hostile(Case):
+    """No file makes vmemctl crash, hang or say more than a line."""
+
+    def check(self, files):
+        """Asks about each of (name, data, words), several at a time."""
+        def one(item):
+            number, (name, data, words) = item
+            path = self.file(data, str(number))
+            said = complaint(path, words)
+            os.unlink(path)
+            return said and "%s, %s: %s" % (name, " ".join(words), said)
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            said = [line for line in pool.map(one, enumerate(files)) if line]
+        self.assertEqual(said[:3], [], "%d of these" % len(said))
+
+    def bases(self):
+        return (("core", images.amd64_core()),
+                ("snapshot", images.amd64_snapshot()),
+                ("core of 32 bits", images.i686_core()))
+
+    def test_truncated(self):
+        """files cut at every 64th byte of their headers, and behind"""
+        self.check((("%s cut at %d" % (name, at), data[:at], words)
+                    for name, data in self.bases()
+                    for at in [*range(0, tables_end(data) + 128, 64),
+                               *range(0x2000, len(data), 0x1234)]
+                    for words in (["info"], ["spaces"])))
+
+    def test_cut_is_seen(self):
+        """a file that is cut anywhere is refused"""
+        for name, data in self.bases():
+            for at in range(64, len(data), 1999):
+                done = self.ask(["--image", self.file(data[:at]), "info"])
+                self.assertEqual(done.returncode, 1, "%s at %d" % (name, at))
+
+    def test_mutants(self):
+        """thousands of files that were changed at random"""
+        rng = random.Random(SEED)
+        bases = self.bases()
+        tap.diagnostic("%d files, seed %d" % (MUTANTS, SEED))
+
+        def mutants():
+            for i in range(MUTANTS):
+                name, data = rng.choice(bases)
+                yield ("%s %d" % (name, i), mutate(data, rng),
+                       rng.choice(COMMANDS))
+
+        self.check(mutants())
+
+    def test_noise(self):
+        """random tables behind good registers"""
+        rng = random.Random(SEED)
+
+        def noise():
+            for i in range(100):
+                memory = images.Memory("<Q")
+                for gpa in range(A, 0x8000, PAGE):
+                    memory.table(gpa, {
+                        index: rng.choice((rng.getrandbits(64),
+                                           rng.randrange(12) << 12 |
+                                           rng.getrandbits(8)))
+                        for index in rng.sample(range(512), 3)})
+                data = images.elf([Segment(*p) for p in memory.segments()],
+                                  images.qemu_note(AMD64[0], A, AMD64[1]))
+                for words in (["spaces"], ["aliases"], ["vtop", "0"]):
+                    yield "noise %d" % i, data, words
+
+        self.check(noise())
+
+
+# --- the documents -----------------------------------------------------------
+
+class Examples(docs.Examples):
+    """The examples on images, with images of ours."""
+
+    def __init__(self, name, commands):
+        super().__init__(name, [command for command in commands
+                                if docs.is_offline(command)], {})
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        memory = images.amd64()
+        memory.table(0x2000, {1: 0})    # all that gets a warning
+        memory.table(0x3000, {5: 0})
+        core = images.elf([Segment(*piece) for piece in memory.segments()],
+                          images.qemu_note(AMD64[0], A, AMD64[1]))
+        for name, data in (("guest.elf", core), ("guest.raw", memory.raw())):
+            path = os.path.join(folder.name, name)
+            with open(path, "wb") as file:
+                file.write(data)
+            self.names[name] = path
+        self.names["1a4e000"] = "%x" % A
+        self.names["ffffffff81000000"] = "%x" % HIGH
+
+
+def build():
+    """Both builds of vmemctl; what is up to date stays."""
+    for target in ("all", "san"):
+        subprocess.run(["make", "-s", "--no-print-directory", "-C",
+                        os.path.join(TOP, "tools/vmemctl"), target,
+                        "O=" + os.path.abspath(BUILD)], check=True,
+                       stdout=sys.stderr)
+
+
+def main():
+    build()
+    os.environ["PATH"] = os.path.dirname(VMEMCTL) + ":" + os.environ["PATH"]
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    suite = unittest.TestSuite(
+        load(case) for case in (Answers, Info, Memory, Errors, Hostile))
+    suite.addTest(Examples("README.md", docs.readme_examples()))
+    suite.addTest(Examples("vmemctl.8", docs.man_page_examples()))
+    return tap.run(suite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

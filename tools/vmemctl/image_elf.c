@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ELF cores: the guest's memory is in the PT_LOAD segments, by their physical
+ * address; registers and spaces are in notes.
+ */
+#include <gelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image.h"
+#include "vmemctl.h"
+
+#define QEMU_NOTE_NAME "QEMU"
+#define QEMU_NOTE_TYPE 0
+#define QEMU_NOTE_VERSION 1
+
+/* Far beyond the notes of 4096 vCPUs and spaces. */
+#define MAX_NOTES_SIZE (64u << 20)
+
+/**
+ * struct qemu_segment - a segment register in QEMU's note
+ * @selector: the selector
+ * @limit: the limit
+ * @flags: the descriptor's attributes
+ * @pad: 0
+ * @base: the base address
+ */
+struct qemu_segment {
+	__u32 selector;
+	__u32 limit;
+	__u32 flags;
+	__u32 pad;
+	__u64 base;
+};
+
+/**
+ * struct qemu_note - a vCPU's registers as QEMU notes them, in version 1
+ * @version: QEMU_NOTE_VERSION
+ * @size: bytes of all of it, with what later versions of QEMU add behind @cr
+ * @gprs: RAX to R15 in an order of their own, RIP, RFLAGS
+ * @segments: CS, DS, ES, FS, GS, SS, LDT, TR, GDT, IDT
+ * @cr: CR0 to CR4
+ */
+struct qemu_note {
+	__u32 version;
+	__u32 size;
+	__u64 gprs[18];
+	struct qemu_segment segments[10];
+	__u64 cr[5];
+};
+
+bool image_is_elf(const struct image *image)
+{
+	return image->size >= SELFMAG && !memcmp(image->map, ELFMAG, SELFMAG);
+}
+
+/* QEMU knows the first vCPU's EFER.LMA, and says so in this way alone. */
+static bool is_long_mode(const GElf_Ehdr *ehdr)
+{
+	return ehdr->e_machine == EM_X86_64;
+}
+
+static void check_header(const struct image *image, const GElf_Ehdr *ehdr)
+{
+	if (ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
+	    (ehdr->e_machine != EM_X86_64 && ehdr->e_machine != EM_386))
+		refuse(image,
+		       "is not of an x86 machine: give one of an amd64 or i686 guest");
+	if (ehdr->e_type != ET_CORE)
+		refuse(image,
+		       "is an ELF file, but no core: give what dump-guest-memory wrote");
+}
+
+/* From 0xffff program headers on, their number is in section header 0. */
+static size_t nr_phdrs_told(Elf *elf, const GElf_Ehdr *ehdr)
+{
+	GElf_Shdr shdr;
+
+	if (ehdr->e_phnum != PN_XNUM)
+		return ehdr->e_phnum;
+	return gelf_getshdr(elf_getscn(elf, 0), &shdr) ? shdr.sh_info : PN_XNUM;
+}
+
+/* libelf leaves out headers that the file has no room for, or fails. */
+static size_t nr_phdrs(const struct image *image, Elf *elf,
+		       const GElf_Ehdr *ehdr)
+{
+	size_t told = nr_phdrs_told(elf, ehdr);
+	size_t nr;
+
+	if (elf_getphdrnum(elf, &nr))
+		nr = 0;
+	if (nr < told)
+		refuse(image,
+		       "is truncated: it has %zu of %zu program headers: dump or copy it again",
+		       nr, told);
+	return nr;
+}
+
+static void add_segment(struct image *image, const GElf_Phdr *phdr,
+			size_t number)
+{
+	if (!phdr->p_memsz && !phdr->p_filesz)
+		return;
+	image->segments = image_grow(image->segments, image->nr_segments,
+				     sizeof(*image->segments));
+	image->segments[image->nr_segments++] = (struct image_segment){
+		.gpa = phdr->p_paddr,
+		.len = phdr->p_memsz,
+		.file_len = phdr->p_filesz,
+		.offset = phdr->p_offset,
+		.number = number,
+	};
+}
+
+/* QEMU does not note EFER and MAXPHYADDR: they are as --arch has them. */
+static void complete_regs(struct vmem_regs *regs, bool long_mode)
+{
+	bool amd64 = long_mode && regs_paging(regs) == PAGING_PAE;
+	const struct known_regs *arch = regs_of_arch(amd64 ? "amd64" : "i686");
+
+	regs->efer = arch->regs.efer;
+	regs->maxphyaddr = arch->regs.maxphyaddr;
+}
+
+static void add_vcpu(struct image *image, const void *desc, size_t len,
+		     bool long_mode)
+{
+	struct qemu_note note;
+	struct vmem_regs regs = {};
+
+	if (len < sizeof(note))
+		refuse(image,
+		       "is damaged: the note of vCPU %u has %zu bytes instead of %zu",
+		       image->nr_vcpus, len, sizeof(note));
+	memcpy(&note, desc, sizeof(note));
+	if (note.version != QEMU_NOTE_VERSION || note.size < sizeof(note) ||
+	    note.size > len)
+		refuse(image,
+		       "has a note of vCPU %u that is not understood (version %u, %u of %zu bytes): give a dump of QEMU's, or of this vmemctl",
+		       image->nr_vcpus, note.version, note.size, len);
+	regs.cr0 = note.cr[0];
+	regs.cr3 = note.cr[3];
+	regs.cr4 = note.cr[4];
+	complete_regs(&regs, long_mode);
+	image->vcpus = image_grow(image->vcpus, image->nr_vcpus,
+				  sizeof(*image->vcpus));
+	image->vcpus[image->nr_vcpus++] = regs;
+}
+
+static bool is_zero(const unsigned char *bytes, size_t len)
+{
+	while (len && !bytes[len - 1])
+		len--;
+	return !len;
+}
+
+/*
+ * Registers of which the note has @len bytes; false if they say what is not
+ * known here, or as much as no writer ever did.
+ */
+static bool copy_regs(struct vmem_regs *regs, const unsigned char *bytes,
+		      size_t len)
+{
+	size_t known = len < sizeof(*regs) ? len : sizeof(*regs);
+
+	memset(regs, 0, sizeof(*regs));
+	memcpy(regs, bytes, known);
+	return len >= offsetof(struct vmem_regs, __reserved) + sizeof(__u32) &&
+	       len % sizeof(__u64) == 0 &&
+	       is_zero(bytes + known, len - known) && !regs->__reserved;
+}
+
+static void check_spaces(const struct image *image)
+{
+	struct vmem_regs first = image->regs;
+
+	if (image->regs.maxphyaddr < 32 || image->regs.maxphyaddr > 52)
+		refuse(image,
+		       "is damaged: the snapshot's note has MAXPHYADDR %u, not 32 to 52",
+		       image->regs.maxphyaddr);
+	first.cr3 = image->spaces[0].root;
+	if (regs_root(&first) != regs_root(&image->regs))
+		refuse(image,
+		       "is damaged: the snapshot's note has CR3 %#llx, and %#llx for its first space",
+		       image->regs.cr3, image->spaces[0].root);
+}
+
+/* What is in front of the spaces may be longer or shorter than ours. */
+static void read_spaces(struct image *image, const unsigned char *desc,
+			size_t len)
+{
+	const size_t before = offsetof(struct vmem_note, regs);
+	const size_t behind = 2 * sizeof(__u32);
+	struct vmem_note note;
+	size_t size;
+
+	if (image->nr_spaces)
+		refuse(image, "is damaged: it has two snapshot's notes");
+	if (len < before)
+		refuse(image, "is damaged: the snapshot's note has %zu bytes",
+		       len);
+	memcpy(&note, desc, before);
+	if (note.version != VMEM_NOTE_VERSION)
+		refuse(image,
+		       "is a snapshot of version %u: read it with the vmemctl that wrote it",
+		       note.version);
+	if (note.size > len || note.size < before + behind)
+		refuse(image,
+		       "is damaged: the snapshot's note has %zu bytes, and says %u",
+		       len, note.size);
+	memcpy(&note.nr_spaces, desc + note.size - behind, behind);
+	if (note.__reserved || !copy_regs(&image->regs, desc + before,
+					  note.size - before - behind))
+		refuse(image,
+		       "is a snapshot with another note than this version knows: read it with the vmemctl that wrote it");
+
+	size = note.nr_spaces * sizeof(*image->spaces);
+	if (!note.nr_spaces || note.nr_spaces > VMEM_MAX_ROOTS ||
+	    size != len - note.size)
+		refuse(image,
+		       "is damaged: the snapshot's note has %zu bytes for %u spaces, which are 1 to %u",
+		       len - note.size, note.nr_spaces, VMEM_MAX_ROOTS);
+	image->spaces =
+		image_grow(NULL, note.nr_spaces, sizeof(*image->spaces));
+	memcpy(image->spaces, desc + note.size, size);
+	image->nr_spaces = note.nr_spaces;
+	check_spaces(image);
+}
+
+static bool is_note(const GElf_Nhdr *nhdr, const char *name, const char *want,
+		    GElf_Word type)
+{
+	return nhdr->n_type == type && nhdr->n_namesz == strlen(want) + 1 &&
+	       !memcmp(name, want, nhdr->n_namesz);
+}
+
+/* Notes of other names, QEMU's own "CORE" among them, tell nothing needed. */
+static void read_notes(struct image *image, Elf_Data *data, bool long_mode)
+{
+	const char *bytes = data->d_buf;
+	size_t next, name, desc;
+	GElf_Nhdr nhdr;
+
+	for (size_t at = 0; at < data->d_size; at = next) {
+		next = gelf_getnote(data, at, &nhdr, &name, &desc);
+		if (!next)
+			refuse(image,
+			       "is damaged: its notes make no sense from byte %zu on",
+			       at);
+		if (is_note(&nhdr, bytes + name, QEMU_NOTE_NAME,
+			    QEMU_NOTE_TYPE))
+			add_vcpu(image, bytes + desc, nhdr.n_descsz, long_mode);
+		if (is_note(&nhdr, bytes + name, VMEM_NOTE_NAME,
+			    VMEM_NOTE_TYPE))
+			read_spaces(image, data->d_buf + desc, nhdr.n_descsz);
+	}
+}
+
+static void read_note_segment(struct image *image, Elf *elf,
+			      const GElf_Phdr *phdr, bool long_mode)
+{
+	Elf_Data *data;
+
+	if (!phdr->p_filesz)
+		return;
+	if (phdr->p_offset > image->size ||
+	    phdr->p_filesz > image->size - phdr->p_offset)
+		refuse(image,
+		       "is truncated: its notes end behind the end of the file: dump or copy it again");
+	if (phdr->p_filesz > MAX_NOTES_SIZE)
+		refuse(image, "is damaged: it has %#llx bytes of notes",
+		       (unsigned long long)phdr->p_filesz);
+	data = elf_getdata_rawchunk(elf, phdr->p_offset, phdr->p_filesz,
+				    ELF_T_NHDR);
+	if (!data)
+		refuse(image, "has notes that cannot be read: %s",
+		       elf_errmsg(-1));
+	read_notes(image, data, long_mode);
+}
+
+static void read_phdr(struct image *image, Elf *elf, size_t number,
+		      bool long_mode)
+{
+	GElf_Phdr phdr;
+
+	if (!gelf_getphdr(elf, number, &phdr))
+		refuse(image,
+		       "has a program header, %zu, that cannot be read: %s",
+		       number, elf_errmsg(-1));
+	if (phdr.p_type == PT_LOAD)
+		add_segment(image, &phdr, number);
+	if (phdr.p_type == PT_NOTE)
+		read_note_segment(image, elf, &phdr, long_mode);
+}
+
+/*
+ * By read(2): libelf writes into what it maps. Everything that is wanted of the
+ * headers is copied, so it is closed again.
+ */
+void image_read_elf(struct image *image, int fd)
+{
+	GElf_Ehdr ehdr;
+	size_t nr;
+	Elf *elf;
+
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!elf || !gelf_getehdr(elf, &ehdr))
+		refuse(image,
+		       "is truncated or damaged: its ELF header cannot be read: %s",
+		       elf_errmsg(-1));
+	check_header(image, &ehdr);
+	image->format = gelf_getclass(elf) == ELFCLASS32 ? "elf32" : "elf64";
+	nr = nr_phdrs(image, elf, &ehdr);
+	for (size_t i = 0; i < nr; i++)
+		read_phdr(image, elf, i, is_long_mode(&ehdr));
+	elf_end(elf);
+}
