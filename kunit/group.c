@@ -8,6 +8,24 @@
 
 #include "group.h"
 
+/* clang-format off */
+const struct share shares[NR_SHARES] = {
+	{ "4-level, NXE, 52 bits: PT", &modes[0], 1, VMEM_TABLE_AMD64_PT },
+	{ "4-level, NXE, 52 bits: PD", &modes[0], 2, VMEM_TABLE_AMD64_PD },
+	{ "4-level, NXE, 52 bits: PDPT", &modes[0], 3, VMEM_TABLE_AMD64_PDPT },
+	{ "4-level, NXE, 36 bits: PT", &modes[1], 1, VMEM_TABLE_AMD64_PT },
+	{ "4-level, NXE, 36 bits: PD", &modes[1], 2, VMEM_TABLE_AMD64_PD },
+	{ "4-level, NXE, 36 bits: PDPT", &modes[1], 3, VMEM_TABLE_AMD64_PDPT },
+	{ "4-level, no NXE, 40 bit: PT", &modes[2], 1, VMEM_TABLE_AMD64_PT },
+	{ "4-level, no NXE, 40 bit: PD", &modes[2], 2, VMEM_TABLE_AMD64_PD },
+	{ "4-level, no NXE, 40 bit: PDPT", &modes[2], 3, VMEM_TABLE_AMD64_PDPT },
+	{ "2-level, PSE, 36 bits: PT", &modes[3], 1, VMEM_TABLE_I686_PT },
+	{ "2-level, PSE, 52 bits: PT", &modes[4], 1, VMEM_TABLE_I686_PT },
+	{ "2-level, no PSE: PT", &modes[5], 1, VMEM_TABLE_I686_PT },
+};
+
+/* clang-format on */
+
 struct group *group_alloc(struct kunit *test, const struct mode *mode)
 {
 	struct group *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);

@@ -72,6 +72,30 @@ void group_put(struct group *g, u64 table, int index, u64 raw);
 /* Bytes that a whole table of @level maps. */
 u64 group_region(const struct group *g, int level);
 
+/**
+ * struct share - a table that is shared
+ * @desc: for people
+ * @mode: the paging mode
+ * @level: the table's level
+ * @name: what references call it
+ */
+struct share {
+	const char *desc;
+	const struct mode *mode;
+	int level;
+	enum vmem_table name;
+};
+
+#define NR_SHARES 12
+
+/* Every table that can be shared, in every mode. */
+extern const struct share shares[NR_SHARES];
+
+static inline void share_desc(const struct share *share, char *desc)
+{
+	strscpy(desc, share->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
 #define MAX_RECORDS 4096
 
 /**

@@ -43,7 +43,7 @@ static const void *guest_pin(struct vmem_mem *mem, u64 gpa)
 	if (guest->bounce && !page->pins)
 		memcpy(page->view, page->truth, VMEM_PAGE_SIZE);
 	page->pins++;
-	guest->touched |= BIT_ULL(i);
+	guest->touched |= guest_bit(guest, gpa);
 	return page->view;
 }
 
@@ -66,9 +66,22 @@ static void guest_unpin(struct vmem_mem *mem, u64 gpa, const void *view)
 	memset(page->view, GUEST_POISON, VMEM_PAGE_SIZE);
 }
 
+static bool guest_backed(struct vmem_mem *mem, u64 gpa, u64 len)
+{
+	struct guest *guest = container_of(mem, struct guest, mem);
+	int i;
+
+	for (i = 0; i < guest->nr_pages; i++) {
+		if (guest->pages[i].gpa - gpa < len)
+			return true;
+	}
+	return false;
+}
+
 static const struct vmem_mem_ops guest_mem_ops = {
 	.pin = guest_pin,
 	.unpin = guest_unpin,
+	.backed = guest_backed,
 };
 
 struct guest *guest_alloc(struct kunit *test)
@@ -136,7 +149,7 @@ u64 guest_bit(const struct guest *guest, u64 gpa)
 {
 	int i = guest_index(guest, gpa);
 
-	return i < 0 ? 0 : BIT_ULL(i);
+	return i < 0 || i >= 64 ? 0 : BIT_ULL(i);
 }
 
 void guest_fill(struct guest *guest, u64 gpa, u8 byte)
@@ -177,6 +190,51 @@ u8 guest_byte(const struct guest *guest, u64 gpa)
 
 	KUNIT_ASSERT_GE(guest->test, i, 0);
 	return guest->pages[i].truth[gpa & ~VMEM_PAGE_MASK];
+}
+
+void guest_copy(struct guest *to, const struct guest *from)
+{
+	int i;
+
+	guest_reset(to, false);
+	for (i = 0; i < from->nr_pages; i++) {
+		guest_add(to, from->pages[i].gpa);
+		memcpy(to->pages[i].truth, from->pages[i].truth,
+		       VMEM_PAGE_SIZE);
+		memcpy(to->pages[i].view, from->pages[i].truth, VMEM_PAGE_SIZE);
+	}
+}
+
+bool guest_extends(const struct guest *guest, const struct guest *was)
+{
+	int i;
+
+	if (guest->nr_pages < was->nr_pages)
+		return false;
+	for (i = 0; i < was->nr_pages; i++) {
+		if (guest->pages[i].gpa != was->pages[i].gpa ||
+		    memcmp(guest->pages[i].truth, was->pages[i].truth,
+			   VMEM_PAGE_SIZE))
+			return false;
+	}
+	return true;
+}
+
+bool guest_equal(const struct guest *a, const struct guest *b)
+{
+	return a->nr_pages == b->nr_pages && guest_extends(a, b);
+}
+
+void guest_copy_page(struct guest *guest, u64 to, u64 from)
+{
+	int i = guest_index(guest, to), j = guest_index(guest, from);
+
+	KUNIT_ASSERT_GE(guest->test, i, 0);
+	KUNIT_ASSERT_GE(guest->test, j, 0);
+	memcpy(guest->pages[i].truth, guest->pages[j].truth, VMEM_PAGE_SIZE);
+	if (!guest->bounce)
+		memcpy(guest->pages[i].view, guest->pages[i].truth,
+		       VMEM_PAGE_SIZE);
 }
 
 bool guest_is_intact(const struct guest *guest)

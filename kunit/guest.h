@@ -12,8 +12,7 @@
 #include <asm/processor-flags.h>
 #include <vmem/mem.h>
 
-/* One for each bit of guest::touched. */
-#define GUEST_MAX_PAGES 64
+#define GUEST_MAX_PAGES 512
 
 /* Registers of a guest in 4-level paging. @nx is EFER_NX or 0. */
 #define GUEST_REGS_AMD64(nx, width)                                        \
@@ -52,7 +51,7 @@ struct guest_page {
  * @nr_pages: how many there are
  * @bounce: a page's contents are only where a pin hands them out while it is
  *	pinned, so that a read after the unpin gets nonsense
- * @touched: bit n: pages[n] has been pinned at some time
+ * @touched: bit n: pages[n] has been pinned at some time; of the first 64
  * @pins: how often a pin was asked for
  * @fail_at: which pin is to fail, counted from 1; 0 for none
  * @fail_with: the errno it fails with
@@ -89,7 +88,7 @@ void guest_add(struct guest *guest, u64 gpa);
 /* Is there a page at @gpa? */
 bool guest_has(const struct guest *guest, u64 gpa);
 
-/* The bit of guest::touched of the page at @gpa; 0 if there is no page. */
+/* The bit of guest::touched of the page at @gpa; 0 if it has none. */
 u64 guest_bit(const struct guest *guest, u64 gpa);
 
 /* Write a little-endian value of @size bytes (4 or 8) at @gpa. */
@@ -103,6 +102,18 @@ bool guest_read(const struct guest *guest, u64 gpa, int size, u64 *value);
 
 /* One byte at @gpa, which must have a page. */
 u8 guest_byte(const struct guest *guest, u64 gpa);
+
+/* Let @to have the same pages as @from, which does not bounce. */
+void guest_copy(struct guest *to, const struct guest *from);
+
+/* Are the first pages of @guest those of @was, with the same contents? */
+bool guest_extends(const struct guest *guest, const struct guest *was);
+
+/* The same pages, added in the same order, with the same contents? */
+bool guest_equal(const struct guest *a, const struct guest *b);
+
+/* Let the page at @to have the contents of the page at @from. */
+void guest_copy_page(struct guest *guest, u64 to, u64 from);
 
 /* Pins balance, every unpin was right, and no byte of the guest has changed. */
 bool guest_is_intact(const struct guest *guest);

@@ -8,20 +8,6 @@
 
 #include "oracle.h"
 
-/**
- * struct piece - a part of what an entry maps, or fails to
- * @va: first virtual address
- * @last_va: last virtual address
- * @ref: what the reference says about the first address of the entry
- * @base: that address
- */
-struct piece {
-	u64 va;
-	u64 last_va;
-	const struct ref *ref;
-	u64 base;
-};
-
 static void oracle_table(struct oracle *o, u32 root, int level, u64 table,
 			 u64 base);
 
@@ -306,7 +292,7 @@ static bool follow_records(const struct records *records, u32 root, u64 va,
 }
 
 static bool mapping_has(const struct vmem_mapping *m, const struct found *f,
-			const struct piece *p)
+			const struct oracle_piece *p)
 {
 	const struct vmem_translation *t = &p->ref->t;
 	u32 known = ~f->unknown;
@@ -319,7 +305,7 @@ static bool mapping_has(const struct vmem_mapping *m, const struct found *f,
 }
 
 static bool anomaly_has(const struct vmem_anomaly *a, const struct found *f,
-			const struct piece *p)
+			const struct oracle_piece *p)
 {
 	const struct vmem_translation *t = &p->ref->t;
 	u64 raw = t->out_nr_trace ? t->out_trace[t->out_nr_trace - 1].raw : 0;
@@ -329,14 +315,12 @@ static bool anomaly_has(const struct vmem_anomaly *a, const struct found *f,
 	       a->table_gpa == p->ref->table;
 }
 
-static void expect_piece_told(struct oracle *o, const struct piece *p)
+static void expect_piece_told(struct oracle *o, const struct oracle_piece *p,
+			      void *priv)
 {
 	const struct vmem_record *r;
 	struct found found;
 
-	if (o->expanded++ >= ORACLE_MAX_EXPANDED || !o->ok)
-		return;
-	o->bytes += p->last_va - p->va + 1;
 	o->ok = follow_records(o->got, o->root, p->va, &found) && found.at >= 0;
 	if (o->ok) {
 		r = &o->got->r[found.at];
@@ -363,7 +347,8 @@ static bool extends(const struct vmem_record *r, u32 root,
 	       r->mapping.perms == m->perms;
 }
 
-static void tell_mapping(struct oracle *o, u32 root, const struct piece *p)
+static void tell_mapping(struct oracle *o, u32 root,
+			 const struct oracle_piece *p)
 {
 	struct vmem_record *last = &o->want.r[o->want.nr - 1];
 	struct vmem_mapping m = {
@@ -394,13 +379,21 @@ static void tell_anomaly(struct oracle *o, u32 root, enum vmem_status status,
 	};
 }
 
+static void expand_piece(struct oracle *o, const struct oracle_piece *p)
+{
+	if (o->expanded++ >= ORACLE_MAX_EXPANDED || !o->ok)
+		return;
+	o->bytes += p->last_va - p->va + 1;
+	o->take(o, p, o->priv);
+}
+
 static void tell_piece(struct oracle *o, u32 root, int level,
-		       const struct piece *p)
+		       const struct oracle_piece *p)
 {
 	struct vmem_span span = { p->va, p->last_va };
 
 	if (o->naive)
-		expect_piece_told(o, p);
+		expand_piece(o, p);
 	else if (p->ref->t.out_status == VMEM_MAPPED)
 		tell_mapping(o, root, p);
 	else
@@ -408,15 +401,33 @@ static void tell_piece(struct oracle *o, u32 root, int level,
 			     p->ref->table, raw_of(o, p->ref, level), span);
 }
 
+/* As many as it takes to map what is allowed of a page of @level. */
+static u64 cut_tables(const struct oracle *o, u64 base, int level)
+{
+	u64 last = base + space_span(o->g->s, level) - 1;
+	struct vmem_span span;
+	u64 va, nr = 1;
+	int i = 0;
+
+	if (level == 1 || !next_allowed(o, &i, base, last, &span) ||
+	    (span.va == base && span.last_va == last))
+		return 0;
+	for (va = base; va - 1 != last; va += space_span(o->g->s, level - 1))
+		nr += cut_tables(o, va, level - 1);
+	return nr;
+}
+
 /* An entry of @level where the path ends: one piece for each part allowed. */
 static void oracle_end(struct oracle *o, u32 root, int level, u64 base,
 		       const struct ref *ref)
 {
 	u64 last = base + space_span(o->g->s, level) - 1;
-	struct piece p = { .ref = ref, .base = base };
+	struct oracle_piece p = { .ref = ref, .base = base };
 	struct vmem_span span;
 	int i = 0;
 
+	if (!o->naive && ref->t.out_status == VMEM_MAPPED)
+		o->cut_tables += cut_tables(o, base, level);
 	while (next_allowed(o, &i, base, last, &span)) {
 		if (!o->naive)
 			o->leaves += ref->t.out_status == VMEM_MAPPED;
@@ -605,6 +616,7 @@ void oracle_run(struct oracle *o, const struct group *g)
 	o->g = g;
 	o->nr_keys = 0;
 	o->leaves = 0;
+	o->cut_tables = 0;
 	o->naive = false;
 	records_reset(&o->want);
 	list_allowed(o);
@@ -692,17 +704,32 @@ static u64 told_bytes(const struct records *records, u32 root, u64 va,
 	return bytes;
 }
 
-static bool check_root_expansion(struct oracle *o, u32 root)
+bool oracle_expand(struct oracle *o, u32 root,
+		   void (*take)(struct oracle *o, const struct oracle_piece *p,
+				void *priv),
+		   void *priv)
 {
 	u64 table = o->g->roots[root].table;
-	u64 told;
 
-	if (!guest_has(o->g->s->guest, table))
-		return true;
+	o->naive = true;
+	o->take = take;
+	o->priv = priv;
 	o->root = root;
 	o->expanded = 0;
 	o->bytes = 0;
-	oracle_table(o, root, mode_of(o)->top, table, 0);
+	o->ok = true;
+	if (guest_has(o->g->s->guest, table))
+		oracle_table(o, root, mode_of(o)->top, table, 0);
+	return o->ok;
+}
+
+static bool check_root_expansion(struct oracle *o, u32 root)
+{
+	u64 told;
+
+	oracle_expand(o, root, expect_piece_told, NULL);
+	if (!guest_has(o->g->s->guest, o->g->roots[root].table))
+		return true;
 	if (!o->ok || o->expanded > ORACLE_MAX_EXPANDED)
 		return o->ok;
 	told = told_bytes(o->got, first_of(o->g, root), 0, U64_MAX);
@@ -716,9 +743,7 @@ bool oracle_check_expansion(struct oracle *o, const struct records *got)
 {
 	u32 i;
 
-	o->naive = true;
 	o->got = got;
-	o->ok = true;
 	for (i = 0; i < o->g->nr_roots; i++) {
 		if (!check_root_expansion(o, i))
 			return false;

@@ -46,6 +46,20 @@ struct oracle_page {
 };
 
 /**
+ * struct oracle_piece - a part of what an entry maps, or fails to
+ * @va: first virtual address
+ * @last_va: last virtual address
+ * @ref: what the reference says about the first address of the entry
+ * @base: that address
+ */
+struct oracle_piece {
+	u64 va;
+	u64 last_va;
+	const struct ref *ref;
+	u64 base;
+};
+
+/**
  * struct oracle - what is to be told of a group
  * @g: the group
  * @pages: the guest's pages
@@ -55,7 +69,11 @@ struct oracle_page {
  * @nr_keys: number of @keys
  * @want: the records
  * @leaves: pages that are mapped, references not followed
- * @naive: expand everything and compare with @got; see oracle_check_expansion()
+ * @cut_tables: tables that have to stand for large ones of these pages, of
+ *	which a part is allowed
+ * @naive: expand everything for @take; see oracle_expand()
+ * @take: gets the pieces
+ * @priv: passed to @take
  * @got: the records that are checked
  * @root: index of the root that is expanded
  * @expanded: how many pieces it has so far
@@ -71,7 +89,11 @@ struct oracle {
 	int nr_keys;
 	struct records want;
 	u64 leaves;
+	u64 cut_tables;
 	bool naive;
+	void (*take)(struct oracle *o, const struct oracle_piece *p,
+		     void *priv);
+	void *priv;
 	const struct records *got;
 	u32 root;
 	int expanded;
@@ -83,6 +105,16 @@ struct oracle *oracle_alloc(struct kunit *test);
 
 /* Find out what is to be told. */
 void oracle_run(struct oracle *o, const struct group *g);
+
+/*
+ * After oracle_run(): expand a space alone, references and all, as far as the
+ * scope goes, and give @take what its entries map or fail to, up to
+ * ORACLE_MAX_EXPANDED pieces. @take clears @o->ok to end it. Returns that.
+ */
+bool oracle_expand(struct oracle *o, u32 root,
+		   void (*take)(struct oracle *o, const struct oracle_piece *p,
+				void *priv),
+		   void *priv);
 
 /*
  * The records and the counters of a walk that was not interrupted are as they

@@ -11,43 +11,6 @@
 
 #include "oracle.h"
 
-/**
- * struct share - a table that is shared
- * @desc: for people
- * @mode: the paging mode
- * @level: the table's level
- * @name: what references call it
- */
-struct share {
-	const char *desc;
-	const struct mode *mode;
-	int level;
-	enum vmem_table name;
-};
-
-/* clang-format off */
-static const struct share shares[] = {
-	{ "4-level, NXE, 52 bits: PT", &modes[0], 1, VMEM_TABLE_AMD64_PT },
-	{ "4-level, NXE, 52 bits: PD", &modes[0], 2, VMEM_TABLE_AMD64_PD },
-	{ "4-level, NXE, 52 bits: PDPT", &modes[0], 3, VMEM_TABLE_AMD64_PDPT },
-	{ "4-level, NXE, 36 bits: PT", &modes[1], 1, VMEM_TABLE_AMD64_PT },
-	{ "4-level, NXE, 36 bits: PD", &modes[1], 2, VMEM_TABLE_AMD64_PD },
-	{ "4-level, NXE, 36 bits: PDPT", &modes[1], 3, VMEM_TABLE_AMD64_PDPT },
-	{ "4-level, no NXE, 40 bit: PT", &modes[2], 1, VMEM_TABLE_AMD64_PT },
-	{ "4-level, no NXE, 40 bit: PD", &modes[2], 2, VMEM_TABLE_AMD64_PD },
-	{ "4-level, no NXE, 40 bit: PDPT", &modes[2], 3, VMEM_TABLE_AMD64_PDPT },
-	{ "2-level, PSE, 36 bits: PT", &modes[3], 1, VMEM_TABLE_I686_PT },
-	{ "2-level, PSE, 52 bits: PT", &modes[4], 1, VMEM_TABLE_I686_PT },
-	{ "2-level, no PSE: PT", &modes[5], 1, VMEM_TABLE_I686_PT },
-};
-
-/* clang-format on */
-
-static void share_desc(const struct share *share, char *desc)
-{
-	strscpy(desc, share->desc, KUNIT_PARAM_DESC_SIZE);
-}
-
 KUNIT_ARRAY_PARAM(share, shares, share_desc);
 KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
 
