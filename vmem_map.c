@@ -11,12 +11,16 @@
 /* A table that is made grants everything: see vmem_map(). */
 #define ALL_PERMS (VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE)
 
-static bool is_shared(const struct vmem_tables *tables, u64 table, int level)
+/* A table may be one of several levels: it is known by its address alone. */
+#define ANY_LEVEL VMEM_LEVEL_PT
+
+static bool is_shared(const struct vmem_tables *tables, u64 table)
 {
-	return vmem_seen_find(&tables->shared, table, level, VMEM_WINDOW_ALL);
+	return vmem_seen_find(&tables->shared, table, ANY_LEVEL,
+			      VMEM_WINDOW_ALL);
 }
 
-static int note_shared(struct vmem_tables *tables, u64 table, int level)
+static int note_shared(struct vmem_tables *tables, u64 table)
 {
 	const struct vmem_owner owner = {
 		.table = table,
@@ -24,23 +28,41 @@ static int note_shared(struct vmem_tables *tables, u64 table, int level)
 	};
 	int ret;
 
-	if (!tables->ops->update_root || is_shared(tables, table, level))
+	if (!tables->ops->update_root || is_shared(tables, table))
 		return 0;
 	ret = vmem_seen_reserve(&tables->shared);
 	if (!ret)
-		vmem_seen_add(&tables->shared, level, &owner);
+		vmem_seen_add(&tables->shared, ANY_LEVEL, &owner);
 	return ret;
 }
 
+/* vmem_tables_learn() */
+
+struct learn {
+	struct vmem_tables *tables;
+	struct vmem_seen seen;
+};
+
+/* CR3 is a parent as well: of a root that is given twice, or that is a table. */
 static int learn_space(const struct vmem_root *root, u32 index, u32 alias_of,
 		       void *priv)
 {
-	return 0;
+	struct learn *learn = priv;
+	bool shared = alias_of != index;
+	int level;
+
+	for (level = VMEM_LEVEL_PT; level < root->regime.top; level++)
+		if (vmem_seen_find(&learn->seen, root->table, level,
+				   VMEM_WINDOW_ALL))
+			shared = true;
+	return shared ? note_shared(learn->tables, root->table) : 0;
 }
 
 static int learn_alias(const struct vmem_visit *visit, void *priv)
 {
-	return note_shared(priv, visit->gpa, visit->level);
+	struct learn *learn = priv;
+
+	return note_shared(learn->tables, visit->gpa);
 }
 
 static int learn_leaf(const struct vmem_visit *visit, void *priv)
@@ -48,31 +70,39 @@ static int learn_leaf(const struct vmem_visit *visit, void *priv)
 	return 0;
 }
 
+/* Another entry names the table as one of another level. */
+static int learn_anomaly(const struct vmem_visit *visit, void *priv)
+{
+	if (visit->status == VMEM_ANCESTOR || visit->status == VMEM_CROSS_LEVEL)
+		return learn_alias(visit, priv);
+	return 0;
+}
+
 static const struct vmem_walk_ops learn_ops = {
 	.space = learn_space,
 	.alias = learn_alias,
 	.leaf = learn_leaf,
-	.anomaly = learn_leaf,
+	.anomaly = learn_anomaly,
 };
 
 int vmem_tables_learn(struct vmem_tables *tables, const struct vmem_root *roots,
 		      u32 nr_roots)
 {
-	struct vmem_seen seen = {};
+	struct learn learn = { .tables = tables };
 	struct vmem_walk walk = {
 		.mem = &tables->mem,
 		.roots = roots,
 		.nr_roots = nr_roots,
 		.scope = { .last_va = U64_MAX },
-		.seen = &seen,
+		.seen = &learn.seen,
 		.claim = true,
 		.budget = U64_MAX,
 		.ops = &learn_ops,
-		.priv = tables,
+		.priv = &learn,
 	};
 	int ret = vmem_walk(&walk);
 
-	vmem_seen_destroy(&seen);
+	vmem_seen_destroy(&learn.seen);
 	return ret;
 }
 
@@ -103,8 +133,7 @@ static int move_root(struct writer *w, u64 table)
 }
 
 /* 1 if the entry's table had to move, and is at *@table now. */
-static int write_entry(struct writer *w, u64 entry_gpa, int level, u64 raw,
-		       u64 *table)
+static int write_entry(struct writer *w, u64 entry_gpa, u64 raw, u64 *table)
 {
 	struct vmem_tables *tables = w->tables;
 	u64 now = entry_gpa;
@@ -114,7 +143,7 @@ static int write_entry(struct writer *w, u64 entry_gpa, int level, u64 raw,
 				       w->root->regime.arch->entry_size, raw);
 	if (ret || now == entry_gpa)
 		return ret;
-	if (is_shared(tables, entry_gpa & VMEM_PAGE_MASK, level))
+	if (is_shared(tables, entry_gpa & VMEM_PAGE_MASK))
 		return -EMLINK;
 	*table = now & VMEM_PAGE_MASK;
 	return 1;
@@ -132,7 +161,7 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 	int depth = visit->nr_path - 1;
 	int level = regime->top - depth;
 	u64 table;
-	int moved = write_entry(w, path[depth].entry_gpa, level, raw, &table);
+	int moved = write_entry(w, path[depth].entry_gpa, raw, &table);
 
 	if (moved <= 0)
 		return moved;
@@ -140,8 +169,7 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 		level++;
 		raw = regime->arch->retarget(regime, level, path[depth].raw,
 					     table);
-		moved = write_entry(w, path[depth].entry_gpa, level, raw,
-				    &table);
+		moved = write_entry(w, path[depth].entry_gpa, raw, &table);
 	}
 	if (moved > 0)
 		moved = move_root(w, table);
@@ -581,7 +609,7 @@ static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
 			return ret;
 		return link.cleared ? VMEM_MAP_CLEARED : VMEM_MAP_ABSENT;
 	}
-	ret = note_shared(built->tables, link.table, level);
+	ret = note_shared(built->tables, link.table);
 	return ret ?: walk_link(&link, aliasing->our_va, &link_ops);
 }
 
