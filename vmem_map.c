@@ -446,12 +446,14 @@ int vmem_map(struct vmem_tables *tables, struct vmem_root *root,
 /**
  * struct link - a link to a table, or the search for one
  * @w: the walk; its @level is that of the entries that name such tables
- * @table: the table; 0 if there is none
+ * @table: the table
+ * @found: the owner has one
  * @cleared: there was an entry, and it is empty now
  */
 struct link {
 	struct writer w;
 	u64 table;
+	bool found;
 	bool cleared;
 };
 
@@ -472,6 +474,7 @@ static int find_table(const struct vmem_visit *visit, void *priv)
 	if (visit->level >= link->w.level)
 		return 0;
 	link->table = visit->gpa;
+	link->found = true;
 	return VMEM_WALK_STOP;
 }
 
@@ -603,7 +606,7 @@ static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
 		return ret;
 
 	link.w.root = root;
-	if (!link.table) {
+	if (!link.found) {
 		ret = walk_link(&link, aliasing->our_va, &clear_ops);
 		if (ret)
 			return ret;
