@@ -522,11 +522,19 @@ static int clear_hole(const struct vmem_visit *visit, void *priv)
 	return clear_visited(link, visit);
 }
 
+/* What names a table that is not there is an entry above ours. */
+static int clear_anomaly(const struct vmem_visit *visit, void *priv)
+{
+	if (visit->status == VMEM_UNBACKED)
+		return VMEM_WALK_STOP;
+	return clear_hole(visit, priv);
+}
+
 static const struct vmem_walk_ops clear_ops = {
 	.table = clear_table,
 	.leaf = clear_leaf,
 	.hole = clear_hole,
-	.anomaly = clear_hole,
+	.anomaly = clear_anomaly,
 };
 
 static int link_visited(struct link *link, const struct vmem_visit *visit)
