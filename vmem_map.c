@@ -20,6 +20,13 @@ static bool is_shared(const struct vmem_tables *tables, u64 table)
 			      VMEM_WINDOW_ALL);
 }
 
+static int reserve_shared(struct vmem_tables *tables)
+{
+	return tables->ops->update_root ? vmem_seen_reserve(&tables->shared) :
+					  0;
+}
+
+/* Does not fail after reserve_shared(). */
 static int note_shared(struct vmem_tables *tables, u64 table)
 {
 	const struct vmem_owner owner = {
@@ -589,6 +596,17 @@ static int walk_link(struct link *link, u64 va, const struct vmem_walk_ops *ops)
 	return ret == VMEM_WALK_STOP ? 0 : ret;
 }
 
+/* A table has one parent more only once there is a link to it. */
+static int make_link(struct link *link, u64 our_va)
+{
+	struct vmem_tables *tables = link->w.tables;
+	int ret = reserve_shared(tables);
+
+	if (!ret)
+		ret = walk_link(link, our_va, &link_ops);
+	return ret ?: note_shared(tables, link->table);
+}
+
 static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
 			const struct vmem_aliasing *aliasing,
 			const struct vmem_trace *path)
@@ -620,8 +638,7 @@ static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
 			return ret;
 		return link.cleared ? VMEM_MAP_CLEARED : VMEM_MAP_ABSENT;
 	}
-	ret = note_shared(built->tables, link.table);
-	return ret ?: walk_link(&link, aliasing->our_va, &link_ops);
+	return make_link(&link, aliasing->our_va);
 }
 
 int vmem_space_aware_map(struct vmem_built *built,
