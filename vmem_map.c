@@ -183,21 +183,29 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 	return moved ?: VMEM_WALK_AGAIN;
 }
 
+/* The entry of a table of @level that is to name @table. */
+static u64 table_entry(const struct writer *w, int level, u64 table, u32 perms)
+{
+	const struct vmem_regime *regime = &w->root->regime;
+	const struct vmem_arch *arch = regime->arch;
+
+	if (w->path)
+		return arch->retarget(regime, level,
+				      w->path[regime->top - level].raw, table);
+	return arch->encode(regime, level, VMEM_ENTRY_TABLE, table, perms);
+}
+
 /* The visited entry is to name a table, which is made or given. */
 static int write_table(struct writer *w, const struct vmem_visit *visit,
 		       u64 table, u32 perms)
 {
 	const struct vmem_regime *regime = &w->root->regime;
-	const struct vmem_arch *arch = regime->arch;
-	int depth = visit->nr_path - 1;
-	int level = regime->top - depth;
-	u64 raw;
+	int level = regime->top - (visit->nr_path - 1);
+	u64 raw = table_entry(w, level, table, perms);
+	struct vmem_entry entry = regime->arch->decode(regime, level, raw);
 
-	if (w->path)
-		raw = arch->retarget(regime, level, w->path[depth].raw, table);
-	else
-		raw = arch->encode(regime, level, VMEM_ENTRY_TABLE, table,
-				   perms);
+	if (entry.kind != VMEM_ENTRY_TABLE || entry.addr != table)
+		return -ERANGE;
 	return write_visited(w, visit, raw);
 }
 
@@ -596,11 +604,22 @@ static int walk_link(struct link *link, u64 va, const struct vmem_walk_ops *ops)
 	return ret == VMEM_WALK_STOP ? 0 : ret;
 }
 
+/* Can the entry that is to name the table say these permissions? */
+static bool can_say_perms(const struct link *link)
+{
+	const struct vmem_regime *regime = &link->w.root->regime;
+	int level = link->w.level;
+	u64 raw = table_entry(&link->w, level, 0, link->w.perms);
+
+	return link->w.path ||
+	       regime->arch->decode(regime, level, raw).perms == link->w.perms;
+}
+
 /* A table has one parent more only once there is a link to it. */
 static int make_link(struct link *link, u64 our_va)
 {
 	struct vmem_tables *tables = link->w.tables;
-	int ret = reserve_shared(tables);
+	int ret = can_say_perms(link) ? reserve_shared(tables) : -EINVAL;
 
 	if (!ret)
 		ret = walk_link(link, our_va, &link_ops);
