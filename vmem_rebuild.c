@@ -39,24 +39,41 @@ static u32 first_with_table(const struct vmem_root *roots, u32 index)
 	return i;
 }
 
-/* All new roots come first, so that the caller can tell where they are. */
-static int make_roots(struct vmem_rebuild *rebuild)
+static int make_root(struct vmem_rebuild *rebuild, u32 index)
 {
+	const struct vmem_regime *regime = &rebuild->roots[index].regime;
 	struct vmem_tables *tables = rebuild->tables;
-	u32 i, first;
+	struct vmem_root *built = &rebuild->built[index];
+	u32 first = first_with_table(rebuild->roots, index);
 	int ret;
 
-	for (i = 0; i < rebuild->nr_roots; i++) {
-		first = first_with_table(rebuild->roots, i);
-		rebuild->built[i] = rebuild->roots[i];
-		rebuild->built[i].table = rebuild->built[first].table;
-		if (first != i)
-			continue;
-		ret = tables->ops->alloc_table(tables,
-					       rebuild->roots[i].regime.top,
-					       &rebuild->built[i].table);
+	*built = rebuild->roots[index];
+	if (first != index) {
+		built->table = rebuild->built[first].table;
+		return 0;
+	}
+	ret = tables->ops->alloc_table(tables, regime->top, &built->table);
+	if (ret)
+		return ret;
+	/* CR3 has to name it. */
+	if (regime->arch->root_table(regime, built->table) != built->table)
+		return -ERANGE;
+	return 0;
+}
+
+/*
+ * All new roots come first, so that the caller can tell where they are. The
+ * cursor says how many there are: a call that goes on makes none again.
+ */
+static int make_roots(struct vmem_rebuild *rebuild)
+{
+	int ret;
+
+	while (rebuild->root < rebuild->nr_roots) {
+		ret = make_root(rebuild, rebuild->root);
 		if (ret)
 			return ret;
+		rebuild->root++;
 	}
 	return 0;
 }
@@ -199,6 +216,7 @@ static int begin(struct vmem_rebuild *rebuild)
 	ret = make_roots(rebuild);
 	if (ret)
 		return ret;
+	rebuild->root = 0;
 	rebuild->va = rebuild->scope.va;
 	rebuild->begun = true;
 	return 0;
