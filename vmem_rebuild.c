@@ -166,7 +166,6 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 			VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE);
 	path[depth].raw = leaf_entry(rb, visit, level);
 
-	rebuild->stats.leaves++;
 	return vmem_space_aware_map(&rb->built, &record, path);
 }
 
@@ -182,22 +181,27 @@ static int level_at(const struct vmem_visit *visit, u64 va)
 	return level;
 }
 
+/* Counted once it is done: what fails on the way is begun anew. */
 static int rebuild_leaf(const struct vmem_visit *visit, void *priv)
 {
 	const struct vmem_arch *arch = visit->root->regime.arch;
-	u64 va = visit->va;
+	struct rebuilder *rb = priv;
+	u64 va = visit->va, nr = 0;
 	int level, ret;
 
 	for (;;) {
 		level = level_at(visit, va);
-		ret = rebuild_page(priv, visit, level, va);
+		ret = rebuild_page(rb, visit, level, va);
 		if (ret)
 			return ret;
+		nr++;
 		va += vmem_level_size(arch, level) - 1;
 		if (va == visit->last_va)
-			return 0;
+			break;
 		va++;
 	}
+	rb->rebuild->stats.leaves += nr;
+	return 0;
 }
 
 static const struct vmem_walk_ops rebuild_ops = {
