@@ -112,7 +112,11 @@ static int rebuild_anomaly(const struct vmem_visit *visit, void *priv)
 	return 0;
 }
 
-/* The entry of a page of @level as a part of the visited leaf. */
+/*
+ * The entry of a page of @level as a part of the visited leaf. Who else comes to
+ * it by another path may have more rights than this one, so it is the entry's
+ * own bit that says whether the page is writable.
+ */
 static u64 leaf_entry(const struct rebuilder *rb,
 		      const struct vmem_visit *visit, int level)
 {
@@ -123,7 +127,8 @@ static u64 leaf_entry(const struct rebuilder *rb,
 
 	for (from = visit->level; from > level; from--)
 		raw = regime->arch->split(regime, from, raw);
-	if (visit->perms & VMEM_WRITABLE && rebuild->ops->make_cow &&
+	if (raw & regime->arch->writable && !visit->cow &&
+	    rebuild->ops->make_cow &&
 	    rebuild->ops->make_cow(visit, rebuild->priv))
 		raw = (raw & ~(regime->arch->writable | regime->cow_mask)) |
 		      regime->cow_value;

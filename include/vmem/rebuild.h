@@ -14,8 +14,9 @@
  * @place: Pages of the visited leaf's space are to be mapped, from the one at
  *	*@gpa on, @len bytes. Say in *@gpa where the rebuilt space is to map them
  *	instead, which must be as much aligned. Returns 0 or an errno.
- * @make_cow: optional: is the writable page that is visited to be copy-on-write
- *	in the rebuilt space? Wants a convention in the roots.
+ * @make_cow: optional: is the page that is visited, whose entry lets it be
+ *	written to, to be copy-on-write in the rebuilt spaces? Wants a convention
+ *	in the roots.
  */
 struct vmem_rebuild_ops {
 	int (*place)(const struct vmem_visit *visit, u64 *gpa, u64 len,
