@@ -258,13 +258,14 @@ static u64 block_size(const struct vmem_block *block)
 
 static void add_extent(struct vmem_snapshot *snapshot, u64 gpa, u64 len)
 {
-	struct vmem_extent *last = &snapshot->extents[snapshot->nr_extents - 1];
+	struct vmem_extent *next = &snapshot->extents[snapshot->nr_extents];
 
-	if (snapshot->nr_extents && last->gpa + last->len == gpa)
-		last->len += len;
-	else
-		snapshot->extents[snapshot->nr_extents++] =
-			(struct vmem_extent){ .gpa = gpa, .len = len };
+	if (snapshot->nr_extents && next[-1].gpa + next[-1].len == gpa) {
+		next[-1].len += len;
+		return;
+	}
+	*next = (struct vmem_extent){ .gpa = gpa, .len = len };
+	snapshot->nr_extents++;
 }
 
 /* A page larger than a block takes blocks that follow each other. */
