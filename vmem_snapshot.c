@@ -157,11 +157,17 @@ static bool has_page(const struct vmem_block *block, u64 page)
 	return block->pages[page / 64] & BIT_ULL(page % 64);
 }
 
+/* What such a page is to a block; see struct vmem_block. */
+static u8 page_align(u64 size)
+{
+	return size > VMEM_PAGE_SIZE ? ilog2(size) : 0;
+}
+
 /* The page at @gpa is mapped. A large one takes all of its blocks. */
 static int note_page(struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 {
 	bool kept = !snapshot->mem->ops->backed(snapshot->mem, gpa, size);
-	u8 align = size > VMEM_PAGE_SIZE ? ilog2(size) : 0;
+	u8 align = page_align(size);
 	struct vmem_block *block = find_block(snapshot, gpa, kept);
 	u64 last = gpa + (size - 1);
 	int ret = 0;
@@ -318,14 +324,15 @@ static int check_kept(const struct vmem_snapshot *snapshot)
 
 /*
  * Where the page at @gpa, which is mapped, is in the snapshot. What is kept has
- * its place even where a large page around it has memory.
+ * its place even where a larger page around it has memory, and that one has
+ * its own: what is kept of it is smaller.
  */
-static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa)
+static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 {
 	const struct vmem_block *block = find_block(snapshot, gpa, true);
 	u64 page = page_of_block(gpa);
 
-	if (block && has_page(block, page))
+	if (block && has_page(block, page) && block->align >= page_align(size))
 		return gpa;
 	block = find_block(snapshot, gpa, false);
 	if (!block->align)
@@ -348,7 +355,8 @@ static int retarget_table(const struct vmem_snapshot *snapshot,
 		entry = arch->decode(regime, table->level, raw);
 		if (entry.kind != VMEM_ENTRY_LEAF)
 			continue;
-		gpa = new_place(snapshot, entry.addr);
+		gpa = new_place(snapshot, entry.addr,
+				vmem_level_size(arch, table->level));
 		raw = arch->retarget(regime, table->level, raw, gpa);
 		if (arch->decode(regime, table->level, raw).addr != gpa)
 			return -ERANGE;
