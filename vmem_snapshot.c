@@ -163,31 +163,33 @@ static u8 page_align(u64 size)
 	return size > VMEM_PAGE_SIZE ? ilog2(size) : 0;
 }
 
-/* The page at @gpa is mapped. A large one takes all of its blocks. */
+/*
+ * The page at @gpa is mapped. A large one takes all of its blocks, the first one
+ * last: whoever finds that one so large finds the rest of it, even if this fails
+ * on the way and is gone on with.
+ */
 static int note_page(struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 {
 	bool kept = !snapshot->mem->ops->backed(snapshot->mem, gpa, size);
 	u8 align = page_align(size);
 	struct vmem_block *block = find_block(snapshot, gpa, kept);
-	u64 last = gpa + (size - 1);
+	u64 at = gpa + (size - 1);
+	u64 page = page_of_block(gpa);
 	int ret = 0;
 
-	/* Whoever noted a page so large noted the rest of it. */
 	if (align && block && block->align >= align)
 		return 0;
-	for (;; gpa += VMEM_BLOCK_SIZE) {
-		block = add_block(snapshot, gpa, kept, &ret);
+	for (;; at -= VMEM_BLOCK_SIZE) {
+		block = add_block(snapshot, at, kept, &ret);
 		if (!block)
 			return ret;
 		if (!align) {
-			u64 page = page_of_block(gpa);
-
 			block->pages[page / 64] |= BIT_ULL(page % 64);
 			return 0;
 		}
 		memset(block->pages, 0xff, sizeof(block->pages));
 		block->align = max(block->align, align);
-		if (last - gpa < VMEM_BLOCK_SIZE)
+		if (at - gpa < VMEM_BLOCK_SIZE)
 			return 0;
 	}
 }
