@@ -183,6 +183,7 @@ static void clear_visit(struct walker *w, int nr_path)
 	w->visit.gpa = 0;
 	w->visit.page_size = 0;
 	w->visit.perms = 0;
+	w->visit.cow = false;
 	w->visit.aliased = false;
 }
 
