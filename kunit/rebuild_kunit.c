@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Rebuilds: what is built is what was there, page for page and link for link,
+ * in spaces made by hand and in random graphs.
+ */
+#include <linux/kernel.h>
+#include <linux/limits.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+
+#include "graph.h"
+#include "rebuild.h"
+
+#define NR_GRAPHS 600
+#define MAX_CALLS 20000
+
+KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
+KUNIT_ARRAY_PARAM(share, shares, share_desc);
+
+/**
+ * struct scene - spaces made by hand, and what is built after them
+ * @test: the test it belongs to
+ * @mode: how they page
+ * @g: the spaces
+ * @re: what is built
+ */
+struct scene {
+	struct kunit *test;
+	const struct mode *mode;
+	struct group *g;
+	struct rebuilt *re;
+};
+
+static void add_space(struct scene *sc)
+{
+	group_add_root(sc->g, group_add_table(sc->g));
+}
+
+static void scene_reset(struct scene *sc)
+{
+	group_reset(sc->g, true);
+	add_space(sc);
+}
+
+static struct scene *scene_alloc(struct kunit *test, const struct mode *mode)
+{
+	struct scene *sc = kunit_kzalloc(test, sizeof(*sc), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, sc);
+	sc->test = test;
+	sc->mode = mode;
+	sc->g = group_alloc(test, mode);
+	sc->re = rebuilt_alloc(test, sc->g, oracle_alloc(test));
+	scene_reset(sc);
+	return sc;
+}
+
+/*
+ * Map a page of @level in the space of @root, and tables on the way. A large
+ * page has PAT set, unless it is among @flags.
+ */
+static void map_page(struct scene *sc, u32 root, u64 va, int level, u64 flags)
+{
+	struct space *s = sc->g->s;
+	u64 raw = space_leaf(s, level, space_frame(s, level), 0);
+
+	group_set(sc->g, sc->g->roots[root].table, va, level, raw ^ flags);
+}
+
+static void rebuild(struct scene *sc)
+{
+	rebuilt_begin(sc->re);
+	KUNIT_ASSERT_EQ(sc->test, rebuilt_run(sc->re, U64_MAX), 0);
+}
+
+static void expect_rebuilt(struct scene *sc)
+{
+	rebuild(sc);
+	KUNIT_EXPECT_TRUE(sc->test, rebuilt_check_pages(sc->re));
+	KUNIT_EXPECT_TRUE(sc->test, rebuilt_check_walk(sc->re));
+	rebuilt_end(sc->re);
+}
+
+static struct ref new_ref(const struct scene *sc, u32 root, u64 va)
+{
+	struct ref ref;
+
+	ref_translate(sc->re->to->s->guest, &sc->re->to->regs[root], va, &ref);
+	return ref;
+}
+
+/*
+ * Part one: by hand.
+ */
+static void vmem_rebuild_nothing(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+
+	expect_rebuilt(sc);
+	KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, 1);
+	KUNIT_EXPECT_EQ(test, sc->re->tb->writes, 0);
+}
+
+static void vmem_rebuild_sizes(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	int level;
+
+	for (level = 1; level <= sc->mode->max_leaf; level++) {
+		scene_reset(sc);
+		map_page(sc, 0, space_va(sc->g->s, level), level, PTE_PWU);
+		map_page(sc, 0, sc->mode->last, level, PTE_P);
+		map_page(sc, 0, 0, level, PTE_P | PTE_U);
+		expect_rebuilt(sc);
+	}
+}
+
+/* All new roots are the first tables, in order, those given twice once. */
+static void expect_roots(struct scene *sc)
+{
+	struct group *to = sc->re->to;
+	u64 first = to->s->guest->pages[0].gpa;
+
+	KUNIT_EXPECT_EQ(sc->test, to->roots[0].table, first);
+	KUNIT_EXPECT_EQ(sc->test, to->roots[1].table, first + SZ_4K);
+	KUNIT_EXPECT_EQ(sc->test, to->roots[2].table, first);
+	KUNIT_EXPECT_EQ(sc->test, to->roots[3].table, first + SZ_8K);
+}
+
+/* Two spaces, the first again, and one without memory behind it. */
+static void add_roots(struct scene *sc)
+{
+	add_space(sc);
+	group_add_root(sc->g, sc->g->roots[0].table);
+	group_add_root(sc->g, sc->mode->tables + SZ_1M / 2);
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	map_page(sc, 1, space_va(sc->g->s, 1), 1, PTE_P);
+}
+
+static void vmem_rebuild_roots(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+
+	add_roots(sc);
+	expect_rebuilt(sc);
+	expect_roots(sc);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.dropped, 1ULL);
+}
+
+/* What fails is gone on with, and makes nothing twice. */
+static void vmem_rebuild_no_memory(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	int nth, ret;
+
+	add_roots(sc);
+	for (nth = 1;; nth++) {
+		rebuilt_begin(sc->re);
+		sc->re->tb->fail_alloc = nth;
+		ret = rebuilt_run(sc->re, U64_MAX);
+		if (!ret)
+			break;
+		KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+		KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, nth - 1);
+		KUNIT_ASSERT_EQ(test, rebuilt_run(sc->re, U64_MAX), 0);
+		expect_roots(sc);
+		KUNIT_EXPECT_TRUE(test, rebuilt_check_pages(sc->re));
+		KUNIT_EXPECT_TRUE(test, rebuilt_check_walk(sc->re));
+		rebuilt_end(sc->re);
+	}
+	rebuilt_end(sc->re);
+	KUNIT_EXPECT_EQ(test, nth, 4 + 2 * (sc->mode->top - 1));
+}
+
+/* Once all is done, another call does nothing. */
+static void vmem_rebuild_done(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct vmem_rebuild_stats stats;
+
+	add_roots(sc);
+	map_page(sc, 1, sc->mode->last, 1, PTE_P);
+	rebuild(sc);
+	stats = sc->re->rb.stats;
+	tables_freeze(sc->re->tb);
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), 0);
+	KUNIT_EXPECT_TRUE(test,
+			  guest_equal(sc->re->to->s->guest, sc->re->tb->was));
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, stats.leaves);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.dropped, stats.dropped);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.tables, stats.tables);
+	rebuilt_end(sc->re);
+}
+
+/* A CR3 that cannot name the root, or an entry that cannot name the table. */
+static void vmem_rebuild_too_high(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	int width = sc->mode->entry_size == 4 ? 32 : sc->mode->regs.maxphyaddr;
+	int i;
+
+	rebuilt_begin(sc->re);
+	sc->re->to->s->next_table = BIT_ULL(width);
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), -ERANGE);
+	rebuilt_end(sc->re);
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	for (i = 0; i < sc->mode->top; i++) {
+		rebuilt_begin(sc->re);
+		sc->re->to->s->next_table = BIT_ULL(width) - i * SZ_4K;
+		KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), -ERANGE);
+		rebuilt_end(sc->re);
+	}
+	rebuilt_begin(sc->re);
+	sc->re->to->s->next_table = BIT_ULL(width) - i * SZ_4K;
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), 0);
+	rebuilt_end(sc->re);
+}
+
+/* A scope that cuts a page of 4 KiB, at any of its ends. */
+static void expect_cut(struct scene *sc)
+{
+	rebuilt_begin(sc->re);
+	KUNIT_EXPECT_EQ(sc->test, rebuilt_run(sc->re, U64_MAX), -EINVAL);
+	KUNIT_EXPECT_EQ(sc->test, sc->re->tb->allocs, 0);
+	rebuilt_end(sc->re);
+}
+
+static void vmem_rebuild_cuts_page(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	group_set_range(sc->g, 1, U64_MAX);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, U64_MAX - 1);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, SZ_4K);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, U64_MAX);
+	group_exclude(sc->g, SZ_4K, SZ_8K - 1);
+	expect_rebuilt(sc);
+	group_exclude(sc->g, SZ_16K, SZ_32K);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, U64_MAX);
+	group_exclude(sc->g, SZ_4K + 8, SZ_8K - 1);
+	expect_cut(sc);
+}
+
+/* A large page that lies in the scope in part is smaller ones in there. */
+static void cut_page(struct scene *sc, int level, u64 flags)
+{
+	u64 va = space_va(sc->g->s, level), size = space_span(sc->g->s, level);
+	u64 half = va + size / 2;
+
+	scene_reset(sc);
+	map_page(sc, 0, va, level, flags);
+	map_page(sc, 0, va + size, level, flags);
+	group_set_range(sc->g, va + SZ_4K, va + 2 * size - 1);
+	expect_rebuilt(sc);
+	group_set_range(sc->g, 0, va + size + SZ_8K - 1);
+	expect_rebuilt(sc);
+	group_set_range(sc->g, 0, U64_MAX);
+	group_exclude(sc->g, half - SZ_4K, half + SZ_8K - 1);
+	group_exclude(sc->g, half + SZ_16K, half + SZ_16K + SZ_4K - 1);
+	expect_rebuilt(sc);
+	/* At its end, so that only whole pages of the next size remain. */
+	group_set_range(sc->g, half, U64_MAX);
+	expect_rebuilt(sc);
+	KUNIT_EXPECT_LE(sc->test, sc->re->rb.stats.leaves, 1025ULL);
+}
+
+static void vmem_rebuild_cuts_large_page(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	bool nx = sc->mode->regs.efer & EFER_NX;
+	int level;
+
+	for (level = 2; level <= sc->mode->max_leaf; level++) {
+		cut_page(sc, level, PTE_PWU);
+		cut_page(sc, level, PTE_PWU | PTE_PAT_LARGE);
+		cut_page(sc, level, PTE_P | GENMASK_ULL(6, 3) | BIT_ULL(8));
+		if (nx)
+			cut_page(sc, level, PTE_P | PTE_NX | BIT_ULL(62));
+	}
+}
+
+/* Each bit that a table's or a page's entry can have, at each level. */
+static void keep_flags(struct scene *sc, int leaf, int level, u64 bit)
+{
+	u64 va = space_va(sc->g->s, leaf), root, entry, raw;
+
+	scene_reset(sc);
+	root = sc->g->roots[0].table;
+	map_page(sc, 0, va, leaf, PTE_PWU);
+	entry = group_entry(sc->g, root, va, level);
+	guest_read(sc->g->s->guest, entry, sc->mode->entry_size, &raw);
+	guest_write(sc->g->s->guest, entry, sc->mode->entry_size, raw ^ bit);
+	expect_rebuilt(sc);
+}
+
+static void vmem_rebuild_keeps_flags(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	int leaf, level, bit, last;
+
+	last = sc->mode->entry_size == 4     ? 11 :
+	       sc->mode->regs.efer & EFER_NX ? 63 :
+					       62;
+	for (leaf = 1; leaf <= sc->mode->max_leaf; leaf++) {
+		for (level = leaf; level <= sc->mode->top; level++) {
+			for (bit = 1; bit <= last; bit++) {
+				/* PS makes something else of it. */
+				if ((bit == 7 && level > 1) ||
+				    (bit > 11 && bit < 52))
+					continue;
+				keep_flags(sc, leaf, level, BIT_ULL(bit));
+			}
+		}
+	}
+}
+
+/* What an entry above another has kept is one page's, not another's. */
+static void vmem_rebuild_shares(struct kunit *test)
+{
+	const struct share *share = test->param_value;
+	struct scene *sc = scene_alloc(test, share->mode);
+	u64 region = group_region(sc->g, share->level);
+	u64 va = sc->mode->va & -region, table, empty;
+
+	add_space(sc);
+	add_space(sc);
+	map_page(sc, 0, va, 1, PTE_PWU);
+	map_page(sc, 0, va + 3 * SZ_4K, 1, PTE_P);
+	guest_read(sc->g->s->guest,
+		   group_entry(sc->g, sc->g->roots[0].table, va,
+			       share->level + 1),
+		   sc->mode->entry_size, &table);
+	table &= GENMASK_ULL(51, 12);
+	empty = group_add_table(sc->g);
+	group_link(sc->g, sc->g->roots[0].table, va + region, share->level,
+		   table, PTE_P | PTE_U);
+	group_link(sc->g, sc->g->roots[1].table, va, share->level, table,
+		   PTE_P | PTE_W);
+	group_link(sc->g, sc->g->roots[1].table, va + region, share->level,
+		   empty, PTE_PWU);
+	group_link(sc->g, sc->g->roots[2].table, va + 2 * region, share->level,
+		   empty, PTE_PWU);
+	expect_rebuilt(sc);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.links, 2ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.empty_links, 1ULL);
+	/* In part, at the same address and at another. */
+	group_set_range(sc->g, va + SZ_4K, va + region + SZ_16K - 1);
+	expect_rebuilt(sc);
+	group_set_range(sc->g, va + SZ_4K, U64_MAX);
+	expect_rebuilt(sc);
+}
+
+static int refuse(const struct vmem_visit *visit, u64 *gpa, u64 len, void *priv)
+{
+	return -EBADE;
+}
+
+static void vmem_rebuild_no_place(struct kunit *test)
+{
+	static const struct vmem_rebuild_ops refuse_ops = { .place = refuse };
+	struct scene *sc = scene_alloc(test, test->param_value);
+
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	rebuilt_begin(sc->re);
+	sc->re->rb.ops = &refuse_ops;
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), -EBADE);
+	KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, 1);
+	rebuilt_end(sc->re);
+}
+
+/*
+ * Part two: copy-on-write.
+ */
+static void set_convention(struct group *g)
+{
+	u32 i;
+
+	for (i = 0; i < g->nr_roots; i++) {
+		g->roots[i].regime.cow_mask = COW_MASK;
+		g->roots[i].regime.cow_value = COW_VALUE;
+	}
+}
+
+static void clear_convention(struct group *g)
+{
+	u32 i;
+
+	for (i = 0; i < g->nr_roots; i++) {
+		g->roots[i].regime.cow_mask = 0;
+		g->roots[i].regime.cow_value = 0;
+	}
+}
+
+/* As the code under test sees it, with the convention. */
+static void expect_cow(struct scene *sc, u32 root, u64 va)
+{
+	struct vmem_translation t;
+	struct recorder *rec = recorder_alloc(sc->test);
+	struct vmem_range range = {
+		.mem = &sc->re->to->s->guest->mem,
+		.root = &sc->re->to->roots[root],
+		.va = va,
+		.last_va = va + SZ_4K - 1,
+		.budget = U64_MAX,
+		.emit = recorder_emit,
+		.priv = rec,
+	};
+
+	KUNIT_ASSERT_EQ(sc->test, vmem_virt_to_phys(&range), 0);
+	KUNIT_ASSERT_EQ(sc->test, rec->nr, 1);
+	KUNIT_EXPECT_EQ(sc->test, rec->maps[0].kind, (u32)VMEM_KIND_COW);
+	KUNIT_EXPECT_EQ(sc->test, rec->maps[0].perms & VMEM_WRITABLE, 0U);
+	KUNIT_ASSERT_EQ(sc->test, vmem_translate(range.mem, range.root, va, &t),
+			0);
+	KUNIT_EXPECT_EQ(sc->test, t.out_perms & VMEM_WRITABLE, 0U);
+	kunit_kfree(sc->test, rec);
+}
+
+static void vmem_rebuild_cow(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 va, size;
+	int level;
+
+	sc->re->cow = true;
+	for (level = 1; level <= sc->mode->max_leaf; level++) {
+		scene_reset(sc);
+		set_convention(sc->g);
+		va = space_va(sc->g->s, level);
+		size = space_span(sc->g->s, level);
+		map_page(sc, 0, va, level, PTE_PWU);
+		map_page(sc, 0, va + size, level, PTE_P | PTE_U | BIT_ULL(10));
+		map_page(sc, 0, va + 2 * size, level, PTE_PWU | COW_MASK);
+		map_page(sc, 0, va + 3 * size, level, PTE_PWU | COW_VALUE);
+		rebuild(sc);
+		expect_cow(sc, 0, va);
+		expect_cow(sc, 0, va + 2 * size);
+		expect_cow(sc, 0, va + 3 * size);
+		KUNIT_EXPECT_TRUE(test, rebuilt_check_pages(sc->re));
+		rebuilt_end(sc->re);
+		/* And where a large page is cut. */
+		group_set_range(sc->g, va + SZ_4K, U64_MAX);
+		rebuild(sc);
+		if (level > 1)
+			expect_cow(sc, 0, va + SZ_4K);
+		KUNIT_EXPECT_TRUE(test, rebuilt_check_pages(sc->re));
+		rebuilt_end(sc->re);
+	}
+}
+
+/*
+ * The owner cannot write to the table's pages, and who links to it can: the
+ * entry that maps a page is one for both, and is not to be writable.
+ */
+static void vmem_rebuild_cow_more_rights(struct kunit *test)
+{
+	const struct share *share = test->param_value;
+	struct scene *sc = scene_alloc(test, share->mode);
+	u64 va = sc->mode->va & -group_region(sc->g, share->level);
+	u64 table = group_add_table(sc->g);
+
+	add_space(sc);
+	set_convention(sc->g);
+	group_link(sc->g, sc->g->roots[0].table, va, share->level, table,
+		   PTE_P | PTE_U);
+	group_link(sc->g, sc->g->roots[1].table, va, share->level, table,
+		   PTE_PWU);
+	map_page(sc, 0, va, 1, PTE_PWU);
+	sc->re->cow = true;
+	rebuild(sc);
+	expect_cow(sc, 1, va);
+	KUNIT_EXPECT_TRUE(test, rebuilt_check_pages(sc->re));
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 1, va).t.out_perms & VMEM_WRITABLE,
+			0U);
+	rebuilt_end(sc->re);
+}
+
+/*
+ * Part three: random graphs.
+ */
+
+/* Bits that are the guest's own, in every entry, and some pages without PAT. */
+static void decorate(struct graph *r)
+{
+	struct space *s = r->g->s;
+	u64 bits, raw, entry;
+	int i, offset;
+
+	for (i = 0; i < r->nr_tables; i++) {
+		for (offset = 0; offset < SZ_4K;
+		     offset += s->mode->entry_size) {
+			entry = r->tables[i] + offset;
+			guest_read(s->guest, entry, s->mode->entry_size, &raw);
+			if (!(raw & PTE_P))
+				continue;
+			if (raw & PTE_PS && graph_one_in(r, 2))
+				raw &= ~PTE_PAT_LARGE;
+			bits = rng_bits64(&r->rng) &
+			       (GENMASK_ULL(11, 8) | GENMASK_ULL(62, 52));
+			if (s->mode->entry_size == 4)
+				bits &= U32_MAX;
+			guest_write(s->guest, entry, s->mode->entry_size,
+				    raw | bits);
+		}
+	}
+}
+
+static void make_graph(struct graph *r, u64 seed)
+{
+	graph_make(r, seed);
+	graph_align_scope(r);
+	decorate(r);
+}
+
+static bool check_graph(struct graph *r, struct rebuilt *re)
+{
+	bool ok;
+	int ret;
+
+	rebuilt_begin(re);
+	ret = rebuilt_run(re, U64_MAX);
+	if (ret)
+		kunit_err(r->g->test, "rebuild: %d", ret);
+	ok = !ret && rebuilt_check_pages(re) && rebuilt_check_walk(re);
+	rebuilt_end(re);
+	return ok;
+}
+
+/* Little budget, and pins and tables that are not to be had. */
+static int run_in_parts(struct graph *r, struct rebuilt *re)
+{
+	int ret, calls = 0;
+
+	do {
+		u64 budget = graph_one_in(r, 4) ?
+				     U64_MAX :
+				     r->g->s->mode->top + graph_below(r, 600);
+
+		if (graph_one_in(r, 4))
+			guest_fail_pin(r->g->s->guest, 1 + graph_below(r, 9),
+				       -ENOMEM);
+		if (graph_one_in(r, 4))
+			re->tb->fail_alloc = 1 + graph_below(r, 4);
+		if (graph_one_in(r, 4))
+			guest_fail_pin(re->to->s->guest, 1 + graph_below(r, 20),
+				       -ENOMEM);
+		ret = rebuilt_run(re, budget);
+		guest_fail_pin(r->g->s->guest, 0, 0);
+		guest_fail_pin(re->to->s->guest, 0, 0);
+		re->tb->fail_alloc = 0;
+	} while ((ret == VMEM_WALK_STOP || ret == -ENOMEM) &&
+		 ++calls < MAX_CALLS);
+	return ret;
+}
+
+/* In the end, every byte is where it is if all goes well. */
+static bool check_resumed(struct graph *r, struct rebuilt *re,
+			  struct rebuilt *parts)
+{
+	const struct vmem_rebuild_stats *a = &re->rb.stats, *b;
+	int ret;
+	bool ok;
+
+	rebuilt_begin(re);
+	ret = rebuilt_run(re, U64_MAX);
+	rebuilt_begin(parts);
+	ret = ret ?: run_in_parts(r, parts);
+	b = &parts->rb.stats;
+	ok = !ret && guest_equal(re->to->s->guest, parts->to->s->guest) &&
+	     a->leaves == b->leaves && a->links == b->links &&
+	     a->empty_links == b->empty_links && a->dropped == b->dropped &&
+	     guest_is_intact(r->g->s->guest);
+	if (!ok)
+		kunit_err(r->g->test, "resumed: %d, %llu/%llu leaves", ret,
+			  b->leaves, a->leaves);
+	rebuilt_end(re);
+	rebuilt_end(parts);
+	return ok;
+}
+
+static bool check_cow(struct graph *r, struct rebuilt *re)
+{
+	bool ok;
+
+	set_convention(r->g);
+	re->cow = true;
+	rebuilt_begin(re);
+	ok = !rebuilt_run(re, U64_MAX) && rebuilt_check_pages(re);
+	rebuilt_end(re);
+	re->cow = false;
+	clear_convention(r->g);
+	return ok;
+}
+
+static void vmem_rebuild_random(struct kunit *test)
+{
+	struct graph *r = graph_alloc(test, test->param_value);
+	struct rebuilt *re = rebuilt_alloc(test, r->g, r->o);
+	struct rebuilt *parts = rebuilt_alloc(test, r->g, r->o);
+	u64 i;
+
+	for (i = 0; i < NR_GRAPHS; i++) {
+		make_graph(r, rng_first_seed + i);
+		KUNIT_ASSERT_TRUE_MSG(test,
+				      check_graph(r, re) && check_cow(r, re) &&
+					      check_resumed(r, re, parts),
+				      "again: vmem_kunit.seed=%llu",
+				      rng_first_seed + i);
+		cond_resched();
+	}
+}
+
+/* Graphs have of everything, or the rest proves little. */
+static void vmem_rebuild_random_coverage(struct kunit *test)
+{
+	struct graph *r = graph_alloc(test, test->param_value);
+	struct rebuilt *re = rebuilt_alloc(test, r->g, r->o);
+	struct vmem_rebuild_stats sum = {};
+	int seed, tables = 0, cut = 0;
+
+	for (seed = 0; seed < 300; seed++) {
+		make_graph(r, rng_first_seed + seed);
+		rebuilt_begin(re);
+		KUNIT_ASSERT_EQ(test, rebuilt_run(re, U64_MAX), 0);
+		sum.leaves += re->rb.stats.leaves;
+		sum.links += re->rb.stats.links;
+		sum.empty_links += re->rb.stats.empty_links;
+		sum.dropped += re->rb.stats.dropped;
+		tables += re->tb->allocs;
+		rebuilt_end(re);
+		oracle_run(r->o, r->g);
+		cut += r->o->cut_tables > 0;
+	}
+	KUNIT_EXPECT_GT(test, sum.leaves, 1000ULL);
+	KUNIT_EXPECT_GT(test, sum.links, 100ULL);
+	KUNIT_EXPECT_GT(test, sum.empty_links, 2ULL);
+	KUNIT_EXPECT_GT(test, sum.dropped, 200ULL);
+	KUNIT_EXPECT_GT(test, tables, 600);
+	if (r->g->s->mode->max_leaf > 1)
+		KUNIT_EXPECT_GT(test, cut, 5);
+}
+
+static struct kunit_case vmem_rebuild_test_cases[] = {
+	KUNIT_CASE_PARAM(vmem_rebuild_nothing, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_sizes, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_roots, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_no_memory, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_done, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_too_high, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_cuts_page, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_cuts_large_page, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_keeps_flags, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_shares, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_no_place, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_cow, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_cow_more_rights, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_random_coverage, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_random, mode_gen_params),
+	{}
+};
+
+static struct kunit_suite vmem_rebuild_suite = {
+	.name = "vmem_rebuild",
+	.test_cases = vmem_rebuild_test_cases,
+};
+
+kunit_test_suite(vmem_rebuild_suite);
