@@ -503,7 +503,226 @@ static void vmem_decode_not_present(struct kunit *test)
 }
 
 /*
- * Part three: what the registers select (SDM 4.1.1), and where the root is
+ * Part three: entries that are made. The layouts say what may be in them.
+ */
+static u64 address_bits(const struct layout *l)
+{
+	u64 mask = 0;
+	int bit;
+
+	for (bit = 0; bit < l->nr_bits; bit++) {
+		if (layout_effect(l, bit) == FX_ADDRESS ||
+		    layout_effect(l, bit) == FX_ADDRESS_HIGH)
+			mask |= BIT_ULL(bit);
+	}
+	return mask;
+}
+
+/* Where an address's bit is in an entry; -1 if there is no place for it. */
+static int place_of(const struct layout *l, const struct sweep_width *w,
+		    int bit)
+{
+	int i;
+
+	for (i = 0; i < l->nr_bits; i++) {
+		enum bit_effect effect = sweep_effect(l, w, i);
+
+		if ((effect == FX_ADDRESS && i == bit) ||
+		    (effect == FX_ADDRESS_HIGH && i + 19 == bit))
+			return i;
+	}
+	return -1;
+}
+
+/* What an entry that is made has besides its address and permissions. */
+static u64 bare_entry(const struct layout *l)
+{
+	bool large = l->kind == VMEM_ENTRY_LEAF && l->level > VMEM_LEVEL_PT;
+
+	return large ? 0x81 : 0x01;
+}
+
+static bool same_entry(const struct vmem_entry *a, const struct vmem_entry *b)
+{
+	return a->kind == b->kind && a->perms == b->perms && a->addr == b->addr;
+}
+
+static void expect_encoded(struct kunit *test, const struct vmem_root *root,
+			   const struct sweep_width *w, u32 perms, int bit)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_entry want = { l->kind, perms, bit < 0 ? 0 : BIT_ULL(bit) };
+	int place = bit < 0 ? 0 : place_of(l, w, bit);
+	bool nx = !(perms & VMEM_EXECUTABLE);
+	struct vmem_entry got;
+	u64 raw, bare;
+
+	raw = root->regime.arch->encode(&root->regime, l->level, l->kind,
+					want.addr, perms);
+	got = decode(root, l->level, raw);
+	if (place < 0 || (nx && (l->nr_bits == 32 || !(w->efer & EFER_NX)))) {
+		KUNIT_EXPECT_FALSE(test, same_entry(&got, &want));
+		return;
+	}
+	expect_entry(test, &got, &want, raw);
+	bare = bare_entry(l) | (perms & VMEM_WRITABLE ? BIT_ULL(1) : 0) |
+	       (perms & VMEM_USER ? BIT_ULL(2) : 0) | (nx ? BIT_ULL(63) : 0);
+	KUNIT_EXPECT_EQ(test, raw, bit < 0 ? bare : bare | BIT_ULL(place));
+}
+
+/* Every address bit with all permissions: it is said, or it shows. */
+static void vmem_decode_encode(struct kunit *test)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_root root;
+	u32 perms;
+	int i, bit;
+
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		init_layout(test, &root, l, &widths[i]);
+		for (perms = 0; perms <= ALL_PERMS; perms++) {
+			for (bit = VMEM_PAGE_SHIFT - 1; bit < 64; bit++)
+				expect_encoded(test, &root, &widths[i], perms,
+					       bit < VMEM_PAGE_SHIFT ? -1 :
+								       bit);
+		}
+	}
+}
+
+/* The entry of a page of the wrong level, or with a bit that is in its way. */
+static void vmem_decode_encode_unknown(struct kunit *test)
+{
+	static const struct vmem_regs regs[] = { AMD64, I686, I686_PSE };
+	int level, i;
+
+	for (i = 0; i < ARRAY_SIZE(regs); i++) {
+		struct vmem_root root;
+		int max_leaf;
+		u64 raw;
+
+		init_root(test, &root, &regs[i]);
+		max_leaf = root.regime.top == 4 ? 3 : root.regime.pse ? 2 : 1;
+		for (level = 1; level <= root.regime.top; level++) {
+			raw = root.regime.arch->encode(&root.regime, level,
+						       VMEM_ENTRY_LEAF, 0,
+						       ALL_PERMS);
+			KUNIT_EXPECT_EQ(test,
+					decode(&root, level, raw).kind ==
+						VMEM_ENTRY_LEAF,
+					level <= max_leaf);
+		}
+	}
+}
+
+static void expect_retargeted(struct kunit *test, const struct vmem_root *root,
+			      u64 raw, int bit, int place)
+{
+	const struct layout *l = test->param_value;
+	u64 got = root->regime.arch->retarget(&root->regime, l->level, raw,
+					      BIT_ULL(bit));
+
+	KUNIT_EXPECT_EQ_MSG(test, got,
+			    (raw & ~address_bits(l)) | BIT_ULL(place),
+			    "raw %#llx bit %d", raw, bit);
+}
+
+/* Every bit beside every address bit stays; the old address goes. */
+static void vmem_decode_retarget(struct kunit *test)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_root root;
+	int flag, bit, place;
+
+	init_layout(test, &root, l, &widths[0]);
+	for (flag = 1; flag < l->nr_bits; flag++) {
+		if (layout_effect(l, flag) == FX_PAGE_SIZE ||
+		    layout_effect(l, flag) == FX_RESERVED)
+			continue;
+		for (bit = VMEM_PAGE_SHIFT; bit < 52; bit++) {
+			place = place_of(l, &widths[0], bit);
+			if (place < 0)
+				continue;
+			expect_retargeted(test, &root, l->base | BIT_ULL(flag),
+					  bit, place);
+			expect_retargeted(test, &root,
+					  l->base | address_bits(l), bit,
+					  place);
+		}
+	}
+}
+
+/* An address that does not fit shows in what it decodes to. */
+static void vmem_decode_retarget_too_far(struct kunit *test)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_root root;
+	int i, bit;
+	u64 raw;
+
+	for (i = 0; i < ARRAY_SIZE(widths); i++) {
+		init_layout(test, &root, l, &widths[i]);
+		for (bit = VMEM_PAGE_SHIFT; bit < 64; bit++) {
+			if (place_of(l, &widths[i], bit) >= 0)
+				continue;
+			raw = root.regime.arch->retarget(&root.regime, l->level,
+							 l->base, BIT_ULL(bit));
+			KUNIT_EXPECT_NE(test, decode(&root, l->level, raw).addr,
+					BIT_ULL(bit));
+		}
+	}
+}
+
+/* What a bit of a large page's entry is in those that stand for it. */
+static u64 split_bit(const struct layout *l, int bit)
+{
+	enum bit_effect effect = layout_effect(l, bit);
+
+	if (effect == FX_ADDRESS || effect == FX_ADDRESS_HIGH)
+		return 0;
+	/* PAT is where PS was, if the smaller page has no PS. */
+	if (bit == 12)
+		return l->level == VMEM_LEVEL_PD ? BIT_ULL(7) : BIT_ULL(12);
+	return BIT_ULL(bit);
+}
+
+static u64 split_base(const struct layout *l)
+{
+	return l->level == VMEM_LEVEL_PD ? 0x01 : 0x81;
+}
+
+/* Each bit alone, and all pairs. */
+static void vmem_decode_split(struct kunit *test)
+{
+	const struct layout *l = test->param_value;
+	struct vmem_entry from, to;
+	struct vmem_root root;
+	u64 raw, got;
+	int a, b;
+
+	if (l->kind != VMEM_ENTRY_LEAF || l->level == VMEM_LEVEL_PT)
+		kunit_skip(test, "nothing to split");
+	init_layout(test, &root, l, &widths[0]);
+	for (a = 1; a < l->nr_bits; a++) {
+		for (b = 1; b <= a; b++) {
+			raw = l->base | BIT_ULL(a) | BIT_ULL(b);
+			from = decode(&root, l->level, raw);
+			if (from.kind != VMEM_ENTRY_LEAF || a == 7 || b == 7)
+				continue;
+			got = root.regime.arch->split(&root.regime, l->level,
+						      raw);
+			KUNIT_EXPECT_EQ_MSG(test, got,
+					    split_base(l) | split_bit(l, a) |
+						    split_bit(l, b),
+					    "raw %#llx", raw);
+			to = decode(&root, l->level - 1, got);
+			from.addr = 0;
+			expect_entry(test, &to, &from, got);
+		}
+	}
+}
+
+/*
+ * Part four: what the registers select (SDM 4.1.1), and where the root is
  * (SDM 4.3, table 4-3; 4.5.2, tables 4-12 and 4-13).
  */
 struct refused_case {
@@ -771,6 +990,11 @@ static struct kunit_case vmem_decode_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_decode_each_bit, layout_gen_params),
 	KUNIT_CASE_PARAM(vmem_decode_bit_pairs, layout_gen_params),
 	KUNIT_CASE_PARAM(vmem_decode_not_present, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_encode, layout_gen_params),
+	KUNIT_CASE(vmem_decode_encode_unknown),
+	KUNIT_CASE_PARAM(vmem_decode_retarget, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_retarget_too_far, layout_gen_params),
+	KUNIT_CASE_PARAM(vmem_decode_split, layout_gen_params),
 	KUNIT_CASE_PARAM(vmem_decode_refused_regs, refused_gen_params),
 	KUNIT_CASE_PARAM(vmem_decode_root, root_gen_params),
 	KUNIT_CASE_PARAM(vmem_decode_features, feature_gen_params),
