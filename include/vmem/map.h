@@ -94,7 +94,8 @@ static inline void vmem_tables_destroy(struct vmem_tables *tables)
  * -EIO: an entry on the way is reserved, or names a table that is not there.
  * After these the tables are as they were. After any other errno, of @tables or
  * of vmem_walk(), or -EMLINK (a table that has several parents had to move), a
- * first part of the range is mapped.
+ * first part of the range is mapped; so it is after -ERANGE if that is because
+ * @tables made a table where no entry can name it.
  */
 int vmem_map(struct vmem_tables *tables, struct vmem_root *root,
 	     const struct vmem_mapping *mapping);
