@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #include <linux/kvm.h>
 
-#include "../vmemctl/image.h"
+#include "../vmemctl/note.h"
 #include "copy.h"
 #include "ktap.h"
 #include "restore_guest.h"

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #include "core.h"
-#include "image.h"
 #include "new_file.h"
+#include "note.h"
 #include "vmemctl.h"
 
 #define PAGE 4096ull

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "core.h"
-#include "image.h"
 #include "new_file.h"
+#include "note.h"
 #include "vmemctl.h"
 
 /* Above the holes that a PC has in its first megabyte. */
