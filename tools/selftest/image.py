@@ -789,7 +789,8 @@ class Errors(Case):
     def test_other_notes(self):
         """notes of other names and types are passed over"""
         note = images.vmem_note(AMD64, A, [(0x111000, A)])
-        others = (images.note("VMEM", 2, b"?") + images.note("VMEMX", images.VMEM_NOTE, b"") +
+        others = (images.note("VMEM", 2, b"?") + images.note("VMEM", 1, b"?") +
+                  images.note("VMEMX", images.VMEM_NOTE, b"") +
                   images.note("QEMU", 1, b"?") + images.note("", 0, b"?") +
                   images.note("VMCOREINFO", 0, b"OSRELEASE=1\n"))
         image = self.file(self.core(notes=others + note))

@@ -185,7 +185,7 @@ static int elf_class(const struct core *core)
 
 	for (unsigned int i = 0; i < core->nr_extents; i++)
 		size += core->extents[i].len;
-	if (core->long_mode || last->gpa + last->len > 1ull << 32 ||
+	if (core->long_mode || last->gpa + last->len >= 1ull << 32 ||
 	    size >= 1ull << 32)
 		return ELFCLASS64;
 	return ELFCLASS32;

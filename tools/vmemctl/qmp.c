@@ -341,6 +341,9 @@ void qmp_check_stopped(struct qmp *qmp)
 
 	json_unpack(status, "{s:b}", "running", &running);
 	json_decref(status);
-	if (running || qmp->resumed)
+	if (qmp->resumed)
+		die("the guest at %s ran meanwhile: let it stand still, and try again",
+		    qmp->path);
+	if (running)
 		die("the guest at %s runs: " STOP_FIRST, qmp->path);
 }
