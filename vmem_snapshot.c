@@ -58,9 +58,14 @@ static void *table_at(const struct vmem_snapshot *snapshot, u64 gpa)
 static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
 {
 	struct vmem_snapshot *snapshot = of_tables(tables);
+	const struct vmem_regime *regime = &snapshot->rebuild.roots->regime;
 	struct vmem_new_table made = { .level = level };
+	u64 gpa = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
 	int ret;
 
+	/* Where CR3 can name a table, entries can. */
+	if (regime->arch->root_table(regime, gpa) != gpa)
+		return -ERANGE;
 	ret = make_room(&snapshot->made, snapshot->nr_made,
 			&snapshot->room_made, sizeof(made));
 	if (ret)
@@ -68,7 +73,7 @@ static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
 	made.page = kzalloc(VMEM_PAGE_SIZE, GFP_KERNEL_ACCOUNT);
 	if (!made.page)
 		return -ENOMEM;
-	*table = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
+	*table = gpa;
 	snapshot->made[snapshot->nr_made++] = made;
 	return 0;
 }

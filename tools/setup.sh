@@ -28,7 +28,8 @@ packages_of() {
 	user) echo gcc make libc6-dev libjansson-dev libelf-dev pkg-config ;;
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
-	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq ;;
+	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
+		binutils ;;
 	style) echo clang-format sparse perl python3 groff shellcheck ;;
 	esac
 }

@@ -25,10 +25,11 @@ STEPS = {
     "image": ["tools/selftest/image.py"],
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
                "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
-               "build/bin/debugfs"],
+               "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore"],
     "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
              "--", "tools/selftest/run", "tools/selftest/live.py",
-             "tools/selftest/live_spaces.py", "tools/selftest/docs.py"],
+             "tools/selftest/live_spaces.py",
+             "tools/selftest/live_snapshot.py", "tools/selftest/docs.py"],
 }
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")

@@ -782,13 +782,15 @@ class Errors(Case):
         lies("MAXPHYADDR 4294967295", maxphyaddr=0xffffffff)
         lies("CR3 0x5000", "0x1000", cr3=B)
         lies("than this version knows", more_regs=bytes(31) + b"\x01")
-        self.damaged(self.core(notes=images.note("VMEM", 1, b"\x01\0\0\0")),
+        self.damaged(self.core(notes=images.note("VMEM", images.VMEM_NOTE,
+                                                   b"\x01\0\0\0")),
                      "4 bytes")
 
     def test_other_notes(self):
         """notes of other names and types are passed over"""
         note = images.vmem_note(AMD64, A, [(0x111000, A)])
-        others = (images.note("VMEM", 2, b"?") + images.note("VMEMX", 1, b"") +
+        others = (images.note("VMEM", 2, b"?") + images.note("VMEM", 1, b"?") +
+                  images.note("VMEMX", images.VMEM_NOTE, b"") +
                   images.note("QEMU", 1, b"?") + images.note("", 0, b"?") +
                   images.note("VMCOREINFO", 0, b"OSRELEASE=1\n"))
         image = self.file(self.core(notes=others + note))

@@ -11,6 +11,7 @@ ELF32, ELF64 = 1, 2                     # e_ident[EI_CLASS]
 EM_386, EM_X86_64 = 3, 62
 ET_EXEC, ET_CORE = 2, 4
 PT_LOAD, PT_NOTE = 1, 4
+VMEM_NOTE = 0x564d454d
 NT_PRSTATUS = 1
 
 # Entries of tables
@@ -115,7 +116,7 @@ def vmem_note(regs, cr3, spaces, *, version=1, size=None, nr=None,
     desc += struct.pack("<II", nr, reserved)
     for space, root in spaces:
         desc += struct.pack("<QQ", space, root)
-    return note("VMEM", 1, desc)
+    return note("VMEM", VMEM_NOTE, desc)
 
 
 def elf(segments, notes=b"", fmt=ELF64, machine=EM_X86_64, kind=ET_CORE,

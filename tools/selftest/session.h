@@ -117,6 +117,19 @@ int session_walk_once(int session, struct session_records *records, bool *more);
 /* Walks to the end. On an error the records before it are in @records. */
 int session_walk_spaces(int session, struct session_records *records);
 
+/*
+ * One call. -EPROTO if the kernel says what makes no sense. @made: what it
+ * answered, as it was if it failed
+ */
+int session_snapshot_once(int session, __u32 flags, __u64 base,
+			  struct vmem_snapshot_args *made);
+
+/* Makes the snapshot to its end. Returns 0 or -errno; says how many calls. */
+int session_snapshot(int session, __u32 flags, __u64 base,
+		     struct vmem_snapshot_args *made, __u32 *nr_calls);
+
+int session_snapshot_read(int session, __u64 gpa, void *buf, __u64 len);
+
 /* A descriptor of another process, taken as a debugger takes it. */
 int fd_of_process(pid_t pid, int fd);
 

@@ -131,6 +131,8 @@ struct call {
 		struct vmem_read_args read;
 		struct vmem_set_spaces_args set_spaces;
 		struct vmem_walk_spaces_args walk_spaces;
+		struct vmem_snapshot_args snapshot;
+		struct vmem_snapshot_read_args snapshot_read;
 	} args;
 	__u8 array[NR_ELEMENTS * MAX_ELEMENT];
 	__u64 vas[NR_ELEMENTS];
@@ -257,6 +259,22 @@ static void fill_walk_spaces(struct call *call, const struct guest *g)
 	call->args.walk_spaces.nr = NR_ELEMENTS;
 	call->args.walk_spaces.record_size = sizeof(struct vmem_record);
 	call->args.walk_spaces.records = (uintptr_t)call->array;
+}
+
+#define SNAPSHOT_BASE GB(2)
+
+static void fill_snapshot(struct call *call, const struct guest *g)
+{
+	(void)g;
+	call->args.snapshot.base = SNAPSHOT_BASE;
+}
+
+static void fill_snapshot_read(struct call *call, const struct guest *g)
+{
+	(void)g;
+	call->args.snapshot_read.gpa = SNAPSHOT_BASE;
+	call->args.snapshot_read.len = sizeof(call->array);
+	call->args.snapshot_read.buf = (uintptr_t)call->array;
 }
 
 #define AT(type, member) ((int)offsetof(struct vmem_##type##_args, member))
@@ -388,6 +406,31 @@ static const struct command commands[] = {
 		.array = AT(walk_spaces, records),
 		.out_nr = AT(walk_spaces, out_nr),
 	},
+	[_IOC_NR(VMEM_SNAPSHOT)] = {
+		.name = "VMEM_SNAPSHOT",
+		.cmd = VMEM_SNAPSHOT,
+		.size = sizeof(struct vmem_snapshot_args),
+		.fill = fill_snapshot,
+		.flags = VMEM_SNAPSHOT_COW,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = NONE,
+		.element = NONE,
+		.array = NONE,
+		.out_nr = NONE,
+	},
+	[_IOC_NR(VMEM_SNAPSHOT_READ)] = {
+		.name = "VMEM_SNAPSHOT_READ",
+		.cmd = VMEM_SNAPSHOT_READ,
+		.size = sizeof(struct vmem_snapshot_read_args),
+		.fill = fill_snapshot_read,
+		.reserved = NONE,
+		.regs = NONE,
+		.nr = NONE,
+		.element = NONE,
+		.array = AT(snapshot_read, buf),
+		.out_nr = AT(snapshot_read, out_len),
+	},
 };
 
 static const struct command *command(unsigned long cmd)
@@ -444,13 +487,28 @@ static void set_spaces(int session, const struct guest *g)
 	CHECK_EQ(session_set_spaces(session, &spaces), 0);
 }
 
+/* What comes before it, where a command is not the first. */
+static void prepare_for(const struct command *c, const struct guest *g,
+			int session)
+{
+	struct vmem_snapshot_args made;
+	__u32 nr_calls;
+
+	if (c->cmd == VMEM_WALK_SPACES || c->cmd == VMEM_SNAPSHOT ||
+	    c->cmd == VMEM_SNAPSHOT_READ)
+		set_spaces(session, g);
+	if (c->cmd == VMEM_SNAPSHOT_READ)
+		CHECK_EQ(session_snapshot(session, 0, SNAPSHOT_BASE, &made,
+					  &nr_calls),
+			 0);
+}
+
 /* A session that @c works on. */
 static int open_for(const struct command *c, const struct guest *g)
 {
 	int session = is_attach(c) ? session_open() : open_on_kvm(g);
 
-	if (c->cmd == VMEM_WALK_SPACES)
-		set_spaces(session, g);
+	prepare_for(c, g, session);
 	return session;
 }
 
@@ -669,7 +727,7 @@ static void reserved_field(void)
 static void unknown_command(void)
 {
 	static const unsigned long cmds[] = {
-		_IO(VMEM_IOC_TYPE, 0x0a),
+		_IO(VMEM_IOC_TYPE, 0x0c),
 		_IO(VMEM_IOC_TYPE, 0xff),
 		_IO(VMEM_IOC_TYPE ^ 1, 0x00),
 		_IOWR(VMEM_IOC_TYPE, 0x00, struct vmem_info_args),
@@ -685,6 +743,12 @@ static void unknown_command(void)
 
 /* ---- Arrays ---- */
 
+/* Its array is bytes, of which it has 64-bit counts. */
+static bool is_read(const struct command *c)
+{
+	return c->cmd == VMEM_READ || c->cmd == VMEM_SNAPSHOT_READ;
+}
+
 static void nr_of_0(void)
 {
 	const struct command *c;
@@ -696,10 +760,12 @@ static void nr_of_0(void)
 		call_init(&call, c, &g);
 		if (c->nr != NONE)
 			*u32_at(&call, c->nr) = 0;
-		else if (c->cmd == VMEM_READ)
+		if (c->cmd == VMEM_READ)
 			call.args.read.len = 0;
+		if (c->cmd == VMEM_SNAPSHOT_READ)
+			call.args.snapshot_read.len = 0;
 		CHECK_EQ_AT(c->name, call_end(&call, c),
-			    c->nr != NONE || c->cmd == VMEM_READ ? -EINVAL : 0);
+			    c->nr != NONE || is_read(c) ? -EINVAL : 0);
 	}
 	guest_free(&g);
 }
@@ -827,8 +893,8 @@ static void check_done_in_part(const struct command *c, struct call *call,
 
 	if (ret == -EFAULT || !CHECK_EQ_AT(c->name, ret, 0))
 		return;
-	if (c->cmd == VMEM_READ)
-		CHECK_EQ_AT(c->name, call->args.read.out_len <= fits, true);
+	if (is_read(c))
+		CHECK_EQ_AT(c->name, *u64_at(call, c->out_nr) <= fits, true);
 	else
 		CHECK_EQ_AT(c->name, *u32_at(call, c->out_nr) <= fits, true);
 }

@@ -102,6 +102,32 @@ static const struct reason reasons[] = {
 	  "the guest has more tables than the " MAX_TABLES
 	  " that the module keeps track of: give fewer roots, or a range" },
 
+	{ STEP_SNAPSHOT, ENOSPC, NULL,
+	  "the guest has more than the module keeps track of (" MAX_TABLES
+	  " tables, or pieces of memory): give fewer roots, or a range" },
+	{ STEP_SNAPSHOT, EAGAIN, NULL,
+	  "the guest changed its tables meanwhile: " STOP_FIRST },
+	{ STEP_SNAPSHOT, EADDRINUSE, NULL,
+	  "a device that is mapped lies where it is to be: give another --base" },
+	{ STEP_SNAPSHOT, ERANGE, NULL,
+	  "this guest's tables cannot name such addresses: give a lower --base" },
+
+	{ STEP_FILE, ENOENT, NULL, "there is no such folder" },
+	{ STEP_FILE, ENOSPC, NULL,
+	  "the file system is full: make room, or give another FILE" },
+	{ STEP_FILE, EDQUOT, NULL,
+	  "over the disk quota: make room, or give another FILE" },
+	{ STEP_FILE, EFBIG, NULL,
+	  "too long for the file system or `ulimit -f': give another FILE" },
+	{ STEP_FILE, EROFS, NULL,
+	  "the file system is read-only: give another FILE" },
+	{ STEP_FILE, EACCES, NULL,
+	  "permission denied: run as root, or give another FILE" },
+	{ STEP_FILE, EPERM, NULL,
+	  "permission denied: run as root, or give another FILE" },
+	{ STEP_FILE, EIO, NULL,
+	  "the disk reports an error: give a FILE on another one" },
+
 	{ STEP_READ, EOVERFLOW, NULL,
 	  "the range ends behind the last address: give a smaller LEN" },
 	{ STEP_ANY, EOVERFLOW, NULL,
@@ -155,6 +181,7 @@ static const char *reason_text(enum step step, int err,
 static void vreport(const char *fmt, va_list ap, const char *reason)
 {
 	fflush(stdout);
+	progress_end();
 	fputs("vmemctl: ", stderr);
 	vfprintf(stderr, fmt, ap);
 	if (reason)

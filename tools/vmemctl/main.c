@@ -14,8 +14,8 @@
 #include "vmemctl.h"
 
 static const struct command *const commands[] = {
-	&info_command,	 &vtop_command,	   &maps_command,
-	&spaces_command, &aliases_command, &read_command,
+	&info_command,	  &vtop_command, &maps_command,	    &spaces_command,
+	&aliases_command, &read_command, &snapshot_command,
 };
 
 /* Options that have a long name only. */
@@ -31,6 +31,7 @@ enum {
 	OPT_VM_FD,
 	OPT_EXCLUDE,
 	OPT_IMAGE,
+	OPT_BASE,
 };
 
 static const struct argp_option options[] = {
@@ -60,11 +61,15 @@ static const struct argp_option options[] = {
 	  2 },
 
 	{ "exclude", OPT_EXCLUDE, "VA-LAST_VA", 0,
-	  "spaces, aliases: leave these addresses out; can be repeated", 2 },
+	  "spaces, aliases, snapshot: leave these addresses out; can be repeated",
+	  2 },
 
 	{ .doc = "Output:", .group = 3 },
 	{ "json", 'j', NULL, 0, "Print JSON", 3 },
 	{ "raw", 'r', NULL, 0, "read: print the bytes as they are", 3 },
+	{ "output", 'o', "FILE", 0, "snapshot: the file to write", 3 },
+	{ "base", OPT_BASE, "GPA", 0,
+	  "snapshot: where its memory is to begin (default: 100000)", 3 },
 
 	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 4 },
 	{ "version", 'V', NULL, 0, "Show the version", 4 },
@@ -152,6 +157,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case 'r':
 		opts->raw = true;
 		return 0;
+	case 'o':
+		opts->output = arg;
+		return 0;
+	case OPT_BASE:
+		opts->base = parse_hex("--base", arg);
+		opts->has_base = true;
+		return 0;
 	case 'h':
 		opts->help = true;
 		return 0;
@@ -186,7 +198,7 @@ static char *list_commands(int key, const char *text, void *input)
 		return NULL;
 	fputs("Commands:\n", f);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(f, "  %-7s %-12s %s\n", commands[i]->name,
+		fprintf(f, "  %-8s %-20s %s\n", commands[i]->name,
 			commands[i]->args, commands[i]->summary);
 	fputs("\n`vmemctl COMMAND --help' tells more, vmemctl(8) all.", f);
 	return fclose(f) ? NULL : list;
@@ -239,6 +251,8 @@ static void run(const struct command *command, const struct opts *opts)
 		usage("--raw and --json exclude each other");
 	if (opts->scope.nr_excluded && !command->can_exclude)
 		usage("%s has no --exclude", command->name);
+	if ((opts->output || opts->has_base) && !command->can_write)
+		usage("%s has no --output and no --base", command->name);
 	if (opts->nr_cr3s > 1 && !command->many_roots && command->needs_root)
 		usage("%s takes one address space: give one --cr3",
 		      command->name);

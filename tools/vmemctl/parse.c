@@ -64,6 +64,16 @@ void parse_range(const char *command, int nr_args, char **args, __u64 *va,
 		      *last_va, *va);
 }
 
+void check_whole_pages(const char *what, __u64 va, __u64 last_va)
+{
+	if (va & 0xfff)
+		usage("%s: VA %#llx is inside a page: give a multiple of 1000",
+		      what, va);
+	if (~last_va & 0xfff)
+		usage("%s: LAST_VA %#llx is inside a page: give an address that ends with fff",
+		      what, last_va);
+}
+
 /* @a does not end below @b with something in between. */
 static bool touch(const struct vmem_span *a, const struct vmem_span *b)
 {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmemctl.h"
 
@@ -27,6 +28,31 @@ void out(const char *fmt, ...)
 	if (vprintf(fmt, ap) < 0)
 		note_error();
 	va_end(ap);
+}
+
+/* There is a line of progress. */
+static bool progressing;
+
+void progress(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	progress_end();
+	progressing = true;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fflush(stderr);
+}
+
+void progress_end(void)
+{
+	/* Back to the beginning of the line, and clear it. */
+	if (progressing)
+		fputs("\r\033[K", stderr);
+	progressing = false;
 }
 
 void out_bytes(const void *bytes, size_t len)

@@ -234,7 +234,7 @@ void roots_resolve(const struct opts *opts, struct target *target,
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 }
 
-static unsigned int nr_vcpus(struct target *target)
+unsigned int regs_nr_vcpus(struct target *target)
 {
 	struct vmem_info_args info = { .size = sizeof(info) };
 
@@ -262,7 +262,7 @@ static void take_cr3s(const struct opts *opts, struct target *target,
 		      struct roots *roots)
 {
 	struct qmp *qmp = opts->qmp ? qmp_open(opts->qmp) : NULL;
-	unsigned int nr = nr_vcpus(target);
+	unsigned int nr = regs_nr_vcpus(target);
 	struct known_regs from;
 
 	roots->nr = 0;

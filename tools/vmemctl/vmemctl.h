@@ -83,6 +83,9 @@ struct scope {
  * @qmp: path of QEMU's QMP socket, or NULL
  * @vcpu: index of the vCPU to take registers from
  * @scope: what is excluded; the range is the command's
+ * @output: file to write, or NULL
+ * @base: where a snapshot's memory is to begin
+ * @has_base: it was given
  * @json: print JSON
  * @raw: read: print the bytes as they are
  * @help: print help and do nothing else
@@ -101,6 +104,9 @@ struct opts {
 	const char *qmp;
 	unsigned int vcpu;
 	struct scope scope;
+	const char *output;
+	__u64 base;
+	bool has_base;
 	bool json;
 	bool raw;
 	bool help;
@@ -119,6 +125,7 @@ struct opts {
  * @many_roots: it can ask about several
  * @can_raw: it knows --raw
  * @can_exclude: it knows --exclude
+ * @can_write: it writes a file, and knows --output and --base
  * @run: does it; gets the arguments behind the name
  */
 struct command {
@@ -130,6 +137,7 @@ struct command {
 	bool many_roots;
 	bool can_raw;
 	bool can_exclude;
+	bool can_write;
 	void (*run)(const struct opts *opts, int nr_args, char **args);
 };
 
@@ -139,6 +147,7 @@ extern const struct command maps_command;
 extern const struct command spaces_command;
 extern const struct command aliases_command;
 extern const struct command read_command;
+extern const struct command snapshot_command;
 
 /* error.c */
 
@@ -159,6 +168,9 @@ extern const struct command read_command;
  * @STEP_READ: VMEM_READ
  * @STEP_SET_SPACES: VMEM_SET_SPACES
  * @STEP_WALK_SPACES: VMEM_WALK_SPACES
+ * @STEP_SNAPSHOT: VMEM_SNAPSHOT
+ * @STEP_SNAPSHOT_READ: VMEM_SNAPSHOT_READ
+ * @STEP_FILE: writing a file
  * @STEP_QMP_CONNECT: connecting to a QMP socket
  * @STEP_QMP_TALK: sending to it or receiving from it
  */
@@ -178,9 +190,15 @@ enum step {
 	STEP_READ,
 	STEP_SET_SPACES,
 	STEP_WALK_SPACES,
+	STEP_SNAPSHOT,
+	STEP_SNAPSHOT_READ,
+	STEP_FILE,
 	STEP_QMP_CONNECT,
 	STEP_QMP_TALK,
 };
+
+/* Part of a message: what to do with a guest that runs. */
+#define STOP_FIRST "stop it first (QMP: {\"execute\":\"stop\"})"
 
 /* The question failed: say why and what to do, exit with EXIT_FAILED. */
 noreturn __printf(1, 2) void die(const char *fmt, ...);
@@ -213,6 +231,9 @@ __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max);
  */
 void parse_range(const char *command, int nr_args, char **args, __u64 *va,
 		 __u64 *last_va);
+
+/* A range has to be made of whole pages: a usage error if it is not. */
+void check_whole_pages(const char *what, __u64 va, __u64 last_va);
 
 /* A range to exclude, "VA-LAST_VA", into its place among the others. */
 void parse_excluded(struct scope *scope, char *s);
@@ -289,6 +310,9 @@ __u64 roots_space(const struct roots *roots, unsigned int index);
 /* Registers with CR3 of one of the spaces. */
 struct vmem_regs roots_regs(const struct roots *roots, unsigned int index);
 
+/* How many vCPUs the guest has; more than there can be roots do not count. */
+unsigned int regs_nr_vcpus(struct target *target);
+
 /* Registers of the vCPU with @index from KVM, all but CR3; or from an image. */
 void regs_of_vcpu(struct target *target, unsigned int index,
 		  struct vmem_vcpu_args *vcpu);
@@ -296,9 +320,14 @@ void regs_of_vcpu(struct target *target, unsigned int index,
 /* qmp.c */
 
 struct qmp;
+struct core_cpu;
 
 struct qmp *qmp_open(const char *path);
 void qmp_regs(struct qmp *qmp, unsigned int vcpu, struct known_regs *out);
+void qmp_cpu(struct qmp *qmp, unsigned int vcpu, struct core_cpu *cpu);
+
+/* die() if the guest runs, or has run since qmp_open(). */
+void qmp_check_stopped(struct qmp *qmp);
 void qmp_close(struct qmp *qmp);
 
 /* walk.c */
@@ -347,6 +376,10 @@ struct run {
 	__u64 their_step;
 };
 
+/* The spaces that a session is about. It can be told once. */
+void set_spaces(struct target *target, const struct roots *roots,
+		const struct scope *scope);
+
 /* Walk spaces to the end. A session can do this once. */
 void walk_spaces(struct target *target, const struct roots *roots,
 		 const struct scope *scope, struct walked *walked);
@@ -392,6 +425,13 @@ void out_bytes(const void *bytes, size_t len);
 
 /* Hand over what was printed; die() if that, or any of it before, failed. */
 void out_flush(void);
+
+/*
+ * How far it has come, on a terminal: a line on stderr that the next one takes
+ * the place of, and that any message does.
+ */
+__printf(1, 2) void progress(const char *fmt, ...);
+void progress_end(void);
 
 /* Longest text of size_text(), with its end. */
 #define SIZE_TEXT_MAX 16

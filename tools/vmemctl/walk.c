@@ -184,8 +184,8 @@ static void index_records(struct walked *walked)
 	}
 }
 
-static void set_spaces(struct target *target, const struct roots *roots,
-		       const struct scope *scope)
+void set_spaces(struct target *target, const struct roots *roots,
+		const struct scope *scope)
 {
 	struct vmem_set_spaces_args args = {
 		.size = sizeof(args),

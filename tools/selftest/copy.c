@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * copy.c - a snapshot's memory in our own, and what has to be so of it
+ */
+#include <stdint.h>
+
+#include "copy.h"
+#include "ktap.h"
+
+struct copy copy_new(const struct vmem_extent *extents, __u32 nr)
+{
+	struct copy copy = { .nr = nr };
+	__u32 i;
+
+	for (i = 0; i < nr; i++)
+		copy.rams[i] = ram_new(extents[i].gpa, extents[i].len);
+	return copy;
+}
+
+void copy_free(struct copy *copy)
+{
+	__u32 i;
+
+	for (i = 0; i < copy->nr; i++)
+		ram_free(&copy->rams[i]);
+}
+
+struct copy copy_read(int session, const struct vmem_snapshot_args *made)
+{
+	struct copy copy = copy_new(made->out_extents, made->out_nr_extents);
+	__u32 i;
+
+	for (i = 0; i < copy.nr; i++)
+		CHECK_EQ(session_snapshot_read(session, copy.rams[i].gpa,
+					       copy.rams[i].hva,
+					       copy.rams[i].len),
+			 0);
+	return copy;
+}
+
+__u64 copy_len(const struct copy *copy)
+{
+	__u64 len = 0;
+	__u32 i;
+
+	for (i = 0; i < copy->nr; i++)
+		len += copy->rams[i].len;
+	return len;
+}
+
+void *copy_ptr(const struct copy *copy, __u64 gpa)
+{
+	const struct guest_ram *ram;
+
+	for (ram = copy->rams; ram < copy->rams + copy->nr; ram++)
+		if (gpa >= ram->gpa && gpa - ram->gpa < ram->len)
+			return ram->hva + (gpa - ram->gpa);
+	return NULL;
+}
+
+struct tables copy_tables(struct copy *copy, const struct tables *like,
+			  __u32 index)
+{
+	struct tables t = *like;
+
+	t.ram = &copy->rams[0];
+	t.root = copy->rams[0].gpa + index * PAGE;
+	return t;
+}
+
+int copy_open(const struct copy *copy)
+{
+	struct vmem_region regions[VMEM_MAX_EXTENTS];
+	int session = session_open();
+	__u32 i;
+
+	for (i = 0; i < copy->nr; i++)
+		regions[i] = (struct vmem_region){
+			.gpa = copy->rams[i].gpa,
+			.len = copy->rams[i].len,
+			.hva = (uintptr_t)copy->rams[i].hva,
+		};
+	CHECK_EQ(session_attach_regions(session, regions, copy->nr), 0);
+	return session;
+}
+
+/* ---- Two views ---- */
+
+/* A page of 4 KiB, or a part of a larger one, as two views name it. */
+struct pair {
+	__u64 a;
+	__u64 b;
+};
+
+/**
+ * struct pairs - all that two views map
+ * @rows: the pages, each mapping by itself
+ * @nr: how many they are
+ * @room: how many @rows has room for
+ */
+struct pairs {
+	struct pair *rows;
+	__u64 nr;
+	__u64 room;
+};
+
+/* The same rows can be merged in one view, and not in the other. */
+struct cursor {
+	struct vmem_mapping *row;
+	__u64 at;
+};
+
+static void pairs_add(struct pairs *pairs, __u64 a, __u64 b)
+{
+	if (pairs->nr == pairs->room) {
+		pairs->room = 2 * pairs->room + 1024;
+		pairs->rows = realloc(pairs->rows,
+				      pairs->room * sizeof(*pairs->rows));
+		must(pairs->rows ? 0 : -1, "realloc");
+	}
+	pairs->rows[pairs->nr++] = (struct pair){ a, b };
+}
+
+#define VIEW_ROWS 200000
+
+static struct session_maps view_maps(const struct view *v, __u32 root)
+{
+	struct session_maps maps = { .room = VIEW_ROWS, .per_call = 4096 };
+	struct vmem_regs regs = v->regs;
+	int ret;
+
+	maps.rows = calloc(VIEW_ROWS, sizeof(*maps.rows));
+	must(maps.rows ? 0 : -1, "calloc");
+	regs.cr3 = v->cr3[root];
+	ret = session_map_range(v->session, &regs, v->va, v->last_va, &maps);
+	/* Nothing is mapped by a root that is not there. */
+	if (ret != -ENXIO)
+		CHECK_EQ(ret, 0);
+	return maps;
+}
+
+static bool same_page(const struct cursor *a, const struct cursor *b)
+{
+	return a->row->va + a->at == b->row->va + b->at &&
+	       a->row->page_size == b->row->page_size &&
+	       a->row->kind == b->row->kind && a->row->perms == b->row->perms;
+}
+
+/* Goes on to the next page, maybe of the next row. */
+static void step(struct cursor *c)
+{
+	c->at += PAGE;
+	if (c->row->va + (c->at - 1) != c->row->last_va)
+		return;
+	c->row++;
+	c->at = 0;
+}
+
+static void pair_rows(__u32 root, const struct session_maps *ma,
+		      const struct session_maps *mb, struct pairs *pairs)
+{
+	struct cursor a = { .row = ma->rows }, b = { .row = mb->rows };
+
+	while (a.row < ma->rows + ma->nr && b.row < mb->rows + mb->nr) {
+		if (!same_page(&a, &b)) {
+			ktap_fail("root %u: %#llx and %#llx differ", root,
+				  a.row->va + a.at, b.row->va + b.at);
+			return;
+		}
+		pairs_add(pairs, a.row->gpa + a.at, b.row->gpa + b.at);
+		step(&a);
+		step(&b);
+	}
+	CHECK(a.row == ma->rows + ma->nr && b.row == mb->rows + mb->nr);
+}
+
+#define SOME MB(1)
+
+static void check_contents(const struct view *a, const struct view *b,
+			   __u32 root, const struct vmem_mapping *row)
+{
+	static char buf_a[SOME], buf_b[SOME];
+	struct vmem_regs regs_a = a->regs, regs_b = b->regs;
+	struct vmem_read_args end_a, end_b;
+	__u64 va = row->va, len;
+	char at[48];
+
+	regs_a.cr3 = a->cr3[root];
+	regs_b.cr3 = b->cr3[root];
+	do {
+		len = row->last_va - va < SOME ? row->last_va - va + 1 : SOME;
+		snprintf(at, sizeof(at), "root %u, %#llx", root, va);
+		CHECK_EQ_AT(at,
+			    session_read(a->session, &regs_a, va, buf_a, len,
+					 &end_a),
+			    0);
+		CHECK_EQ_AT(at,
+			    session_read(b->session, &regs_b, va, buf_b, len,
+					 &end_b),
+			    0);
+		CHECK_EQ_AT(at, end_a.out_len, end_b.out_len);
+		CHECK_EQ_AT(at, end_a.out_status, end_b.out_status);
+		CHECK_EQ_AT(at, memcmp(buf_a, buf_b, len), 0);
+		va += len;
+	} while (va - 1 != row->last_va && !ktap_reason[0]);
+}
+
+static int by_a(const void *x, const void *y)
+{
+	const struct pair *p = x, *q = y;
+
+	return p->a != q->a ? (p->a < q->a ? -1 : 1) :
+			      (p->b > q->b) - (p->b < q->b);
+}
+
+static int by_b(const void *x, const void *y)
+{
+	const struct pair *p = x, *q = y;
+
+	return p->b != q->b ? (p->b < q->b ? -1 : 1) :
+			      (p->a > q->a) - (p->a < q->a);
+}
+
+/* One name there for each name here, and the other way round. */
+static void check_names(struct pairs *pairs)
+{
+	const struct pair *p = pairs->rows;
+	__u64 i;
+
+	if (!pairs->nr)
+		return;
+	qsort(pairs->rows, pairs->nr, sizeof(*p), by_a);
+	for (i = 1; i < pairs->nr; i++)
+		if (p[i].a == p[i - 1].a && p[i].b != p[i - 1].b)
+			ktap_fail("page %#llx is %#llx and %#llx", p[i].a,
+				  p[i - 1].b, p[i].b);
+	qsort(pairs->rows, pairs->nr, sizeof(*p), by_b);
+	for (i = 1; i < pairs->nr; i++)
+		if (p[i].b == p[i - 1].b && p[i].a != p[i - 1].a)
+			ktap_fail("pages %#llx and %#llx are both %#llx",
+				  p[i - 1].a, p[i].a, p[i].b);
+}
+
+__u64 check_same_but_for_names(const struct view *a, const struct view *b)
+{
+	struct pairs pairs = { .rows = NULL };
+	struct session_maps ma, mb;
+	__u64 nr;
+	__u32 root, i;
+
+	CHECK_EQ(a->nr, b->nr);
+	for (root = 0; root < a->nr; root++) {
+		ma = view_maps(a, root);
+		mb = view_maps(b, root);
+		pair_rows(root, &ma, &mb, &pairs);
+		for (i = 0; i < ma.nr && !ktap_reason[0]; i++)
+			check_contents(a, b, root, &ma.rows[i]);
+		free(ma.rows);
+		free(mb.rows);
+	}
+	check_names(&pairs);
+	nr = pairs.nr;
+	free(pairs.rows);
+	return nr;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A file that is there as a whole or not at all
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "new_file.h"
+#include "vmemctl.h"
+
+#define PART_NAME ".vmemctl-XXXXXX"
+
+/**
+ * struct new_file - a file that is being written
+ * @path: where it is to be
+ * @folder: the folder of that
+ * @part: where it is until it is complete; NULL before and after
+ * @fd: it
+ */
+struct new_file {
+	const char *path;
+	char *folder;
+	char *part;
+	int fd;
+};
+
+static struct new_file only;
+
+/* The signal that asked for the end, or 0. */
+static int ended_by;
+
+static void remove_part(void)
+{
+	if (only.part)
+		unlink(only.part);
+}
+
+static void note_signal(int number)
+{
+	__atomic_store_n(&ended_by, number, __ATOMIC_RELAXED);
+}
+
+void new_file_check_signals(void)
+{
+	int number = __atomic_load_n(&ended_by, __ATOMIC_RELAXED);
+
+	if (number)
+		die("interrupted (%s): nothing was written", strsignal(number));
+}
+
+/* Who started us may have chosen that we are not to notice, as nohup does. */
+static void catch_signals(void)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	const struct sigaction note = { .sa_handler = note_signal };
+	struct sigaction old;
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (!sigaction(numbers[i], NULL, &old) &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &note, NULL);
+	}
+	/* A file that gets too long is an error like any other. */
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+/* To be replaced, it must be a file: no device, no folder, and no link. */
+static void check_old(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st)) {
+		if (errno != ENOENT)
+			fail(STEP_FILE, NULL, "cannot write %s", path);
+		return;
+	}
+	if (!S_ISREG(st.st_mode))
+		die("cannot write %s: it is there, and is not a regular file: give another FILE",
+		    path);
+}
+
+static char *text(const char *a, const char *b)
+{
+	char *joined;
+
+	if (asprintf(&joined, "%s%s", a, b) < 0)
+		die("out of memory");
+	return joined;
+}
+
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = text(slash ? path : "./", "");
+
+	if (slash)
+		folder[slash + 1 - path] = '\0';
+	return folder;
+}
+
+void new_file_fail(const struct new_file *file)
+{
+	fail(STEP_FILE, NULL, "cannot write %s", file->path);
+}
+
+struct new_file *new_file_open(const char *path)
+{
+	char *part;
+
+	check_old(path);
+	if (!path[0] || path[strlen(path) - 1] == '/')
+		die("cannot write %s: this names no file: give another FILE",
+		    path);
+	only.path = path;
+	only.folder = folder_of(path);
+	part = text(only.folder, PART_NAME);
+	catch_signals();
+	atexit(remove_part);
+	only.fd = mkostemp(part, O_CLOEXEC);
+	if (only.fd < 0)
+		new_file_fail(&only);
+	only.part = part;
+	return &only;
+}
+
+int new_file_fd(const struct new_file *file)
+{
+	return file->fd;
+}
+
+void new_file_resize(struct new_file *file, __u64 size)
+{
+	if (ftruncate(file->fd, size))
+		new_file_fail(file);
+}
+
+void new_file_write(struct new_file *file, const void *bytes, size_t len,
+		    __u64 offset)
+{
+	const char *from = bytes;
+
+	while (len) {
+		ssize_t done = pwrite(file->fd, from, len, offset);
+
+		new_file_check_signals();
+		if (done < 0 && errno != EINTR)
+			new_file_fail(file);
+		if (done <= 0)
+			continue;
+		from += done;
+		offset += done;
+		len -= done;
+	}
+}
+
+/* That it is there has to last as what it holds. */
+static void sync_folder(const struct new_file *file)
+{
+	int folder = open(file->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* Not every file system can, and the file is there. */
+	if (folder >= 0) {
+		fsync(folder);
+		close(folder);
+	}
+}
+
+void new_file_commit(struct new_file *file)
+{
+	if (fsync(file->fd) || close(file->fd))
+		new_file_fail(file);
+	new_file_check_signals();
+	if (rename(file->part, file->path))
+		new_file_fail(file);
+	free(file->part);
+	file->part = NULL;
+	sync_folder(file);
+	free(file->folder);
+}
