@@ -256,15 +256,15 @@ static u64 page_entry(const struct map *map, u64 va)
 	const struct vmem_mapping *mapping = map->mapping;
 	const struct vmem_regime *regime = &map->w.root->regime;
 	const struct vmem_arch *arch = regime->arch;
+	int level = map->w.level;
 	u64 gpa = mapping->gpa + (va - mapping->va);
 	u64 raw;
 
 	if (map->w.path)
-		return arch->retarget(
-			regime, map->w.level,
-			map->w.path[regime->top - map->w.level].raw, gpa);
-	raw = arch->encode(regime, map->w.level, VMEM_ENTRY_LEAF, gpa,
-			   mapping->perms);
+		return arch->retarget(regime, level,
+				      map->w.path[regime->top - level].raw,
+				      gpa);
+	raw = arch->encode(regime, level, VMEM_ENTRY_LEAF, gpa, mapping->perms);
 	return mapping->kind == VMEM_KIND_COW ? raw | regime->cow_value : raw;
 }
 

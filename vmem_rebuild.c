@@ -9,6 +9,9 @@
 #include <vmem/rebuild.h>
 #include <vmem/spaces.h>
 
+/* What a large page grants is in the entries of the smaller ones. */
+#define ALL_PERMS (VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE)
+
 struct rebuilder {
 	struct vmem_rebuild *rebuild;
 	struct vmem_built built;
@@ -141,7 +144,8 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 {
 	struct vmem_rebuild *rebuild = rb->rebuild;
 	const struct vmem_regime *regime = &visit->root->regime;
-	u64 size = vmem_level_size(regime->arch, level);
+	const struct vmem_arch *arch = regime->arch;
+	u64 size = vmem_level_size(arch, level);
 	struct vmem_trace path[VMEM_MAX_LEVELS];
 	struct vmem_record record = {
 		.type = VMEM_THIS_SPACE,
@@ -166,9 +170,8 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 	/* The entries on the way to a smaller page are those of the large one. */
 	memcpy(path, visit->path, depth * sizeof(*path));
 	for (; depth < regime->top - level; depth++)
-		path[depth].raw = regime->arch->encode(
-			regime, regime->top - depth, VMEM_ENTRY_TABLE, 0,
-			VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE);
+		path[depth].raw = arch->encode(regime, regime->top - depth,
+					       VMEM_ENTRY_TABLE, 0, ALL_PERMS);
 	path[depth].raw = leaf_entry(rb, visit, level);
 
 	return vmem_space_aware_map(&rb->built, &record, path);

@@ -119,10 +119,11 @@ static const struct vmem_mem_ops table_mem_ops = {
 static struct vmem_block *find_block(const struct vmem_snapshot *snapshot,
 				     u64 gpa, bool kept)
 {
-	const struct vmem_owner *found = vmem_seen_find(
-		&snapshot->index, gpa & ~(VMEM_BLOCK_SIZE - 1),
-		kept ? INDEX_KEPT : INDEX_PLACED, VMEM_WINDOW_ALL);
+	int level = kept ? INDEX_KEPT : INDEX_PLACED;
+	u64 base = gpa & ~(VMEM_BLOCK_SIZE - 1);
+	const struct vmem_owner *found;
 
+	found = vmem_seen_find(&snapshot->index, base, level, VMEM_WINDOW_ALL);
 	return found ? &snapshot->blocks[found->root] : NULL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Rebuild: the tables of many spaces made anew, as they are, with what was
- * shared shared.
+ * Rebuild: the tables of many spaces made anew, as they are: what was shared is
+ * so again.
  */
 #ifndef _VMEM_REBUILD_H
 #define _VMEM_REBUILD_H

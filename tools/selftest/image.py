@@ -336,6 +336,27 @@ class Answers(Case):
             "vmemctl: cannot read on at 0x403000, 4 bytes short: not-present "
             "at PT; `vmemctl vtop' shows its path"])
 
+    def test_cow(self):
+        """pages that a convention of the guest's marks copy-on-write"""
+        memory = images.amd64()
+        memory.table(0x4000, {1: 0x11207 | images.NX})
+        raw = self.file(memory.raw(), "raw")
+        options = ["--cr3", hex(A), "--arch", "amd64", "--cow", "e00:200"]
+        done = self.ask(["--image", raw, *options, "maps", "401000", "402fff"])
+        self.assertEqual(done.stdout.decode().splitlines()[:2], [
+            "0000000000401000-0000000000401fff 0000000011000  4K r--u cow",
+            "0000000000402000-0000000000402fff 0000000012000  4K rw-u"])
+        answer = self.json(raw, *options, "maps", "401000", "402fff")
+        self.assertEqual([(row["kind"], row["writable"])
+                          for row in answer["mappings"]],
+                         [("cow", False), ("basic", True)])
+        self.refuses(["--image", self.file(images.i686().raw()), "--cr3",
+                      hex(R), "--arch", "i686", "--cow",
+                      "10000000000000:10000000000000", "maps"], "bits 11:9")
+        for cow in ("e00", "e01:200", "e00:100", "e00:0"):
+            self.refuses(["--image", raw, "--cow", cow, "maps"], "--cow",
+                         status=2)
+
     def test_i686(self):
         """all of an i686 guest"""
         raw = ["--cr3", hex(R), "--arch", "i686"]

@@ -30,6 +30,12 @@ static bool is_bad_width(const struct vmem_regs *regs)
 	return regs->maxphyaddr < 32 || regs->maxphyaddr > 52;
 }
 
+/* 58:52 are no bits of a 4-byte entry. */
+static bool is_wide_cow(const struct vmem_regs *regs)
+{
+	return regs->cow_mask >> 32 && regs_top_level(regs) == VMEM_LEVEL_PD;
+}
+
 /**
  * struct reason - one row of the table
  * @step: where it applies
@@ -97,6 +103,8 @@ static const struct reason reasons[] = {
 	  "paging is off: CR0.PG is clear, so there are no tables" },
 	{ STEP_ANY, EINVAL, is_bad_width,
 	  "MAXPHYADDR is not 32 to 52: give --maxphyaddr" },
+	{ STEP_ANY, EINVAL, is_wide_cow,
+	  "2-level paging leaves bits 11:9 alone to software: give --cow a mask of them" },
 
 	{ STEP_WALK_SPACES, ENOSPC, NULL,
 	  "the guest has more tables than the " MAX_TABLES

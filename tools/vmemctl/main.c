@@ -26,6 +26,7 @@ enum {
 	OPT_EFER,
 	OPT_MAXPHYADDR,
 	OPT_ARCH,
+	OPT_COW,
 	OPT_QMP,
 	OPT_VCPU,
 	OPT_VM_FD,
@@ -59,6 +60,9 @@ static const struct argp_option options[] = {
 	{ "arch", OPT_ARCH, "ARCH", 0,
 	  "Take all but CR3 as amd64 or i686 has them; default: ask the vCPU",
 	  2 },
+
+	{ "cow", OPT_COW, "MASK:VALUE", 0,
+	  "Bits of an entry by which the guest marks pages copy-on-write", 2 },
 
 	{ "exclude", OPT_EXCLUDE, "VA-LAST_VA", 0,
 	  "spaces, aliases, snapshot: leave these addresses out; can be repeated",
@@ -122,6 +126,9 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 		opts->arch = regs_of_arch(arg);
 		if (!opts->arch)
 			usage("--arch '%s': give amd64 or i686", arg);
+		return 0;
+	case OPT_COW:
+		parse_cow(regs, arg);
 		return 0;
 	case OPT_QMP:
 		opts->qmp = arg;

@@ -9,6 +9,9 @@
 
 #include "vmemctl.h"
 
+/* The bits of an entry that some paging mode leaves to software. */
+#define COW_BITS 0x07f0000000000e00ull
+
 static bool has_0x(const char *s)
 {
 	return s[0] == '0' && (s[1] == 'x' || s[1] == 'X');
@@ -45,6 +48,23 @@ __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max)
 		usage("%s %s is out of range: give %llu to %llu", what, s, min,
 		      max);
 	return value;
+}
+
+void parse_cow(struct vmem_regs *regs, char *s)
+{
+	char *value = strchr(s, ':');
+
+	if (!value)
+		usage("--cow '%s': give MASK:VALUE, as in --cow e00:200", s);
+	*value++ = '\0';
+	regs->cow_mask = parse_hex("--cow MASK", s);
+	regs->cow_value = parse_hex("--cow VALUE", value);
+	if (regs->cow_mask & ~COW_BITS)
+		usage("--cow %s: give bits of 11:9 and, with 4-level paging, of 58:52",
+		      s);
+	if (!regs->cow_value || regs->cow_value & ~regs->cow_mask)
+		usage("--cow %s:%s: give a VALUE that is not 0 and lies in MASK",
+		      s, value);
 }
 
 void parse_range(const char *command, int nr_args, char **args, __u64 *va,

@@ -139,6 +139,10 @@ static void take(struct known_regs *known, const struct known_regs *from)
 		known->regs.efer = from->regs.efer;
 	if (regs & REG_MAXPHYADDR)
 		known->regs.maxphyaddr = from->regs.maxphyaddr;
+	if (!known->regs.cow_mask) {
+		known->regs.cow_mask = from->regs.cow_mask;
+		known->regs.cow_value = from->regs.cow_value;
+	}
 	known->have |= regs;
 }
 

@@ -235,6 +235,9 @@ void parse_range(const char *command, int nr_args, char **args, __u64 *va,
 /* A range has to be made of whole pages: a usage error if it is not. */
 void check_whole_pages(const char *what, __u64 va, __u64 last_va);
 
+/* A convention for copy-on-write, "MASK:VALUE". */
+void parse_cow(struct vmem_regs *regs, char *s);
+
 /* A range to exclude, "VA-LAST_VA", into its place among the others. */
 void parse_excluded(struct scope *scope, char *s);
 
