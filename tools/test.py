@@ -28,7 +28,8 @@ STEPS = {
                "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore"],
     "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
              "--", "tools/selftest/run", "tools/selftest/live.py",
-             "tools/selftest/live_spaces.py", "tools/selftest/docs.py"],
+             "tools/selftest/live_spaces.py",
+             "tools/selftest/live_snapshot.py", "tools/selftest/docs.py"],
 }
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")

@@ -9,6 +9,7 @@ to be redirected must be there afterwards. Examples on images are run by
 image.py, where there is no guest.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -85,6 +86,21 @@ def made_up(guest):
             "ffffffff82000000": banner}
 
 
+@contextlib.contextmanager
+def as_wanted(command, names):
+    """The guest stands still for commands that want one that does."""
+    if " snapshot " not in command:
+        yield
+        return
+    with lablib.Qmp(names["/run/vm.qmp"]) as qmp:
+        qmp.execute("stop")
+        try:
+            with qmp.away():
+                yield
+        finally:
+            qmp.execute("cont")
+
+
 class Examples(unittest.TestCase):
     def __init__(self, name, commands, names):
         super().__init__("examples_run")
@@ -98,7 +114,8 @@ class Examples(unittest.TestCase):
     def run_example(self, command):
         for sign, real in self.names.items():
             command = command.replace(sign, real)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, \
+                as_wanted(command, self.names):
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", command], cwd=folder,
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=120,

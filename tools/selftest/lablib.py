@@ -39,9 +39,13 @@ class Qmp:
     """A connection to QEMU's machine protocol; QEMU serves one at a time."""
 
     def __init__(self, path):
+        self.path = path
+        self._connect()
+
+    def _connect(self):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(300)
-        self.socket.connect(path)
+        self.socket.connect(self.path)
         self.stream = self.socket.makefile("rwb")
         self._receive()     # QEMU's greeting
         self.execute("qmp_capabilities")
@@ -52,6 +56,15 @@ class Qmp:
     def __exit__(self, *_):
         self.stream.close()
         self.socket.close()
+
+    @contextlib.contextmanager
+    def away(self):
+        """Leaves QEMU to another client meanwhile."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self._connect()
 
     def _receive(self):
         line = self.stream.readline()

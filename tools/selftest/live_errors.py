@@ -32,7 +32,7 @@ def without(capability):
     return drop
 
 
-class Errors(unittest.TestCase):
+class Refusals(unittest.TestCase):
     """Of any one guest."""
 
     def __init__(self, method, guest):
@@ -67,6 +67,10 @@ class Errors(unittest.TestCase):
             self.assertTrue(text.startswith("vmemctl: "))
             for pattern in patterns:
                 self.assertRegex(text, pattern)
+
+
+class Errors(Refusals):
+    """Of every command."""
 
     # The process
 
