@@ -86,10 +86,18 @@ int copy_open(const struct copy *copy)
 
 /* ---- Two views ---- */
 
-/* A page of 4 KiB, or a part of a larger one, as two views name it. */
+/**
+ * struct pair - a page of 4 KiB, or a part of a larger one, in two views
+ * @a: what the one calls it
+ * @b: what the other calls it
+ * @va: where it is mapped
+ * @root: in what space
+ */
 struct pair {
 	__u64 a;
 	__u64 b;
+	__u64 va;
+	__u32 root;
 };
 
 /**
@@ -104,13 +112,7 @@ struct pairs {
 	__u64 room;
 };
 
-/* The same rows can be merged in one view, and not in the other. */
-struct cursor {
-	struct vmem_mapping *row;
-	__u64 at;
-};
-
-static void pairs_add(struct pairs *pairs, __u64 a, __u64 b)
+static void pairs_add(struct pairs *pairs, const struct pair *pair)
 {
 	if (pairs->nr == pairs->room) {
 		pairs->room = 2 * pairs->room + 1024;
@@ -118,19 +120,24 @@ static void pairs_add(struct pairs *pairs, __u64 a, __u64 b)
 				      pairs->room * sizeof(*pairs->rows));
 		must(pairs->rows ? 0 : -1, "realloc");
 	}
-	pairs->rows[pairs->nr++] = (struct pair){ a, b };
+	pairs->rows[pairs->nr++] = *pair;
 }
 
 #define VIEW_ROWS 200000
 
-static struct session_maps view_maps(const struct view *v, __u32 root)
+/* The rows of a space, in one of two arrays for all. */
+static struct session_maps view_maps(const struct view *v, __u32 root,
+				     int which)
 {
-	struct session_maps maps = { .room = VIEW_ROWS, .per_call = 4096 };
+	static struct vmem_mapping rows[2][VIEW_ROWS];
+	struct session_maps maps = {
+		.rows = rows[which],
+		.room = VIEW_ROWS,
+		.per_call = 4096,
+	};
 	struct vmem_regs regs = v->regs;
 	int ret;
 
-	maps.rows = calloc(VIEW_ROWS, sizeof(*maps.rows));
-	must(maps.rows ? 0 : -1, "calloc");
 	regs.cr3 = v->cr3[root];
 	ret = session_map_range(v->session, &regs, v->va, v->last_va, &maps);
 	/* Nothing is mapped by a root that is not there. */
@@ -139,10 +146,17 @@ static struct session_maps view_maps(const struct view *v, __u32 root)
 	return maps;
 }
 
-static bool same_page(const struct cursor *a, const struct cursor *b)
+/* One of two views may have in one row what the other has in several. */
+struct cursor {
+	struct vmem_mapping *row;
+	__u64 at;
+};
+
+static bool same_page(const struct cursor *a, const struct cursor *b,
+		      bool any_size)
 {
 	return a->row->va + a->at == b->row->va + b->at &&
-	       a->row->page_size == b->row->page_size &&
+	       (any_size || a->row->page_size == b->row->page_size) &&
 	       a->row->kind == b->row->kind && a->row->perms == b->row->perms;
 }
 
@@ -157,109 +171,121 @@ static void step(struct cursor *c)
 }
 
 static void pair_rows(__u32 root, const struct session_maps *ma,
-		      const struct session_maps *mb, struct pairs *pairs)
+		      const struct session_maps *mb, bool any_size,
+		      struct pairs *pairs)
 {
 	struct cursor a = { .row = ma->rows }, b = { .row = mb->rows };
+	struct pair pair = { .root = root };
 
 	while (a.row < ma->rows + ma->nr && b.row < mb->rows + mb->nr) {
-		if (!same_page(&a, &b)) {
+		if (!same_page(&a, &b, any_size)) {
 			ktap_fail("root %u: %#llx and %#llx differ", root,
 				  a.row->va + a.at, b.row->va + b.at);
 			return;
 		}
-		pairs_add(pairs, a.row->gpa + a.at, b.row->gpa + b.at);
+		pair.a = a.row->gpa + a.at;
+		pair.b = b.row->gpa + b.at;
+		pair.va = a.row->va + a.at;
+		pairs_add(pairs, &pair);
 		step(&a);
 		step(&b);
 	}
 	CHECK(a.row == ma->rows + ma->nr && b.row == mb->rows + mb->nr);
 }
 
-#define SOME MB(1)
-
-static void check_contents(const struct view *a, const struct view *b,
-			   __u32 root, const struct vmem_mapping *row)
+static int order(__u64 x, __u64 y)
 {
-	static char buf_a[SOME], buf_b[SOME];
-	struct vmem_regs regs_a = a->regs, regs_b = b->regs;
-	struct vmem_read_args end_a, end_b;
-	__u64 va = row->va, len;
-	char at[48];
-
-	regs_a.cr3 = a->cr3[root];
-	regs_b.cr3 = b->cr3[root];
-	do {
-		len = row->last_va - va < SOME ? row->last_va - va + 1 : SOME;
-		snprintf(at, sizeof(at), "root %u, %#llx", root, va);
-		CHECK_EQ_AT(at,
-			    session_read(a->session, &regs_a, va, buf_a, len,
-					 &end_a),
-			    0);
-		CHECK_EQ_AT(at,
-			    session_read(b->session, &regs_b, va, buf_b, len,
-					 &end_b),
-			    0);
-		CHECK_EQ_AT(at, end_a.out_len, end_b.out_len);
-		CHECK_EQ_AT(at, end_a.out_status, end_b.out_status);
-		CHECK_EQ_AT(at, memcmp(buf_a, buf_b, len), 0);
-		va += len;
-	} while (va - 1 != row->last_va && !ktap_reason[0]);
+	return (x > y) - (x < y);
 }
 
 static int by_a(const void *x, const void *y)
 {
 	const struct pair *p = x, *q = y;
 
-	return p->a != q->a ? (p->a < q->a ? -1 : 1) :
-			      (p->b > q->b) - (p->b < q->b);
+	return p->a != q->a ? order(p->a, q->a) : order(p->b, q->b);
 }
 
 static int by_b(const void *x, const void *y)
 {
 	const struct pair *p = x, *q = y;
 
-	return p->b != q->b ? (p->b < q->b ? -1 : 1) :
-			      (p->a > q->a) - (p->a < q->a);
+	return p->b != q->b ? order(p->b, q->b) : order(p->a, q->a);
 }
 
-/* One name there for each name here, and the other way round. */
-static void check_names(struct pairs *pairs)
+/* One name there for each name here. Leaves one pair for each of them. */
+static void check_names_of_a(struct pairs *pairs)
+{
+	struct pair *p = pairs->rows;
+	__u64 i, nr = 0;
+
+	qsort(p, pairs->nr, sizeof(*p), by_a);
+	for (i = 0; i < pairs->nr; i++) {
+		if (!nr || p[nr - 1].a != p[i].a)
+			p[nr++] = p[i];
+		else if (p[nr - 1].b != p[i].b)
+			ktap_fail("page %#llx is %#llx and %#llx", p[i].a,
+				  p[nr - 1].b, p[i].b);
+	}
+	pairs->nr = nr;
+}
+
+/* And the other way round. */
+static void check_names_of_b(struct pairs *pairs)
 {
 	const struct pair *p = pairs->rows;
 	__u64 i;
 
-	if (!pairs->nr)
-		return;
-	qsort(pairs->rows, pairs->nr, sizeof(*p), by_a);
-	for (i = 1; i < pairs->nr; i++)
-		if (p[i].a == p[i - 1].a && p[i].b != p[i - 1].b)
-			ktap_fail("page %#llx is %#llx and %#llx", p[i].a,
-				  p[i - 1].b, p[i].b);
 	qsort(pairs->rows, pairs->nr, sizeof(*p), by_b);
 	for (i = 1; i < pairs->nr; i++)
-		if (p[i].b == p[i - 1].b && p[i].a != p[i - 1].a)
+		if (p[i].b == p[i - 1].b)
 			ktap_fail("pages %#llx and %#llx are both %#llx",
 				  p[i - 1].a, p[i].a, p[i].b);
+}
+
+static void check_contents(const struct view *a, const struct view *b,
+			   const struct pair *pair)
+{
+	static char buf_a[PAGE], buf_b[PAGE];
+	struct vmem_regs regs_a = a->regs, regs_b = b->regs;
+	struct vmem_read_args end_a, end_b;
+	char at[48];
+
+	snprintf(at, sizeof(at), "root %u, %#llx", pair->root, pair->va);
+	regs_a.cr3 = a->cr3[pair->root];
+	regs_b.cr3 = b->cr3[pair->root];
+	CHECK_EQ_AT(at,
+		    session_read(a->session, &regs_a, pair->va, buf_a, PAGE,
+				 &end_a),
+		    0);
+	CHECK_EQ_AT(at,
+		    session_read(b->session, &regs_b, pair->va, buf_b, PAGE,
+				 &end_b),
+		    0);
+	CHECK_EQ_AT(at, end_a.out_len, end_b.out_len);
+	CHECK_EQ_AT(at, end_a.out_status, end_b.out_status);
+	CHECK_EQ_AT(at, memcmp(buf_a, buf_b, PAGE), 0);
 }
 
 __u64 check_same_but_for_names(const struct view *a, const struct view *b)
 {
 	struct pairs pairs = { .rows = NULL };
 	struct session_maps ma, mb;
-	__u64 nr;
-	__u32 root, i;
+	__u64 nr, i;
+	__u32 root;
 
 	CHECK_EQ(a->nr, b->nr);
 	for (root = 0; root < a->nr; root++) {
-		ma = view_maps(a, root);
-		mb = view_maps(b, root);
-		pair_rows(root, &ma, &mb, &pairs);
-		for (i = 0; i < ma.nr && !ktap_reason[0]; i++)
-			check_contents(a, b, root, &ma.rows[i]);
-		free(ma.rows);
-		free(mb.rows);
+		ma = view_maps(a, root, 0);
+		mb = view_maps(b, root, 1);
+		pair_rows(root, &ma, &mb, a->any_size, &pairs);
 	}
-	check_names(&pairs);
 	nr = pairs.nr;
+	if (nr) {
+		check_names_of_a(&pairs);
+		check_names_of_b(&pairs);
+	}
+	for (i = 0; i < pairs.nr && !ktap_reason[0]; i++)
+		check_contents(a, b, &pairs.rows[i]);
 	free(pairs.rows);
 	return nr;
 }

@@ -46,6 +46,7 @@ int copy_open(const struct copy *copy);
  * @nr: how many they are
  * @va: where to begin in each
  * @last_va: where to end
+ * @any_size: pages may be of other sizes, as those at the ends of a range are
  */
 struct view {
 	int session;
@@ -54,6 +55,7 @@ struct view {
 	__u32 nr;
 	__u64 va;
 	__u64 last_va;
+	bool any_size;
 };
 
 /*
