@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import time
+import unittest
 
 ARCHES = ("amd64", "i686")
 PAGE = 4096
@@ -550,6 +551,24 @@ class Guest:
             qmp.execute("cont")
             time.sleep(0.05)
         raise LabError("guest %s never stopped in its worker" % self.arch)
+
+
+class GuestTest(unittest.TestCase):
+    """A test of one guest, which is named by it."""
+
+    def __init__(self, method, guest):
+        super().__init__(method)
+        self.guest = guest
+
+    def id(self):
+        return "%s.%s" % (self.guest.arch, super().id())
+
+    def shortDescription(self):
+        return "%s: %s" % (self.guest.arch, super().shortDescription())
+
+    @property
+    def target(self):
+        return ["-p", str(self.guest.pid)]
 
 
 def guests():

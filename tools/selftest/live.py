@@ -30,19 +30,12 @@ STATUSES = ("mapped", "not-present", "reserved", "non-canonical", "unbacked",
             "torn")
 
 
-class LiveTest(unittest.TestCase):
+class LiveTest(lablib.GuestTest):
     """A test of one guest."""
 
     def __init__(self, method, guest):
-        super().__init__(method)
-        self.guest = guest
+        super().__init__(method, guest)
         self.random = random.Random("%d %s" % (SEED, self.id()))
-
-    def id(self):
-        return "%s.%s" % (self.guest.arch, super().id())
-
-    def shortDescription(self):
-        return "%s: %s" % (self.guest.arch, super().shortDescription())
 
     def note(self, text, *values):
         tap.diagnostic(text % values)

@@ -32,22 +32,8 @@ def without(capability):
     return drop
 
 
-class Refusals(unittest.TestCase):
+class Refusals(lablib.GuestTest):
     """Of any one guest."""
-
-    def __init__(self, method, guest):
-        super().__init__(method)
-        self.guest = guest
-
-    def id(self):
-        return "%s.%s" % (self.guest.arch, super().id())
-
-    def shortDescription(self):
-        return "%s: %s" % (self.guest.arch, super().shortDescription())
-
-    @property
-    def target(self):
-        return ["-p", str(self.guest.pid)]
 
     def registers(self):
         """Registers that name the guest's tables."""

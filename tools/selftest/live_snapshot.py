@@ -123,23 +123,7 @@ def ask(target, options, *words):
     return lablib.vmemctl_ok(*target, *options, *words)
 
 
-class GuestTest(unittest.TestCase):
-    def __init__(self, method, guest):
-        super().__init__(method)
-        self.guest = guest
-
-    def id(self):
-        return "%s.%s" % (self.guest.arch, super().id())
-
-    def shortDescription(self):
-        return "%s: %s" % (self.guest.arch, super().shortDescription())
-
-    @property
-    def target(self):
-        return ["-p", str(self.guest.pid)]
-
-
-class Snapshot(GuestTest):
+class Snapshot(lablib.GuestTest):
     """The guest stands still meanwhile; there is one snapshot for all."""
 
     def __init__(self, method, guest, stopped, roots, files):

@@ -83,21 +83,14 @@ def stacks(guest):
                    (entry & (1 << 55) - 1) * lablib.PAGE)
 
 
-class Spaces(unittest.TestCase):
+class Spaces(lablib.GuestTest):
     """The guest stands still meanwhile; `setup` finds the roots once."""
 
     def __init__(self, method, guest, stopped, roots):
-        super().__init__(method)
-        self.guest = guest
+        super().__init__(method, guest)
         self.registers = stopped.registers
         # A shell and a child of it that has run nothing yet look the same
         self.roots = sorted(set(roots.cr3.values()))
-
-    def id(self):
-        return "%s.%s" % (self.guest.arch, super().id())
-
-    def shortDescription(self):
-        return "%s: %s" % (self.guest.arch, super().shortDescription())
 
     def options(self, roots):
         """vmemctl's options for these roots."""

@@ -16,14 +16,6 @@ static struct world world;
 static struct session_records records;
 static double seconds_shared;
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
 static void walk_together(void)
 {
 	int session = world_open(&world);

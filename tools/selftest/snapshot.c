@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "copy.h"
 #include "ktap.h"
@@ -24,14 +23,6 @@
 
 /* What a PDE of an i686 guest maps. */
 #define PDE(n) (MB(4) * (__u64)(n))
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 /* ---- What has to be so of every snapshot ---- */
 
@@ -1433,8 +1424,6 @@ static void threads_make_one(void)
 
 /* ---- Killed ---- */
 
-#define SECONDS_TO_DIE 5
-
 static void make_for_ever(void *arg)
 {
 	const struct world *w = arg;
@@ -1462,38 +1451,14 @@ static void read_for_ever(void *arg)
 		session_snapshot_read(session, BASE, buf, sizeof(buf));
 }
 
-static void kill_who(const char *what, void (*fn)(void *w), struct world *w)
-{
-	long long pins = pins_held();
-	double start, slowest = 0, took;
-	int i, status;
-	pid_t child;
-
-	for (i = 0; i < 8; i++) {
-		child = ktap_fork(fn, w);
-		usleep(300000 + 7000 * (unsigned int)i);
-		CHECK_EQ_AT(what, waitpid(child, &status, WNOHANG), 0);
-		start = seconds();
-		must(kill(child, SIGKILL), "kill");
-		must(waitpid(child, &status, 0), "waitpid");
-		took = seconds() - start;
-		CHECK_EQ_AT(what, status, SIGKILL);
-		if (took > slowest)
-			slowest = took;
-	}
-	printf("# %s: gone after %.3f s at most\n", what, slowest);
-	CHECK(slowest < SECONDS_TO_DIE);
-	CHECK_EQ(pins_held(), pins);
-}
-
 static void killed(void)
 {
 	struct world w;
 
 	world_init(&w, MB(40));
 	add_processes(&w, 1000);
-	kill_who("VMEM_SNAPSHOT", make_for_ever, &w);
-	kill_who("VMEM_SNAPSHOT_READ", read_for_ever, &w);
+	kill_callers("VMEM_SNAPSHOT", make_for_ever, &w);
+	kill_callers("VMEM_SNAPSHOT_READ", read_for_ever, &w);
 	world_free(&w);
 }
 

@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "ktap.h"
 #include "world.h"
@@ -27,14 +26,6 @@
 
 /* Where world_scatter() maps the page with this number. */
 #define SCATTERED(n) (GB(1) + 2 * PAGE * (__u64)(n))
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 /* ---- What is wanted of a walk ---- */
 
@@ -1672,8 +1663,6 @@ static void tables_change_meanwhile(void)
 
 /* ---- Killed ---- */
 
-#define SECONDS_TO_DIE 5
-
 static void map_for_ever(void *arg)
 {
 	static struct vmem_mapping rows[65536];
@@ -1704,30 +1693,6 @@ static void walk_for_ever(void *arg)
 	}
 }
 
-static void kill_who(const char *what, void (*fn)(void *w), struct world *w)
-{
-	long long pins = pins_held();
-	double start, slowest = 0, took;
-	int i, status;
-	pid_t child;
-
-	for (i = 0; i < 8; i++) {
-		child = ktap_fork(fn, w);
-		usleep(300000 + 7000 * (unsigned int)i);
-		CHECK_EQ_AT(what, waitpid(child, &status, WNOHANG), 0);
-		start = seconds();
-		must(kill(child, SIGKILL), "kill");
-		must(waitpid(child, &status, 0), "waitpid");
-		took = seconds() - start;
-		CHECK_EQ_AT(what, status, SIGKILL);
-		if (took > slowest)
-			slowest = took;
-	}
-	printf("# %s: gone after %.3f s at most\n", what, slowest);
-	CHECK(slowest < SECONDS_TO_DIE);
-	CHECK_EQ(pins_held(), pins);
-}
-
 static void killed_in_map_range(void)
 {
 	struct tables a;
@@ -1736,7 +1701,7 @@ static void killed_in_map_range(void)
 	world_init(&w, SMALL);
 	a = world_add_amd64(&w);
 	fill_with_itself(&a);
-	kill_who("VMEM_MAP_RANGE", map_for_ever, &w);
+	kill_callers("VMEM_MAP_RANGE", map_for_ever, &w);
 	world_free(&w);
 }
 
@@ -1746,7 +1711,7 @@ static void killed_in_walk_spaces(void)
 
 	world_init(&w, MB(20));
 	add_processes(&w, 1000);
-	kill_who("VMEM_WALK_SPACES", walk_for_ever, &w);
+	kill_callers("VMEM_WALK_SPACES", walk_for_ever, &w);
 	world_free(&w);
 }
 

@@ -4,7 +4,9 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <linux/kvm.h>
 
@@ -565,4 +567,38 @@ void check_expansion(const struct world *w, const struct session_records *rec)
 	free(x->rows);
 	free(x);
 	free(maps.rows);
+}
+
+double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+#define SECONDS_TO_DIE 5
+
+void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
+{
+	long long pins = pins_held();
+	double start, slowest = 0, took;
+	int i, status;
+	pid_t child;
+
+	for (i = 0; i < 8; i++) {
+		child = ktap_fork(fn, w);
+		usleep(300000 + 7000 * (unsigned int)i);
+		CHECK_EQ_AT(what, waitpid(child, &status, WNOHANG), 0);
+		start = seconds();
+		must(kill(child, SIGKILL), "kill");
+		must(waitpid(child, &status, 0), "waitpid");
+		took = seconds() - start;
+		CHECK_EQ_AT(what, status, SIGKILL);
+		if (took > slowest)
+			slowest = took;
+	}
+	printf("# %s: gone after %.3f s at most\n", what, slowest);
+	CHECK(slowest < SECONDS_TO_DIE);
+	CHECK_EQ(pins_held(), pins);
 }

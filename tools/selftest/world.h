@@ -78,4 +78,13 @@ void check_same_records(const char *what, const struct session_records *got,
 
 void print_record(const struct vmem_record *record);
 
+/* What the clock says that is never set. */
+double seconds(void);
+
+/*
+ * Runs @fn, which calls for ever, in children that are killed in the middle of
+ * @what. They are to be gone soon, and to leave no pin.
+ */
+void kill_callers(const char *what, void (*fn)(void *w), struct world *w);
+
 #endif /* VMEM_SELFTEST_WORLD_H */
