@@ -7,7 +7,6 @@
  * For a guest that stands still: what a walk over all of its spaces tells, with
  * its references followed, is what a walk of each of them alone tells.
  */
-#include <time.h>
 
 #include "ktap.h"
 #include "world.h"
