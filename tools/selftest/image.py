@@ -719,7 +719,7 @@ class Errors(Case):
         """error: formats that are something else"""
         for start in (b"KDUMP   ", b"makedumpfile", b"PAGEDU64", b"QEVM"):
             self.damaged(start.ljust(8192, b"\0"), "not supported",
-                         "dump-guest-memory")
+                         "dump it as ELF")
 
     def test_elf(self):
         """error: ELF files that are no cores of ours"""
@@ -793,16 +793,16 @@ class Errors(Case):
         for size in (0, 15, 89, 0xffffffff):
             lies("88 bytes, and says %d" % size, size=size)
         for size in (16, 55, 57):
-            lies("than this version knows", size=size)
+            lies("of another version", size=size)
         lies("0 bytes for 0 spaces", told=())
         for nr in (0, 1, 3, 4097, 0x10000002, 0xffffffff):
             lies("%d spaces" % nr, nr=nr)
         lies("4097 spaces", told=[(0, A)] * 4097)
-        lies("than this version knows", reserved=1)
+        lies("of another version", reserved=1)
         lies("MAXPHYADDR 31", maxphyaddr=31)
         lies("MAXPHYADDR 4294967295", maxphyaddr=0xffffffff)
         lies("CR3 0x5000", "0x1000", cr3=B)
-        lies("than this version knows", more_regs=bytes(31) + b"\x01")
+        lies("of another version", more_regs=bytes(31) + b"\x01")
         self.damaged(self.core(notes=images.note("VMEM", images.VMEM_NOTE,
                                                    b"\x01\0\0\0")),
                      "4 bytes")

@@ -83,7 +83,7 @@ static void refuse_other_formats(const struct image *image)
 		if (image->size >= len &&
 		    !memcmp(image->map, signatures[i], len))
 			refuse(image,
-			       "is in a format that is not supported: dump the guest's memory as ELF (dump-guest-memory without -z, -l, -s or -w)");
+			       "is in a format that is not supported: dump it as ELF, without -z, -l, -s, -w");
 	}
 }
 

@@ -137,7 +137,7 @@ static void add_vcpu(struct image *image, const void *desc, size_t len,
 	if (note.version != QEMU_NOTE_VERSION || note.size < sizeof(note) ||
 	    note.size > len)
 		refuse(image,
-		       "has a note of vCPU %u that is not understood (version %u, %u of %zu bytes): give a dump of QEMU's, or of this vmemctl",
+		       "has an unknown note of vCPU %u (version %u, %u of %zu bytes): dump it with QEMU",
 		       image->nr_vcpus, note.version, note.size, len);
 	regs.cr0 = note.cr[0];
 	regs.cr3 = note.cr[3];
@@ -213,7 +213,7 @@ static void read_spaces(struct image *image, const unsigned char *desc,
 	if (note.__reserved || !copy_regs(&image->regs, desc + before,
 					  note.size - before - behind))
 		refuse(image,
-		       "is a snapshot with another note than this version knows: read it with the vmemctl that wrote it");
+		       "is a snapshot of another version: read it with the vmemctl that wrote it");
 
 	size = note.nr_spaces * sizeof(*image->spaces);
 	if (!note.nr_spaces || note.nr_spaces > VMEM_MAX_ROOTS ||
