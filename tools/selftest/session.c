@@ -376,6 +376,7 @@ int session_snapshot(int session, __u32 flags, __u64 base,
 {
 	int ret;
 
+	memset(made, 0, sizeof(*made));
 	for (*nr_calls = 1; *nr_calls < MAX_CALLS; ++*nr_calls) {
 		ret = session_snapshot_once(session, flags, base, made);
 		if (ret || !made->out_more)

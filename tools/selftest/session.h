@@ -124,7 +124,7 @@ int session_walk_spaces(int session, struct session_records *records);
 int session_snapshot_once(int session, __u32 flags, __u64 base,
 			  struct vmem_snapshot_args *made);
 
-/* Makes the snapshot to its end. Returns 0 or -errno; says how many calls. */
+/* Makes it to its end. @made: all 0 if that fails; @nr_calls: how many */
 int session_snapshot(int session, __u32 flags, __u64 base,
 		     struct vmem_snapshot_args *made, __u32 *nr_calls);
 

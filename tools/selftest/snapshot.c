@@ -886,7 +886,7 @@ static bool is_all(const __u8 *bytes, size_t len, __u8 value)
 static void read_where_nothing_is(void)
 {
 	static __u8 buf[4 * PAGE];
-	struct guest_ram more = ram_new(GB(1), MB(2));
+	struct guest_ram more = ram_new(GB(1), MB(4));
 	struct vmem_snapshot_args made;
 	struct vmem_extent *e = made.out_extents;
 	struct tables a;
