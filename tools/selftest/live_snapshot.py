@@ -451,7 +451,7 @@ class Errors(live_errors.Refusals):
         """There is nothing new, and the old file is as it was."""
         self.assertEqual(set(os.listdir(self.folder)), self.before)
         with open(self.path, "rb") as file:
-            self.assertEqual(file.read(), b"old")
+            self.assertEqual(file.read(16), b"old")
 
     def refused(self, words, *patterns, **options):
         super().refused(words, *patterns, **options)
@@ -531,7 +531,7 @@ class Errors(live_errors.Refusals):
         self.refused(self.words(path=path), "full", "make room")
         self.assertEqual(os.listdir(full), ["old"])
         with open(path, "rb") as file:
-            self.assertEqual(file.read(), b"old")
+            self.assertEqual(file.read(16), b"old")
 
     def test_too_long(self):
         """error: the file would be longer than it may"""
