@@ -7,8 +7,8 @@ usage: test.py [STEP]...
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
 step that ends with an error although no test in it failed, or in which no test
 ran, counts as one failure. If the emulation under the lab let a guest die, the
-step is run once more, twice at most, and that is said. The last line is "N passed, N failed",
-with ", N skipped" where that is so.
+step is run once more, twice at most, and that is said. The last line is
+"N passed, N failed", with ", N skipped" where that is so.
 """
 
 import os

@@ -1464,22 +1464,6 @@ static void killed(void)
 
 /* ---- What is left ---- */
 
-static long kilobytes(const char *key)
-{
-	char line[128];
-	size_t len = strlen(key);
-	long value = 0;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	must(file ? 0 : -1, "/proc/meminfo");
-	while (fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, len) && line[len] == ':')
-			value = strtol(line + len + 1, NULL, 10);
-	fclose(file);
-	return value;
-}
-
 /* A whole boot's page cache comes and goes; the kernel's own memory does not. */
 static long kernel_memory(void)
 {

@@ -1717,22 +1717,6 @@ static void killed_in_walk_spaces(void)
 
 /* ---- What is left ---- */
 
-static long kilobytes(const char *key)
-{
-	char line[128];
-	size_t len = strlen(key);
-	long value = 0;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	must(file ? 0 : -1, "/proc/meminfo");
-	while (fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, len) && line[len] == ':')
-			value = strtol(line + len + 1, NULL, 10);
-	fclose(file);
-	return value;
-}
-
 /* Slab and vmalloc are what a session's memory is taken from. */
 static long kernel_memory(void)
 {

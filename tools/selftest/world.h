@@ -81,6 +81,9 @@ void print_record(const struct vmem_record *record);
 /* What the clock says that is never set. */
 double seconds(void);
 
+/* What /proc/meminfo says of @key. */
+long kilobytes(const char *key);
+
 /*
  * Runs @fn, which calls for ever, in children that are killed in the middle of
  * @what. They are to be gone soon, and to leave no pin.

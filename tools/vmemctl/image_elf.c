@@ -7,47 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core.h"
 #include "image.h"
 #include "vmemctl.h"
 
-#define QEMU_NOTE_NAME "QEMU"
-#define QEMU_NOTE_TYPE 0
-#define QEMU_NOTE_VERSION 1
+/* QEMU's note as its first writers had it ends with CR4. */
+#define CPU_SIZE offsetof(struct core_cpu, kernel_gs_base)
 
 /* Far beyond the notes of 4096 vCPUs and spaces. */
 #define MAX_NOTES_SIZE (64u << 20)
-
-/**
- * struct qemu_segment - a segment register in QEMU's note
- * @selector: the selector
- * @limit: the limit
- * @flags: the descriptor's attributes
- * @pad: 0
- * @base: the base address
- */
-struct qemu_segment {
-	__u32 selector;
-	__u32 limit;
-	__u32 flags;
-	__u32 pad;
-	__u64 base;
-};
-
-/**
- * struct qemu_note - a vCPU's registers as QEMU notes them, in version 1
- * @version: QEMU_NOTE_VERSION
- * @size: bytes of all of it, with what later versions of QEMU add behind @cr
- * @gprs: RAX to R15 in an order of their own, RIP, RFLAGS
- * @segments: CS, DS, ES, FS, GS, SS, LDT, TR, GDT, IDT
- * @cr: CR0 to CR4
- */
-struct qemu_note {
-	__u32 version;
-	__u32 size;
-	__u64 gprs[18];
-	struct qemu_segment segments[10];
-	__u64 cr[5];
-};
 
 bool image_is_elf(const struct image *image)
 {
@@ -126,15 +94,15 @@ static void complete_regs(struct vmem_regs *regs, bool long_mode)
 static void add_vcpu(struct image *image, const void *desc, size_t len,
 		     bool long_mode)
 {
-	struct qemu_note note;
+	struct core_cpu note;
 	struct vmem_regs regs = {};
 
-	if (len < sizeof(note))
+	if (len < CPU_SIZE)
 		refuse(image,
 		       "is damaged: the note of vCPU %u has %zu bytes instead of %zu",
-		       image->nr_vcpus, len, sizeof(note));
-	memcpy(&note, desc, sizeof(note));
-	if (note.version != QEMU_NOTE_VERSION || note.size < sizeof(note) ||
+		       image->nr_vcpus, len, CPU_SIZE);
+	memcpy(&note, desc, CPU_SIZE);
+	if (note.version != CORE_CPU_VERSION || note.size < CPU_SIZE ||
 	    note.size > len)
 		refuse(image,
 		       "has an unknown note of vCPU %u (version %u, %u of %zu bytes): dump it with QEMU",
@@ -248,8 +216,7 @@ static void read_notes(struct image *image, Elf_Data *data, bool long_mode)
 			refuse(image,
 			       "is damaged: its notes make no sense from byte %zu on",
 			       at);
-		if (is_note(&nhdr, bytes + name, QEMU_NOTE_NAME,
-			    QEMU_NOTE_TYPE))
+		if (is_note(&nhdr, bytes + name, CORE_CPU_NAME, CORE_CPU_TYPE))
 			add_vcpu(image, bytes + desc, nhdr.n_descsz, long_mode);
 		if (is_note(&nhdr, bytes + name, VMEM_NOTE_NAME,
 			    VMEM_NOTE_TYPE))
