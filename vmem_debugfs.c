@@ -77,9 +77,12 @@ static const struct file_operations memslots_fops = {
 static int counters_show(struct seq_file *seq, void *data)
 {
 	struct vmem_session *session = seq->private;
+	const struct vmem_kept *kept = &vmem_session_gmem(session)->kept;
 
 	seq_printf(seq, "calls %lld\n", atomic64_read(&session->calls));
-	seq_printf(seq, "pages_pinned %lld\n", atomic64_read(&session->pinned));
+	seq_printf(seq, "pages_pinned %llu\n", READ_ONCE(kept->pinned));
+	seq_printf(seq, "pages_kept %d\n", atomic_read(&kept->nr));
+	seq_printf(seq, "pages_dropped %llu\n", READ_ONCE(kept->dropped));
 	seq_printf(seq, "translations %lld\n",
 		   atomic64_read(&session->translations));
 	seq_printf(seq, "bytes_read %lld\n",
@@ -146,7 +149,6 @@ static int spaces_fetch(struct spaces_reader *reader)
 					  VMEM_MAX_ENTRIES, spaces_emit,
 					  reader);
 		atomic64_inc(&reader->session->calls);
-		atomic64_add(pins.nr, &reader->session->pinned);
 		vmem_pins_end(&pins);
 		if (ret == -ENOMEM &&
 		    (root != reader->spaces.root || va != reader->spaces.va))

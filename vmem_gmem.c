@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guest memory: a KVM VM's memory slots or a region table, and the pinning of
- * their pages. The only file that knows KVM.
+ * Guest memory: a KVM VM's memory slots or a region table. The only file that
+ * knows KVM.
  *
- * Lifetimes: a gmem is made by one attach, is immutable, and is freed when its
- * session's file is released, which no ioctl can be inside of. It holds a
- * reference on the VM, where there is one, and on the mm_struct. Neither keeps
- * the owner's memory alive; a call takes a user reference on the mm for as long
- * as it runs (vmem_pins_begin).
+ * Lifetimes: a gmem is made by one attach, and is freed when its session's file
+ * is released, which no ioctl can be inside of. It holds a reference on the VM,
+ * where there is one, and on the mm_struct. Neither keeps the owner's memory
+ * alive; a call takes a user reference on the mm for as long as it runs
+ * (vmem_pins_begin).
  *
  * Locks: memory slots are looked up under kvm->srcu, which is dropped before
- * anything can fault. mmap_lock is taken by the page-pinning call alone, which
- * drops it while a fault sleeps. Nothing of ours is held meanwhile.
+ * anything can fault. vmem_kept.c has those of the pages.
  */
 #include <linux/bsearch.h>
 #include <linux/file.h>
@@ -26,6 +25,20 @@
 #include <linux/sort.h>
 #include <vmem/gmem.h>
 #include <vmem/regime.h>
+
+/* The caller has the mm in use. */
+static int gmem_init(struct vmem_gmem *gmem, const struct vmem_gmem_ops *ops,
+		     struct mm_struct *mm)
+{
+	int ret = vmem_kept_init(&gmem->kept, mm);
+
+	if (ret)
+		return ret;
+	mmgrab(mm);
+	gmem->ops = ops;
+	gmem->mm = mm;
+	return 0;
+}
 
 /* A KVM VM */
 
@@ -59,6 +72,24 @@ static int kvm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
 	}
 	srcu_read_unlock(&kvm->srcu, idx);
 	return ret;
+}
+
+/*
+ * The slots of the address space that kvm_gmem_to_hva() looks in: what a guest
+ * in system management mode sees besides is in another one, with generations of
+ * its own. A set of slots has one generation while KVM waits for the readers of
+ * the set before (KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS), and another one for good,
+ * and no other set has either. Moving a slot, or deleting it, makes two new
+ * sets: the slot is KVM_MEMSLOT_INVALID in the first.
+ */
+static u64 kvm_gmem_generation(struct vmem_gmem *gmem)
+{
+	struct kvm *kvm = to_kvm(gmem);
+	int idx = srcu_read_lock(&kvm->srcu);
+	u64 generation = kvm_memslots(kvm)->generation;
+
+	srcu_read_unlock(&kvm->srcu, idx);
+	return generation;
 }
 
 static struct vmem_memslot kvm_describe_slot(const struct kvm_memory_slot *slot)
@@ -134,6 +165,7 @@ static void kvm_gmem_release(struct vmem_gmem *gmem)
 static const struct vmem_gmem_ops kvm_gmem_ops = {
 	.source = VMEM_SOURCE_KVM,
 	.to_hva = kvm_gmem_to_hva,
+	.generation = kvm_gmem_generation,
 	.slots = kvm_gmem_slots,
 	.nr_vcpus = kvm_gmem_nr_vcpus,
 	.vcpu = kvm_gmem_vcpu,
@@ -184,19 +216,22 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd)
 	ret = -ESRCH;
 	if (!mmget_not_zero(kvm->mm))
 		goto out_put_kvm;
-	mmput(kvm->mm);
 
 	ret = -ENOMEM;
 	kg = kzalloc(sizeof(*kg), GFP_KERNEL_ACCOUNT);
 	if (!kg)
-		goto out_put_kvm;
-
-	mmgrab(kvm->mm);
-	kg->gmem.ops = &kvm_gmem_ops;
-	kg->gmem.mm = kvm->mm;
+		goto out_put_mm;
 	kg->kvm = kvm;
+	ret = gmem_init(&kg->gmem, &kvm_gmem_ops, kvm->mm);
+	if (ret)
+		goto out_free;
+	mmput(kvm->mm);
 	return &kg->gmem;
 
+out_free:
+	kfree(kg);
+out_put_mm:
+	mmput(kvm->mm);
 out_put_kvm:
 	kvm_put_kvm(kvm);
 	return ERR_PTR(ret);
@@ -341,12 +376,12 @@ struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr)
 	if (!rg)
 		goto out_free_regions;
 
-	mmgrab(current->mm);
-	rg->gmem.ops = &region_gmem_ops;
-	rg->gmem.mm = current->mm;
 	rg->regions = regions;
 	rg->nr = nr;
-	return &rg->gmem;
+	ret = gmem_init(&rg->gmem, &region_gmem_ops, current->mm);
+	if (!ret)
+		return &rg->gmem;
+	kfree(rg);
 
 out_free_regions:
 	kvfree(regions);
@@ -362,6 +397,7 @@ void vmem_gmem_release(struct vmem_gmem *gmem)
 	if (!gmem)
 		return;
 	mm = gmem->mm;
+	vmem_kept_destroy(&gmem->kept);
 	gmem->ops->release(gmem);
 	mmdrop(mm);
 }
@@ -370,149 +406,4 @@ bool vmem_gmem_may_use(const struct vmem_gmem *gmem)
 {
 	return gmem->ops->source != VMEM_SOURCE_REGIONS ||
 	       gmem->mm == current->mm;
-}
-
-/* Pinning */
-
-/* Charged to the user, as other long-running pinners do: no lock is needed. */
-static int charge_page(struct vmem_pins *pins)
-{
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-
-	if (pins->nr >= VMEM_MAX_PINNED)
-		return -ENOMEM;
-	if (atomic_long_inc_return(&pins->user->locked_vm) > limit &&
-	    !capable(CAP_IPC_LOCK)) {
-		atomic_long_dec(&pins->user->locked_vm);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-static void uncharge_page(struct vmem_pins *pins)
-{
-	atomic_long_dec(&pins->user->locked_vm);
-}
-
-/*
- * With @locked given, a fault that has to wait (for userfaultfd, say) drops
- * mmap_lock and can be interrupted by a fatal signal.
- */
-static long pin_one_page(struct mm_struct *mm, unsigned long hva,
-			 struct page **page)
-{
-	int locked = 1;
-	long ret;
-
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
-#ifdef VMEM_GUP_HAS_VMAS
-	ret = pin_user_pages_remote(mm, hva, 1, 0, page, NULL, &locked);
-#else
-	ret = pin_user_pages_remote(mm, hva, 1, 0, page, &locked);
-#endif
-	if (locked)
-		mmap_read_unlock(mm);
-	return ret;
-}
-
-/* What is neither memory nor a reason to give up is an answer: no memory. */
-static int pin_error(long ret)
-{
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	return ret == -ENOMEM ? -ENOMEM : -ENXIO;
-}
-
-static struct page *pin_new_page(struct vmem_pins *pins, u64 gpa)
-{
-	unsigned long hva;
-	struct page *page;
-	long ret;
-
-	ret = pins->gmem->ops->to_hva(pins->gmem, gpa, &hva);
-	if (ret)
-		return ERR_PTR(ret);
-	ret = charge_page(pins);
-	if (ret)
-		return ERR_PTR(ret);
-
-	ret = pin_one_page(pins->gmem->mm, hva, &page);
-	if (ret != 1) {
-		ret = pin_error(ret);
-		goto out_uncharge;
-	}
-	ret = xa_err(xa_store(&pins->pages, gpa >> VMEM_PAGE_SHIFT, page,
-			      GFP_KERNEL_ACCOUNT));
-	if (ret)
-		goto out_unpin;
-	pins->nr++;
-	return page;
-
-out_unpin:
-	unpin_user_page(page);
-out_uncharge:
-	uncharge_page(pins);
-	return ERR_PTR(ret);
-}
-
-static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
-{
-	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
-	struct page *page = xa_load(&pins->pages, gpa >> VMEM_PAGE_SHIFT);
-
-	if (!page)
-		page = pin_new_page(pins, gpa);
-	return IS_ERR(page) ? ERR_CAST(page) : page_address(page);
-}
-
-/* Kept to the end of the call, so that no page is pinned twice in one. */
-static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
-{
-}
-
-static bool pins_backed(struct vmem_mem *mem, u64 gpa, u64 len)
-{
-	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
-	struct vmem_gmem *gmem = pins->gmem;
-	struct vmem_memslot slot;
-	unsigned long hva;
-
-	if (!gmem->ops->to_hva(gmem, gpa, &hva))
-		return true;
-	return len > VMEM_PAGE_SIZE && gmem->ops->slots(gmem, gpa, &slot, 1) &&
-	       slot.gpa < gpa + len;
-}
-
-static const struct vmem_mem_ops pins_ops = {
-	.backed = pins_backed,
-	.pin = pins_pin,
-	.unpin = pins_unpin,
-};
-
-int vmem_pins_begin(struct vmem_pins *pins, struct vmem_gmem *gmem)
-{
-	if (!mmget_not_zero(gmem->mm))
-		return -ESRCH;
-
-	pins->mem.ops = &pins_ops;
-	pins->gmem = gmem;
-	pins->user = get_uid(current_user());
-	xa_init(&pins->pages);
-	pins->nr = 0;
-	return 0;
-}
-
-void vmem_pins_end(struct vmem_pins *pins)
-{
-	struct page *page;
-	unsigned long gfn;
-
-	xa_for_each(&pins->pages, gfn, page) {
-		unpin_user_page(page);
-		uncharge_page(pins);
-	}
-	xa_destroy(&pins->pages);
-	free_uid(pins->user);
-	mmput(pins->gmem->mm);
 }

@@ -201,7 +201,6 @@ static int with_pins(struct vmem_session *session,
 		return ret;
 	ret = walk(session, &pins.mem, data);
 	atomic64_inc(&session->calls);
-	atomic64_add(pins.nr, &session->pinned);
 	vmem_pins_end(&pins);
 	return ret;
 }

@@ -51,7 +51,6 @@ struct vmem_space_set {
  * @set: the spaces; NULL until set
  * @dir: the folder in debugfs
  * @calls: calls that walked
- * @pinned: pages that they pinned
  * @translations: addresses translated
  * @bytes_read: bytes read by virtual address
  *
@@ -64,7 +63,6 @@ struct vmem_session {
 	struct vmem_space_set *set;
 	struct dentry *dir;
 	atomic64_t calls;
-	atomic64_t pinned;
 	atomic64_t translations;
 	atomic64_t bytes_read;
 };

@@ -11,72 +11,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "folder.h"
 #include "ktap.h"
 #include "world.h"
 
-#define VMEM_DIR "/sys/kernel/debug/vmem"
 #define SMALL MB(4)
-
-/* ---- Folders ---- */
-
-struct folder {
-	char path[320];
-};
-
-static int count_folders(void)
-{
-	struct dirent *entry;
-	int nr = 0;
-	DIR *dir;
-
-	dir = opendir(VMEM_DIR);
-	must(dir ? 0 : -1, VMEM_DIR);
-	while ((entry = readdir(dir)))
-		nr += entry->d_name[0] != '.';
-	closedir(dir);
-	return nr;
-}
-
-/* Our newest: <pid>-<number>. */
-static struct folder newest_folder(void)
-{
-	struct folder folder = { .path = VMEM_DIR "/none" };
-	unsigned int number, best = 0;
-	struct dirent *entry;
-	int pid;
-	DIR *dir;
-
-	dir = opendir(VMEM_DIR);
-	must(dir ? 0 : -1, VMEM_DIR);
-	while ((entry = readdir(dir))) {
-		if (sscanf(entry->d_name, "%d-%u", &pid, &number) != 2 ||
-		    pid != getpid() || number < best)
-			continue;
-		best = number;
-		snprintf(folder.path, sizeof(folder.path), VMEM_DIR "/%s",
-			 entry->d_name);
-	}
-	closedir(dir);
-	return folder;
-}
-
-static int try_open_in(const struct folder *folder, const char *name)
-{
-	char path[400];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", folder->path, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int open_in(const struct folder *folder, const char *name)
-{
-	int fd = try_open_in(folder, name);
-
-	errno = fd < 0 ? -fd : 0;
-	return (int)must(fd, name);
-}
 
 /* ---- Texts ---- */
 
@@ -591,25 +530,6 @@ static void memslots_are_the_ioctls(void)
 	ram_free(&more);
 }
 
-struct counters {
-	long long calls, pinned, translations, bytes;
-};
-
-static struct counters read_counters(const struct folder *folder)
-{
-	struct counters c = { -1, -1, -1, -1 };
-	struct text text = read_file(folder, "counters");
-	int end = 0;
-
-	if (sscanf(text.bytes,
-		   "calls %lld pages_pinned %lld translations %lld bytes_read %lld %n",
-		   &c.calls, &c.pinned, &c.translations, &c.bytes, &end) != 4)
-		ktap_fail("not understood: '%s'", text.bytes);
-	CHECK_EQ(text.bytes[end], 0);
-	free(text.bytes);
-	return c;
-}
-
 static void counters_grow(void)
 {
 	struct vmem_translation results[3];
@@ -624,6 +544,8 @@ static void counters_grow(void)
 	then = read_counters(&s.folder);
 	CHECK_EQ(then.calls, 0);
 	CHECK_EQ(then.pinned, 0);
+	CHECK_EQ(then.kept, 0);
+	CHECK_EQ(then.dropped, 0);
 	CHECK_EQ(then.translations, 0);
 	CHECK_EQ(then.bytes, 0);
 
@@ -631,6 +553,8 @@ static void counters_grow(void)
 	now = read_counters(&s.folder);
 	CHECK_EQ(now.calls, 1);
 	CHECK_EQ(now.pinned, 4);
+	CHECK_EQ(now.kept, 4);
+	CHECK_EQ(now.dropped, 0);
 	CHECK_EQ(now.translations, 3);
 	CHECK_EQ(now.bytes, 0);
 
@@ -640,11 +564,17 @@ static void counters_grow(void)
 	CHECK(then.pinned > now.pinned + 50);
 	CHECK_EQ(then.translations, 3);
 
-	/* Whoever reads the dump has pages pinned too. */
+	/* Whoever reads the dump finds pages kept, or has them pinned too. */
 	free(read_file(&s.folder, "spaces").bytes);
 	now = read_counters(&s.folder);
 	CHECK(now.calls > then.calls);
-	CHECK(now.pinned > then.pinned);
+	CHECK_EQ(now.pinned, then.pinned);
+	CHECK_EQ(now.kept, then.kept);
+	world_add_slot(&s.w, 1, GB(4), s.w.ram.hva, PAGE);
+	free(read_file(&s.folder, "spaces").bytes);
+	then = read_counters(&s.folder);
+	CHECK_EQ(then.dropped, now.kept);
+	CHECK(then.pinned > now.pinned + 50);
 	shown_free(&s);
 }
 

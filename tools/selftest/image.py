@@ -627,10 +627,10 @@ class Memory(Case):
             Segment(*piece) for piece in memory.segments()]))
         root = ["--cr3", hex(A), "--arch", "amd64"]
         stats = self.json(image, *root, "spaces")["stats"]
-        # A call reads 1024 pages, as the module's does. Two calls follow, and
-        # each begins with the three tables above where the last one ended.
+        # A call reads 2^20 entries, as the module's does. One call follows, and
+        # begins with the four tables on the path to where the last one ended.
         self.assertEqual((stats["leaves"], stats["known"], stats["tables"]),
-                         (2048, 2054, 2054 + 2 * 3))
+                         (2048, 2054, 2054 + 4))
         found = self.json(image, *root, "maps")["mappings"]
         self.assertEqual(len(found), 2048)
 

@@ -1072,7 +1072,7 @@ static void more_tables_than_pins(void)
 	CHECK_EQ(session_snapshot_once(session, 0, BASE_I686, &made), 0);
 	CHECK_EQ(made.out_more, 1);
 	CHECK_EQ(made.out_nr_extents, 0);
-	CHECK(made.out_stats.tables_read <= info.out_max_pinned);
+	CHECK(made.out_stats.tables_read <= info.out_max_entries / 1024 + 2);
 	CHECK_EQ(session_snapshot_read(session, BASE_I686, &byte, 1), -EBUSY);
 	CHECK_EQ(session_snapshot_once(session, 0, BASE_I686 + PAGE, &made),
 		 -EINVAL);
@@ -1115,7 +1115,6 @@ static void take_with_few_pins(void *arg)
 	CHECK_EQ(session_attach_regions(session, &region, 1), 0);
 	CHECK_EQ(session_set_spaces(session, &poor->w.spaces), 0);
 	CHECK_EQ(session_snapshot(session, 0, BASE_I686, &made, &nr_calls), 0);
-	CHECK(nr_calls >= MANY_TABLES / poor->pages);
 	printf("# %llu pages at a time: %u calls\n", poor->pages, nr_calls);
 	copy = copy_read(session, &made);
 	check_stats(&made, MANY_TABLES, NR_PTS + NR_PTS / 5 * 4, NR_PTS / 5, 0,

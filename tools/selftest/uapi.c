@@ -1674,17 +1674,26 @@ static void nobody_over_memlock(void *arg)
 	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };
 	struct vmem_read_args end;
 	int session = open_on_regions(g);
+	int other = session_open();
 	char byte;
 
 	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
 	must(setrlimit(RLIMIT_MEMLOCK, &none), "setrlimit");
 	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
 	become_nobody();
+	/* What is kept is charged already. It goes in vain for another page. */
+	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), 0);
+	CHECK_EQ(session_translate_one(session, &g->regs, GB(4), &result),
+		 -ENOMEM);
 	CHECK_EQ(session_translate_one(session, &g->regs, 0, &result), -ENOMEM);
 	CHECK_EQ(session_map_range(session, &g->regs, 0, ~0ULL, &maps),
 		 -ENOMEM);
 	CHECK_EQ(session_read(session, &g->regs, 0, &byte, 1, &end), -ENOMEM);
 	close(session);
+
+	CHECK_EQ(session_attach_regions(other, &g->region, 1), 0);
+	CHECK_EQ(session_translate_one(other, &g->regs, 0, &result), -ENOMEM);
+	close(other);
 }
 
 static void memlock_limit(void)
@@ -1692,6 +1701,7 @@ static void memlock_limit(void)
 	struct guest g;
 
 	guest_init(&g);
+	tables_map(&g.tables, GB(4), RAM_GPA, VMEM_LEVEL_PT, PTE_PWU);
 	ktap_wait(ktap_fork(nobody_over_memlock, &g));
 	guest_free(&g);
 }

@@ -175,7 +175,7 @@ static void print_module(const struct vmem_info_args *info)
 {
 	out("vmem API %u, source %s\n", info->out_api_version,
 	    source_name(info->out_source));
-	out("limits: %u pinned pages and %llu table entries a call, %u regions\n",
+	out("limits: %u pinned pages a session, %llu table entries a call, %u regions\n",
 	    info->out_max_pinned, info->out_max_entries, info->out_max_regions);
 }
 

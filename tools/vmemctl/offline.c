@@ -18,18 +18,16 @@
 #include "vmemctl.h"
 
 /*
- * The limits of a call to the module. A walk that meets one goes on in another
+ * The limit of a call to the module. A walk that meets it goes on in another
  * call and reads the tables on its path once more, so that what it says it has
- * read is the same here only if the limits are.
+ * read is the same here only if the limit is.
  */
-#define MAX_PINNED 1024
 #define MAX_ENTRIES BIT(20)
 
 /**
  * struct offline - a session on an image
  * @mem: its memory, as the core reads it
  * @image: the image
- * @pinned: the pages that the call has asked for so far
  * @roots: the spaces of VMEM_SET_SPACES; NULL until then
  * @excluded: what is excluded from them
  * @spaces: the walk over them
@@ -37,31 +35,10 @@
 struct offline {
 	struct vmem_mem mem;
 	const struct image *image;
-	struct vmem_seen pinned;
 	struct vmem_root *roots;
 	struct vmem_span *excluded;
 	struct vmem_spaces spaces;
 };
-
-/* Pages are noted in what notes tables: they go by their address as well. */
-static int note_page(struct offline *offline, u64 gpa)
-{
-	struct vmem_seen *pinned = &offline->pinned;
-	const struct vmem_owner page = {
-		.table = gpa,
-		.window = VMEM_WINDOW_ALL,
-	};
-	int ret;
-
-	if (vmem_seen_find(pinned, gpa, VMEM_LEVEL_PT, VMEM_WINDOW_ALL))
-		return 0;
-	if (pinned->nr == MAX_PINNED)
-		return -ENOMEM;
-	ret = vmem_seen_reserve(pinned);
-	if (!ret)
-		vmem_seen_add(pinned, VMEM_LEVEL_PT, &page);
-	return ret;
-}
 
 /* A page that is not in the file as it is wanted is put together in a copy. */
 static const void *copy_page(const struct image *image, u64 gpa)
@@ -81,17 +58,8 @@ static const void *offline_pin(struct vmem_mem *mem, u64 gpa)
 	struct offline *offline = container_of(mem, struct offline, mem);
 	u64 start = gpa & VMEM_PAGE_MASK;
 	const void *page = image_page(offline->image, start);
-	int ret;
 
-	if (!page)
-		page = copy_page(offline->image, start);
-	if (IS_ERR(page))
-		return page;
-	ret = note_page(offline, start);
-	if (!ret)
-		return page;
-	mem->ops->unpin(mem, gpa, page);
-	return ERR_PTR(ret);
+	return page ?: copy_page(offline->image, start);
 }
 
 static void offline_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
@@ -121,7 +89,7 @@ static int ask_info(struct offline *offline, void *data)
 
 	args->out_api_version = VMEM_API_VERSION;
 	args->out_source = VMEM_SOURCE_NONE;
-	args->out_max_pinned = MAX_PINNED;
+	args->out_max_pinned = 0;
 	args->out_max_regions = 0;
 	args->out_max_entries = MAX_ENTRIES;
 	args->out_nr_vcpus = offline->image->nr_vcpus;
@@ -379,13 +347,10 @@ static int (*const asks[])(struct offline *offline, void *args) = {
 int offline_ask(struct offline *offline, unsigned int cmd, void *args)
 {
 	unsigned int nr = _IOC_NR(cmd);
-	int ret;
 
 	if (nr >= ARRAY_SIZE(asks) || !asks[nr])
 		return -ENOTTY;
-	ret = asks[nr](offline, args);
-	vmem_seen_destroy(&offline->pinned);
-	return ret;
+	return asks[nr](offline, args);
 }
 
 struct offline *offline_open(const struct image *image)

@@ -60,7 +60,7 @@
  * -ENXIO       There is no guest memory where CR3 points, or none that can be
  *              read.
  * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or memory is
- *              short.
+ *              short, or memory slots changed as fast as they were looked up.
  * -ESRCH       The process whose memory it was has exited. What needs no
  *              memory (info, slots, vCPUs) is answered all the same.
  * -EINTR       The caller was killed.
@@ -69,6 +69,14 @@
  * A call that has done a part when it meets a limit (its buffer, the pages it
  * may pin, the entries it may read) returns 0, says how far it got, and goes
  * on from there when it is called again; nothing is lost in between.
+ *
+ * A session keeps the pages that it reads pinned, so that the next call finds
+ * them, until their owner maps something else there, or they are too many, or
+ * it is closed. What is kept is charged to the user who attached the session. A
+ * page that is not kept yet is pinned if it is within the caller's
+ * RLIMIT_MEMLOCK, where that user's other locked pages count too, or if the
+ * caller has CAP_IPC_LOCK. If it is not, pages that the session keeps and no
+ * call uses are let go for it, those first that were used least recently.
  */
 
 #define VMEM_IOC_TYPE 0xBD
@@ -196,7 +204,7 @@ enum vmem_source {
  * @flags: must be 0
  * @out_api_version: VMEM_API_VERSION of the module
  * @out_source: enum vmem_source
- * @out_max_pinned: pages that one call may hold pinned
+ * @out_max_pinned: pages that one session may hold pinned
  * @out_max_regions: regions that VMEM_ATTACH_REGIONS takes
  * @out_max_entries: entries of tables that one VMEM_MAP_RANGE reads
  * @out_nr_vcpus: vCPUs of the VM, 0 where there is none

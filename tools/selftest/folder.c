@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * folder.c - the folder of a session in debugfs, and its counters
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+
+#include "folder.h"
+#include "ktap.h"
+
+#define VMEM_DIR "/sys/kernel/debug/vmem"
+
+int count_folders(void)
+{
+	struct dirent *entry;
+	int nr = 0;
+	DIR *dir;
+
+	dir = opendir(VMEM_DIR);
+	must(dir ? 0 : -1, VMEM_DIR);
+	while ((entry = readdir(dir)))
+		nr += entry->d_name[0] != '.';
+	closedir(dir);
+	return nr;
+}
+
+/* Folders are named <pid>-<number>. */
+struct folder newest_folder(void)
+{
+	struct folder folder = { .path = VMEM_DIR "/none" };
+	unsigned int number, best = 0;
+	struct dirent *entry;
+	int pid;
+	DIR *dir;
+
+	dir = opendir(VMEM_DIR);
+	must(dir ? 0 : -1, VMEM_DIR);
+	while ((entry = readdir(dir))) {
+		if (sscanf(entry->d_name, "%d-%u", &pid, &number) != 2 ||
+		    pid != getpid() || number < best)
+			continue;
+		best = number;
+		snprintf(folder.path, sizeof(folder.path), VMEM_DIR "/%s",
+			 entry->d_name);
+	}
+	closedir(dir);
+	return folder;
+}
+
+int try_open_in(const struct folder *folder, const char *name)
+{
+	char path[400];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder->path, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int open_in(const struct folder *folder, const char *name)
+{
+	int fd = try_open_in(folder, name);
+
+	errno = fd < 0 ? -fd : 0;
+	return (int)must(fd, name);
+}
+
+struct counters pread_counters(int fd)
+{
+	struct counters c = { -1, -1, -1, -1, -1, -1 };
+	char text[512] = "";
+	int end = 0;
+
+	must(pread(fd, text, sizeof(text) - 1, 0), "counters");
+	if (sscanf(text,
+		   "calls %lld pages_pinned %lld pages_kept %lld pages_dropped %lld translations %lld bytes_read %lld %n",
+		   &c.calls, &c.pinned, &c.kept, &c.dropped, &c.translations,
+		   &c.bytes, &end) != 6)
+		ktap_fail("not understood: '%s'", text);
+	CHECK_EQ(text[end], 0);
+	return c;
+}
+
+struct counters read_counters(const struct folder *folder)
+{
+	int fd = open_in(folder, "counters");
+	struct counters c = pread_counters(fd);
+
+	close(fd);
+	return c;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * folder.h - the folder of a session in debugfs, and its counters
+ */
+#ifndef VMEM_SELFTEST_FOLDER_H
+#define VMEM_SELFTEST_FOLDER_H
+
+struct folder {
+	char path[320];
+};
+
+/* How many sessions have one. */
+int count_folders(void);
+
+/* That of the session that this process attached last. */
+struct folder newest_folder(void);
+
+/* A descriptor of a file in it, or -errno. */
+int try_open_in(const struct folder *folder, const char *name);
+
+/* A descriptor. Gives up on the program where there is none. */
+int open_in(const struct folder *folder, const char *name);
+
+/**
+ * struct counters - the file of this name
+ * @calls: calls that walked
+ * @pinned: pages pinned so far
+ * @kept: pages that are pinned
+ * @dropped: pages let go because of a change
+ * @translations: addresses translated
+ * @bytes: bytes read by virtual address
+ */
+struct counters {
+	long long calls;
+	long long pinned;
+	long long kept;
+	long long dropped;
+	long long translations;
+	long long bytes;
+};
+
+/* Checks that it says this and nothing else. */
+struct counters read_counters(const struct folder *folder);
+
+/* The same of a descriptor, which needs no right to open it. */
+struct counters pread_counters(int fd);
+
+#endif /* VMEM_SELFTEST_FOLDER_H */

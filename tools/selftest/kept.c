@@ -1,0 +1,960 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * kept.c - a session keeps the pages that it reads, and never a stale one
+ *
+ * Each event is of a page that the session is first seen to keep. Then what the
+ * session says is what is there now.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "folder.h"
+#include "ktap.h"
+#include "world.h"
+
+#define SMALL MB(4)
+
+/* The page table that things happen to, in a slot or region of its own. */
+#define PT_SLOT 1
+#define PT_GPA GB(2)
+#define OTHER_GPA GB(3)
+
+/* What goes by that table: an address, and the table itself as data. */
+#define VA GB(1)
+#define PT_VA (VA + PAGE)
+
+/* The same by a table at OTHER_GPA. */
+#define OTHER_VA (VA + MB(2))
+
+/* Tables on the path. */
+#define DEPTH 4
+
+/* Where the address leads to, in its n-th state. */
+#define TARGET(n) (GB(16) + (__u64)(n) * PAGE)
+
+/**
+ * struct home - a VM, or a region table, and a session that is attached to it
+ * @w: the VM, and memory for all tables but one
+ * @t: its space
+ * @regs: the registers of that space
+ * @fd: the file that the one table is in; -1 if it is in anonymous memory
+ * @pt: where we have that table
+ * @session: the session
+ * @counters: its counters
+ */
+struct home {
+	struct world w;
+	struct tables t;
+	struct vmem_regs regs;
+	int fd;
+	__u64 *pt;
+	int session;
+	int counters;
+};
+
+static __u64 *map_page_at(void *hva, int fd)
+{
+	void *page = mmap(hva, PAGE, PROT_READ | PROT_WRITE,
+			  (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) |
+				  (hva ? MAP_FIXED : 0),
+			  fd, 0);
+
+	must(page == MAP_FAILED ? -1 : 0, "mmap of a page");
+	return page;
+}
+
+static int new_file(void)
+{
+	int fd = (int)must(memfd_create("guest", MFD_CLOEXEC), "memfd_create");
+
+	must(ftruncate(fd, PAGE), "ftruncate");
+	return fd;
+}
+
+/* The table's n-th state. */
+static void put(__u64 *pt, int n)
+{
+	pt[1] = PT_GPA | PTE_PWU;
+	__atomic_store_n(pt, TARGET(n) | PTE_PWU, __ATOMIC_RELEASE);
+}
+
+static void attach_regions(const struct home *h)
+{
+	const struct vmem_region regions[] = {
+		{ .gpa = h->w.ram.gpa,
+		  .len = h->w.ram.len,
+		  .hva = (uintptr_t)h->w.ram.hva },
+		{ .gpa = PT_GPA, .len = PAGE, .hva = (uintptr_t)h->pt },
+	};
+
+	CHECK_EQ(session_attach_regions(h->session, regions, 2), 0);
+}
+
+static void open_session(struct home *h, bool regions)
+{
+	struct folder folder;
+
+	h->session = session_open();
+	if (regions)
+		attach_regions(h);
+	else
+		CHECK_EQ(session_attach_kvm(h->session, h->w.vm_fd), 0);
+	folder = newest_folder();
+	h->counters = open_in(&folder, "counters");
+}
+
+static void close_session(struct home *h)
+{
+	close(h->counters);
+	close(h->session);
+}
+
+/* A VM with the table in state 1. */
+static void build(struct home *h, bool in_file)
+{
+	world_init(&h->w, SMALL);
+	h->t = world_add_amd64(&h->w);
+	h->regs = tables_regs(&h->t);
+	h->fd = in_file ? new_file() : -1;
+	h->pt = map_page_at(NULL, h->fd);
+	put(h->pt, 1);
+	tables_set(&h->t, VA, VMEM_LEVEL_PD, PT_GPA | PTE_PWU);
+	tables_set(&h->t, OTHER_VA, VMEM_LEVEL_PD, OTHER_GPA | PTE_PWU);
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, h->pt, PAGE);
+}
+
+static void tear_down(struct home *h)
+{
+	world_free(&h->w);
+	munmap(h->pt, PAGE);
+	if (h->fd >= 0)
+		close(h->fd);
+}
+
+static struct counters counters(const struct home *h)
+{
+	return pread_counters(h->counters);
+}
+
+static struct vmem_translation ask(const struct home *h, __u64 va)
+{
+	struct vmem_translation result;
+
+	CHECK_EQ(session_translate_one(h->session, &h->regs, va, &result), 0);
+	return result;
+}
+
+/* The table is in its n-th state, by its translation and by its bytes. */
+static void expect(const struct home *h, const char *what, int n)
+{
+	struct vmem_translation result = ask(h, VA);
+	struct vmem_read_args end;
+	__u64 entry;
+
+	CHECK_EQ_AT(what, result.out_status, VMEM_MAPPED);
+	CHECK_EQ_AT(what, result.out_gpa, TARGET(n));
+	CHECK_EQ_AT(what,
+		    session_read(h->session, &h->regs, PT_VA, &entry,
+				 sizeof(entry), &end),
+		    0);
+	CHECK_EQ_AT(what, entry, TARGET(n) | PTE_PWU);
+}
+
+static void expect_status(const struct home *h, const char *what, __u64 va,
+			  enum vmem_status status)
+{
+	CHECK_EQ_AT(what, ask(h, va).out_status, status);
+}
+
+/* All four tables are found, so that nothing is pinned. */
+static void expect_kept(const struct home *h, const char *what, int n)
+{
+	struct counters before, after;
+
+	expect(h, what, n);
+	before = counters(h);
+	CHECK_EQ_AT(what, before.kept, DEPTH);
+	expect(h, what, n);
+	after = counters(h);
+	CHECK_EQ_AT(what, after.pinned, before.pinned);
+	CHECK_EQ_AT(what, after.dropped, before.dropped);
+}
+
+/* The table was let go, without being asked for, and nothing else. */
+static void expect_dropped(const struct home *h, const char *what,
+			   long long nr)
+{
+	struct counters now = counters(h);
+
+	CHECK_EQ_AT(what, now.dropped, nr);
+	CHECK_EQ_AT(what, now.kept, now.pinned - now.dropped);
+}
+
+static void with_session(bool in_file, bool regions,
+			 void (*event)(struct home *h))
+{
+	long long pins = pins_held();
+	struct home h;
+
+	build(&h, in_file);
+	open_session(&h, regions);
+	expect_kept(&h, "before", 1);
+	event(&h);
+	close_session(&h);
+	CHECK_EQ(pins_held(), pins);
+	tear_down(&h);
+}
+
+/* What happens to the owner's mapping, of a VM's memory and of a region's. */
+static void with_mapping(bool in_file, void (*event)(struct home *h))
+{
+	with_session(in_file, false, event);
+	with_session(in_file, true, event);
+}
+
+/* ---- The owner's mapping changes ---- */
+
+static void balloon_takes(struct home *h)
+{
+	must(madvise(h->pt, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	expect_dropped(h, "taken", 1);
+	expect_status(h, "taken", VA, VMEM_NOT_PRESENT);
+	/* What is kept now is the page of zeros that stands for none. */
+	put(h->pt, 2);
+	expect_dropped(h, "given back", 2);
+	expect_kept(h, "given back", 2);
+}
+
+static void balloon(void)
+{
+	with_mapping(false, balloon_takes);
+}
+
+static void punch_hole(struct home *h)
+{
+	must(fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		       PAGE),
+	     "fallocate");
+	expect_dropped(h, "punched", 1);
+	expect_status(h, "punched", VA, VMEM_NOT_PRESENT);
+	put(h->pt, 2);
+	expect_kept(h, "written to", 2);
+}
+
+static void punched_hole(void)
+{
+	with_mapping(true, punch_hole);
+}
+
+static void truncate_file(struct home *h)
+{
+	must(ftruncate(h->fd, 0), "ftruncate");
+	expect_dropped(h, "truncated", 1);
+	expect_status(h, "truncated", VA, VMEM_UNBACKED);
+	must(ftruncate(h->fd, PAGE), "ftruncate");
+	expect_status(h, "regrown", VA, VMEM_NOT_PRESENT);
+	put(h->pt, 2);
+	expect_kept(h, "written to", 2);
+}
+
+static void truncate_and_regrow(void)
+{
+	with_mapping(true, truncate_file);
+}
+
+static void move_mapping(struct home *h)
+{
+	__u64 *away = map_page_at(NULL, -1);
+
+	must(mremap(h->pt, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, away) ==
+			     MAP_FAILED ?
+		     -1 :
+		     0,
+	     "mremap");
+	expect_dropped(h, "moved away", 1);
+	expect_status(h, "moved away", VA, VMEM_UNBACKED);
+	map_page_at(h->pt, -1);
+	put(h->pt, 2);
+	expect_kept(h, "something else", 2);
+	/* Where it is now is no guest memory. */
+	put(away, 3);
+	expect_kept(h, "the one moved away", 2);
+	munmap(away, PAGE);
+}
+
+static void moved_mapping(void)
+{
+	with_mapping(false, move_mapping);
+	with_mapping(true, move_mapping);
+}
+
+static void unmap_and_map(struct home *h)
+{
+	must(munmap(h->pt, PAGE), "munmap");
+	expect_dropped(h, "unmapped", 1);
+	expect_status(h, "unmapped", VA, VMEM_UNBACKED);
+	map_page_at(h->pt, -1);
+	put(h->pt, 2);
+	expect_kept(h, "mapped", 2);
+	/* In one step, as a VMM that gives a page back to a file does. */
+	map_page_at(h->pt, -1);
+	expect_dropped(h, "mapped over", 2);
+	put(h->pt, 3);
+	expect_kept(h, "mapped over", 3);
+}
+
+static void unmapped_and_mapped(void)
+{
+	with_mapping(false, unmap_and_map);
+	with_mapping(true, unmap_and_map);
+}
+
+/* Who writes to a page after a fork writes to a copy of it. */
+static void fork_and_write(struct home *h)
+{
+	pid_t child = (pid_t)must(fork(), "fork");
+
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	put(h->pt, 2);
+	expect_kept(h, "written to", 2);
+	must(kill(child, SIGKILL), "kill");
+	must(waitpid(child, NULL, 0), "waitpid");
+	put(h->pt, 3);
+	expect_kept(h, "child is gone", 3);
+}
+
+static void forked(void)
+{
+	with_mapping(false, fork_and_write);
+}
+
+#define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
+
+static void set_huge_pages(const char *nr)
+{
+	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
+		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
+	close(fd);
+}
+
+/* A page of hugetlbfs, whose last reference may be the session's. */
+static void huge_page(void)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	long long pins = pins_held();
+	__u64 *huge;
+	struct home h;
+
+	set_huge_pages("4");
+	huge = mmap(NULL, MB(2), PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (huge == MAP_FAILED) {
+		ktap_skipped = true;
+		return;
+	}
+	build(&h, false);
+	put(huge, 5);
+	world_add_slot(&h.w, PT_SLOT, 0, NULL, 0);
+	world_add_slot(&h.w, PT_SLOT, PT_GPA, huge, PAGE);
+	open_session(&h, false);
+	expect_kept(&h, "before", 5);
+	must(munmap(huge, MB(2)), "munmap");
+	expect_dropped(&h, "unmapped", 1);
+	CHECK_EQ(pins_held(), pins + DEPTH - 1);
+	expect_status(&h, "unmapped", VA, VMEM_UNBACKED);
+	close_session(&h);
+	tear_down(&h);
+	set_huge_pages("0");
+}
+
+/* ---- Memory slots change ---- */
+
+static void remove_slot(struct home *h)
+{
+	world_add_slot(&h->w, PT_SLOT, 0, NULL, 0);
+}
+
+static void remove_and_add(struct home *h)
+{
+	remove_slot(h);
+	expect_status(h, "removed", VA, VMEM_UNBACKED);
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, h->pt, PAGE);
+	expect_kept(h, "added again", 1);
+}
+
+static void removed_slot(void)
+{
+	with_session(false, false, remove_and_add);
+	with_session(true, false, remove_and_add);
+}
+
+static void move_slot(struct home *h)
+{
+	world_add_slot(&h->w, PT_SLOT, OTHER_GPA, h->pt, PAGE);
+	expect_status(h, "moved", VA, VMEM_UNBACKED);
+	CHECK_EQ(ask(h, OTHER_VA).out_gpa, TARGET(1));
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, h->pt, PAGE);
+	expect_kept(h, "moved back", 1);
+	expect_status(h, "moved back", OTHER_VA, VMEM_UNBACKED);
+}
+
+static void moved_slot(void)
+{
+	with_session(false, false, move_slot);
+}
+
+/* Nothing is asked while the slot is away: all that changed is what is there. */
+static void add_with_other_memory(struct home *h)
+{
+	__u64 *other = map_page_at(NULL, -1);
+
+	put(other, 2);
+	remove_slot(h);
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, other, PAGE);
+	expect_kept(h, "other memory", 2);
+	remove_slot(h);
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, h->pt, PAGE);
+	expect_kept(h, "as before", 1);
+	munmap(other, PAGE);
+}
+
+static void other_memory(void)
+{
+	with_session(false, false, add_with_other_memory);
+}
+
+/* One page at two addresses of the guest. */
+static void alias_slot(struct home *h)
+{
+	world_add_slot(&h->w, PT_SLOT + 1, OTHER_GPA, h->pt, PAGE);
+	CHECK_EQ(ask(h, OTHER_VA).out_gpa, TARGET(1));
+	expect(h, "both", 1);
+	CHECK_EQ(counters(h).kept, DEPTH + 1);
+	must(madvise(h->pt, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	CHECK_EQ(counters(h).kept, DEPTH - 1);
+	expect_status(h, "one", VA, VMEM_NOT_PRESENT);
+	expect_status(h, "the other", OTHER_VA, VMEM_NOT_PRESENT);
+}
+
+static void aliased_slot(void)
+{
+	with_session(false, false, alias_slot);
+}
+
+/* ---- Bounds ---- */
+
+#define MANY 3000
+#define MAX_KEPT 1024
+
+static __u64 many_va(int i)
+{
+	return (__u64)i * MB(2);
+}
+
+/* A guest of so many PTs. Returns how many tables that makes with the others. */
+static int build_many(struct home *h)
+{
+	int i;
+
+	world_init(&h->w, MB(16));
+	h->t = world_add_amd64(&h->w);
+	h->regs = tables_regs(&h->t);
+	for (i = 0; i < MANY; i++)
+		tables_map(&h->t, many_va(i), TARGET(i), VMEM_LEVEL_PT,
+			   PTE_PWU);
+	return (int)(h->w.ram.used / PAGE);
+}
+
+static void ask_many(const struct home *h, int first, int last)
+{
+	int i;
+
+	for (i = first; i <= last; i++)
+		CHECK_EQ(ask(h, many_va(i)).out_gpa, TARGET(i));
+}
+
+/* What is used in between is not what makes room. */
+static void least_recently_used(void)
+{
+	long long pins = pins_held();
+	struct counters before;
+	struct home h;
+	int i, nr;
+
+	nr = build_many(&h);
+	open_session(&h, false);
+	for (i = 0; i < MANY; i += 500) {
+		ask_many(&h, i, i + 499);
+		ask_many(&h, 0, 0);
+		CHECK(counters(&h).kept <= MAX_KEPT);
+	}
+	CHECK_EQ(counters(&h).kept, MAX_KEPT);
+	CHECK_EQ(counters(&h).pinned, nr);
+	CHECK_EQ(counters(&h).dropped, 0);
+	CHECK_EQ(pins_held(), pins + MAX_KEPT);
+
+	before = counters(&h);
+	ask_many(&h, MANY - 1000, MANY - 1);
+	CHECK_EQ(counters(&h).pinned, before.pinned);
+	ask_many(&h, 1, 100);
+	CHECK(counters(&h).pinned >= before.pinned + 100);
+	CHECK_EQ(counters(&h).kept, MAX_KEPT);
+	close_session(&h);
+	CHECK_EQ(pins_held(), pins);
+	world_free(&h.w);
+}
+
+/* A walk over all of it, of more tables than are kept. */
+static void walk_over_many(void)
+{
+	struct session_records records = { .per_call = 65536 };
+	long long pins = pins_held();
+	struct home h;
+	int i, nr;
+
+	nr = build_many(&h);
+	open_session(&h, false);
+	CHECK_EQ(session_set_spaces(h.session, &h.w.spaces), 0);
+	CHECK_EQ(session_walk_spaces(h.session, &records), 0);
+	CHECK_EQ(records.stats.known, nr);
+	check_records(&h.w, &records);
+	for (i = 0; i < MANY; i++)
+		CHECK_EQ(records.rows[1 + i].mapping.gpa, TARGET(i));
+	CHECK_EQ(counters(&h).kept, MAX_KEPT);
+	CHECK_EQ(pins_held(), pins + MAX_KEPT);
+	close_session(&h);
+	CHECK_EQ(pins_held(), pins);
+	free(records.rows);
+	world_free(&h.w);
+}
+
+/* ---- The limit of locked memory ---- */
+
+#define NOBODY 65534
+
+/* Pages count as nobody's from here on; the rights stay for now. */
+static void count_as_nobody(void)
+{
+	must(syscall(SYS_setresuid, NOBODY, 0, 0), "setresuid");
+}
+
+static void limit_pages(__u64 nr)
+{
+	const struct rlimit limit = { nr * PAGE, nr * PAGE };
+
+	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
+}
+
+static void ask_many_with_few(void *arg)
+{
+	struct home *h = arg;
+	struct counters before;
+	__u64 few;
+
+	count_as_nobody();
+	open_session(h, false);
+	become_nobody();
+	for (few = DEPTH; few <= 64; few *= 4) {
+		limit_pages(64);
+		ask_many(h, 0, 100);
+		CHECK_EQ(counters(h).kept, 64);
+		must(setrlimit(RLIMIT_MEMLOCK,
+			       &(struct rlimit){ few * PAGE, 64 * PAGE }),
+		     "setrlimit");
+		ask_many(h, 0, 300);
+		CHECK_EQ(counters(h).kept, few);
+		before = counters(h);
+		ask_many(h, 300, 300);
+		CHECK_EQ(counters(h).pinned, before.pinned);
+	}
+	close_session(h);
+}
+
+/* The depth of the tables is the least, and enough. */
+static void few_pages_allowed(void)
+{
+	struct home h;
+
+	build_many(&h);
+	ktap_wait(ktap_fork(ask_many_with_few, &h));
+	world_free(&h.w);
+}
+
+static int try_to_ask(const struct home *h)
+{
+	struct vmem_translation result;
+
+	return session_translate_one(h->session, &h->regs, VA, &result);
+}
+
+/* Two sessions of one user, who may have as many pages as one of them needs. */
+static void ask_at_the_limit(void *arg)
+{
+	struct home *h = arg, other = *h, third = *h;
+
+	count_as_nobody();
+	open_session(h, false);
+	open_session(&other, false);
+	open_session(&third, false);
+	become_nobody();
+	limit_pages(DEPTH);
+	expect_kept(h, "the first", 1);
+	CHECK_EQ(try_to_ask(&other), -ENOMEM);
+	CHECK_EQ(counters(&other).kept, 0);
+	expect_kept(h, "the first still", 1);
+
+	/* Its pages are dropped, and are no other ones afterwards. */
+	must(mprotect(h->w.ram.hva, h->w.ram.len, PROT_READ), "mprotect");
+	must(mprotect(h->pt, PAGE, PROT_READ), "mprotect");
+	CHECK_EQ(counters(h).kept, 0);
+	expect_kept(&other, "after a drop", 1);
+	CHECK_EQ(try_to_ask(h), -ENOMEM);
+
+	close_session(&other);
+	expect_kept(h, "after a close", 1);
+	CHECK_EQ(try_to_ask(&third), -ENOMEM);
+	close_session(h);
+	expect_kept(&third, "after another", 1);
+	close_session(&third);
+}
+
+static void charge_in_child(void *arg)
+{
+	struct home h;
+
+	(void)arg;
+	build(&h, false);
+	ask_at_the_limit(&h);
+}
+
+static void charge_is_given_back(void)
+{
+	/* Twice: what the first leaves the second would have too little of. */
+	ktap_wait(ktap_fork(charge_in_child, NULL));
+	ktap_wait(ktap_fork(charge_in_child, NULL));
+}
+
+/* ---- Lifetimes ---- */
+
+static void be_an_owner(void *arg)
+{
+	struct home *shared = arg;
+	struct home h;
+
+	build(&h, false);
+	*shared = h;
+	__atomic_store_n(&shared->session, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+static struct home *new_shared_home(void)
+{
+	struct home *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	must(h == MAP_FAILED ? -1 : 0, "mmap");
+	h->session = 0;
+	return h;
+}
+
+/* The session stays open, and holds nothing of what was the owner's. */
+static void owner_exits(void)
+{
+	struct home *shared = new_shared_home();
+	long long pins = pins_held();
+	struct home h;
+	pid_t owner;
+	int status;
+
+	owner = ktap_fork(be_an_owner, shared);
+	while (!__atomic_load_n(&shared->session, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	h = *shared;
+	h.w.vm_fd = fd_of_process(owner, h.w.vm_fd);
+	open_session(&h, false);
+	expect_kept(&h, "alive", 1);
+	CHECK_EQ(pins_held(), pins + DEPTH);
+
+	must(kill(owner, SIGKILL), "kill");
+	must(waitpid(owner, &status, 0), "waitpid");
+	CHECK_EQ(counters(&h).kept, 0);
+	CHECK_EQ(counters(&h).dropped, DEPTH);
+	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(try_to_ask(&h), -ESRCH);
+	CHECK_EQ(counters(&h).pinned, DEPTH);
+	close_session(&h);
+	close(h.w.vm_fd);
+	munmap(shared, sizeof(*shared));
+}
+
+static void two_sessions(void)
+{
+	long long pins = pins_held();
+	struct home h, other;
+
+	build(&h, false);
+	other = h;
+	open_session(&h, false);
+	open_session(&other, true);
+	expect_kept(&h, "the one", 1);
+	expect_kept(&other, "the other", 1);
+	CHECK_EQ(pins_held(), pins + 2 * DEPTH);
+	must(madvise(h.pt, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	expect_dropped(&h, "the one", 1);
+	expect_dropped(&other, "the other", 1);
+	put(h.pt, 2);
+	expect_kept(&h, "the one", 2);
+	expect_kept(&other, "the other", 2);
+
+	/* A slot is the VM's, and the region table knows none. */
+	remove_slot(&h);
+	expect_status(&h, "the one", VA, VMEM_UNBACKED);
+	expect_kept(&other, "the other", 2);
+
+	close_session(&h);
+	CHECK_EQ(pins_held(), pins + DEPTH);
+	put(h.pt, 3);
+	expect_kept(&other, "the one left", 3);
+	close_session(&other);
+	CHECK_EQ(pins_held(), pins);
+	tear_down(&h);
+}
+
+/* The session can be attached to a lot, and takes of it what it reads. */
+static void large_guest(void)
+{
+	struct guest_ram large = ram_new(GB(64), GB(64));
+	struct home h;
+
+	build(&h, false);
+	world_add_slot(&h.w, PT_SLOT + 1, large.gpa, large.hva, large.len);
+	open_session(&h, false);
+	CHECK_EQ(counters(&h).pinned, 0);
+	expect_kept(&h, "large", 1);
+	CHECK_EQ(counters(&h).pinned, DEPTH);
+	close_session(&h);
+	tear_down(&h);
+	ram_free(&large);
+}
+
+/* ---- Meanwhile ---- */
+
+#define NR_ASKERS 3
+
+/**
+ * struct turmoil - a table that goes from state to state while others ask
+ * @h: whose it is
+ * @begun: the state that it is going to
+ * @done: the state that it is in, or was in
+ * @stop: no more states follow
+ * @answers: how often each answer was given: not there, and a state
+ */
+struct turmoil {
+	struct home h;
+	int begun;
+	int done;
+	bool stop;
+	int answers[2];
+};
+
+static int load(const int *value)
+{
+	return __atomic_load_n(value, __ATOMIC_SEQ_CST);
+}
+
+static void store(int *value, int n)
+{
+	__atomic_store_n(value, n, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * An answer is right if the table was in that state at some time during the
+ * call. Between two states it is not there.
+ */
+static void check_answer(const struct vmem_translation *answer, int done,
+			 int begun)
+{
+	__u64 n = (answer->out_gpa - TARGET(0)) / PAGE;
+
+	if (answer->out_status == VMEM_MAPPED)
+		CHECK(n >= (__u64)done && n <= (__u64)begun);
+	else
+		CHECK((answer->out_status == VMEM_NOT_PRESENT ||
+		       answer->out_status == VMEM_UNBACKED) &&
+		      begun > done);
+}
+
+static void *ask_all_the_time(void *arg)
+{
+	struct turmoil *t = arg;
+	struct vmem_translation answer;
+	int done;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+		done = load(&t->done);
+		answer = ask(&t->h, VA);
+		check_answer(&answer, done, load(&t->begun));
+		__atomic_add_fetch(
+			&t->answers[answer.out_status == VMEM_MAPPED], 1,
+			__ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void ask_meanwhile(bool in_file, int nr_states,
+			  void (*next)(struct home *h, int n))
+{
+	struct turmoil t = { .begun = 1, .done = 1 };
+	long long pins = pins_held();
+	pthread_t askers[NR_ASKERS];
+	struct counters end;
+	int i;
+
+	build(&t.h, in_file);
+	open_session(&t.h, false);
+	for (i = 0; i < NR_ASKERS; i++)
+		must(pthread_create(&askers[i], NULL, ask_all_the_time, &t) ?
+			     -1 :
+			     0,
+		     "pthread_create");
+	for (i = 2; i <= nr_states; i++) {
+		store(&t.begun, i);
+		next(&t.h, i);
+		store(&t.done, i);
+		/* On one processor nobody else gets to see the state. */
+		if (i % 16 == 0)
+			usleep(100);
+	}
+	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < NR_ASKERS; i++)
+		pthread_join(askers[i], NULL);
+	end = counters(&t.h);
+	printf("# %d states, %d answers not there, %d there; %lld pinned, %lld dropped\n",
+	       nr_states, t.answers[0], t.answers[1], end.pinned, end.dropped);
+	CHECK(t.answers[1]);
+	CHECK(end.dropped > 0);
+	CHECK(end.kept <= DEPTH);
+	expect_kept(&t.h, "at last", nr_states);
+	close_session(&t.h);
+	CHECK_EQ(pins_held(), pins);
+	tear_down(&t.h);
+}
+
+static void next_by_hole(struct home *h, int n)
+{
+	must(fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		       PAGE),
+	     "fallocate");
+	put(h->pt, n);
+}
+
+static void ask_while_holes_are_punched(void)
+{
+	ask_meanwhile(true, 20000, next_by_hole);
+}
+
+static void next_by_balloon(struct home *h, int n)
+{
+	must(madvise(h->pt, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	put(h->pt, n);
+}
+
+static void ask_while_ballooning(void)
+{
+	ask_meanwhile(false, 20000, next_by_balloon);
+}
+
+/* The old memory goes on to be something else, which is no guest memory. */
+static void next_by_slot(struct home *h, int n)
+{
+	__u64 *next = map_page_at(NULL, -1);
+
+	put(next, n);
+	remove_slot(h);
+	put(h->pt, 1 << 30);
+	world_add_slot(&h->w, PT_SLOT, PT_GPA, next, PAGE);
+	munmap(h->pt, PAGE);
+	h->pt = next;
+}
+
+static void ask_while_slots_change(void)
+{
+	ask_meanwhile(false, 1000, next_by_slot);
+}
+
+static void *balloon_all_the_time(void *arg)
+{
+	struct turmoil *t = arg;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+		next_by_balloon(&t->h, 1);
+		t->answers[0]++;
+	}
+	return NULL;
+}
+
+/* The end of a session meets invalidations that are under way. */
+static void close_while_ballooning(void)
+{
+	struct turmoil t = { .begun = 1 };
+	long long pins = pins_held();
+	enum vmem_status status;
+	pthread_t thread;
+	int i;
+
+	build(&t.h, false);
+	must(pthread_create(&thread, NULL, balloon_all_the_time, &t) ? -1 : 0,
+	     "pthread_create");
+	for (i = 0; i < 500; i++) {
+		open_session(&t.h, i % 2);
+		status = ask(&t.h, VA).out_status;
+		CHECK(status == VMEM_MAPPED || status == VMEM_NOT_PRESENT);
+		close_session(&t.h);
+	}
+	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	printf("# %d times a page was taken\n", t.answers[0]);
+	CHECK_EQ(pins_held(), pins);
+	tear_down(&t.h);
+}
+
+static const struct ktap_case cases[] = {
+	{ "balloon", balloon },
+	{ "punched_hole", punched_hole },
+	{ "truncate_and_regrow", truncate_and_regrow },
+	{ "moved_mapping", moved_mapping },
+	{ "unmapped_and_mapped", unmapped_and_mapped },
+	{ "forked", forked },
+	{ "huge_page", huge_page },
+	{ "removed_slot", removed_slot },
+	{ "moved_slot", moved_slot },
+	{ "other_memory", other_memory },
+	{ "aliased_slot", aliased_slot },
+	{ "least_recently_used", least_recently_used },
+	{ "walk_over_many", walk_over_many },
+	{ "few_pages_allowed", few_pages_allowed },
+	{ "charge_is_given_back", charge_is_given_back },
+	{ "owner_exits", owner_exits },
+	{ "two_sessions", two_sessions },
+	{ "large_guest", large_guest },
+	{ "ask_while_holes_are_punched", ask_while_holes_are_punched },
+	{ "ask_while_ballooning", ask_while_ballooning },
+	{ "ask_while_slots_change", ask_while_slots_change },
+	{ "close_while_ballooning", close_while_ballooning },
+};
+
+int main(void)
+{
+	return ktap_main(cases, ARRAY_SIZE(cases));
+}
