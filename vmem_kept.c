@@ -16,8 +16,9 @@
  * A page is kept only if nothing changed between the question where it is and
  * the lock under which it is added. For the owner's mapping
  * mmu_interval_read_retry() tells, and it tells of any change in all of the
- * owner's memory. So a page that fails it is used once and not kept: it was the
- * right one when it was pinned. For the source its generation tells. A page
+ * owner's memory, which pinning a page can even make itself. So a page that
+ * fails it is used once and not kept: it was the right one when it was pinned,
+ * and who asks for it next may keep it. For the source its generation tells. A page
  * that fails that may never have been guest memory, and is asked for anew.
  *
  * The pins are short-term ones (no FOLL_LONGTERM) although they may be old: who

@@ -40,7 +40,7 @@ struct vmem_gmem;
  *	vmem_kept_destroy(). Has a reference on the mm_struct, none on its users.
  */
 struct vmem_kept {
-	spinlock_t lock;
+	spinlock_t lock; /* innermost, see above */
 	DECLARE_HASHTABLE(buckets, VMEM_KEPT_HASH_BITS);
 	struct rb_root by_hva;
 	struct list_head idle;

@@ -68,17 +68,26 @@ int open_in(const struct folder *folder, const char *name)
 
 struct counters pread_counters(int fd)
 {
-	struct counters c = { -1, -1, -1, -1, -1, -1 };
-	char text[512] = "";
-	int end = 0;
+	static const char *const names[] = { "calls",	     "pages_pinned",
+					     "pages_kept",   "pages_dropped",
+					     "translations", "bytes_read" };
+	struct counters c = {};
+	long long *const values[] = { &c.calls,	  &c.pinned,	   &c.kept,
+				      &c.dropped, &c.translations, &c.bytes };
+	char text[512] = "", name[32];
+	const char *line = text;
+	unsigned int i;
+	int end;
 
 	must(pread(fd, text, sizeof(text) - 1, 0), "counters");
-	if (sscanf(text,
-		   "calls %lld pages_pinned %lld pages_kept %lld pages_dropped %lld translations %lld bytes_read %lld %n",
-		   &c.calls, &c.pinned, &c.kept, &c.dropped, &c.translations,
-		   &c.bytes, &end) != 6)
-		ktap_fail("not understood: '%s'", text);
-	CHECK_EQ(text[end], 0);
+	for (i = 0; i < ARRAY_SIZE(names); i++, line += end) {
+		end = 0;
+		*values[i] = -1;
+		if (sscanf(line, "%31s %lld %n", name, values[i], &end) != 2 ||
+		    strcmp(name, names[i]))
+			ktap_fail("not understood: '%s'", text);
+	}
+	CHECK_EQ(*line, 0);
 	return c;
 }
 
