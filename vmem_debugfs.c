@@ -2,7 +2,7 @@
 /*
  * debugfs: a folder for each session, with its guest's memory slots, what is in
  * its spaces, and counters. `spaces` is one more caller of the walk: whoever
- * reads it walks anew, a batch of records at a time, and pays for the pages.
+ * reads it walks anew, a batch of records at a time.
  *
  * Lifetimes: an open file holds a reference on its session. It is taken in
  * open(), before which debugfs_remove() waits; that it does not wait for

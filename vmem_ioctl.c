@@ -184,7 +184,7 @@ static int handle_vcpu(struct vmem_session *session, void *data)
 			       &args->out_regs);
 }
 
-/* What the handlers that walk have in common: pages are pinned meanwhile. */
+/* What the handlers that walk have in common: they pin pages meanwhile. */
 static int with_pins(struct vmem_session *session,
 		     int (*walk)(struct vmem_session *session,
 				 struct vmem_mem *mem, void *data),

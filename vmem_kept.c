@@ -18,13 +18,15 @@
  * mmu_interval_read_retry() tells, and it tells of any change in all of the
  * owner's memory, which pinning a page can even make itself. So a page that
  * fails it is used once and not kept: it was the right one when it was pinned,
- * and who asks for it next may keep it. For the source its generation tells. A page
- * that fails that may never have been guest memory, and is asked for anew.
+ * and who asks for it next may keep it. For the source its generation tells. A
+ * page that fails that may never have been guest memory, and is asked for anew.
  *
  * The pins are short-term ones (no FOLL_LONGTERM) although they may be old: who
- * wants a page that has to be without references (migration, compaction, memory
- * hot-unplug, a truncated DAX file) unmaps it first, and thereby gets it
- * from us. Long-term pins would have it moved out of movable memory for nothing.
+ * must have a page (memory hot-unplug, NUMA balancing, a truncated DAX file)
+ * unmaps it first, and thereby gets it from us. Long-term pins would have it
+ * moved out of movable memory for nothing. Who would merely like to have it
+ * (compaction, collapse into huge pages) passes over a pinned page, which is
+ * what the bound on their number is for.
  *
  * Locks: see struct vmem_kept. Faults, waits for an invalidation and allocations
  * are done without the lock; the source is asked for its generation under it,
@@ -124,7 +126,19 @@ static void add_user(struct kept_page *page)
 		list_del(&page->idle);
 }
 
-/* @gone: gets the page, if nobody uses it */
+/* True if the page is found by nobody now, and is to be released. */
+static bool remove_user(struct vmem_kept *kept, struct kept_page *page)
+{
+	if (--page->users)
+		return false;
+	if (page->dropped)
+		hash_del(&page->bucket);
+	else
+		list_add_tail(&page->idle, &kept->idle);
+	return page->dropped;
+}
+
+/* @gone: gets the page, if nobody uses it, for let_all_go() */
 static void drop_page(struct vmem_kept *kept, struct kept_page *page,
 		      struct list_head *gone)
 {
@@ -157,15 +171,19 @@ static void uncharge_page(struct vmem_kept *kept)
 }
 
 /* Without the lock. */
-static void let_go(struct vmem_kept *kept, struct list_head *gone)
+static void let_go(struct vmem_kept *kept, struct kept_page *page)
+{
+	unpin_user_page(page->page);
+	uncharge_page(kept);
+	kfree(page);
+}
+
+static void let_all_go(struct vmem_kept *kept, struct list_head *gone)
 {
 	struct kept_page *page, *next;
 
-	list_for_each_entry_safe(page, next, gone, idle) {
-		unpin_user_page(page->page);
-		uncharge_page(kept);
-		kfree(page);
-	}
+	list_for_each_entry_safe(page, next, gone, idle)
+		let_go(kept, page);
 }
 
 /* Called before the mapping changes, in a context that may be atomic. */
@@ -181,7 +199,7 @@ static bool on_invalidate(struct mmu_interval_notifier *notifier,
 	mmu_interval_set_seq(notifier, seq);
 	drop_range(kept, range->start, range->end, &gone);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	let_all_go(kept, &gone);
 	return true;
 }
 
@@ -223,7 +241,7 @@ void vmem_kept_destroy(struct vmem_kept *kept)
 	spin_lock(&kept->lock);
 	drop_range(kept, 0, ULONG_MAX, &gone);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	let_all_go(kept, &gone);
 	WARN_ON_ONCE(atomic_read(&kept->nr));
 	free_uid(kept->user);
 }
@@ -261,7 +279,7 @@ static bool make_room(struct vmem_kept *kept)
 	if (page)
 		drop_page(kept, page, &gone);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	let_all_go(kept, &gone);
 	return page;
 }
 
@@ -356,7 +374,7 @@ static const void *add_page(struct vmem_gmem *gmem, struct kept_page *page,
 	if (other || !address)
 		list_add(&page->idle, &gone);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	let_all_go(kept, &gone);
 	return address;
 }
 
@@ -393,25 +411,32 @@ out_free:
 	return ERR_PTR(ret);
 }
 
+/* Out of line: most pages are found. */
+static noinline const void *pin_missing_page(struct vmem_gmem *gmem, u64 gpa)
+{
+	const void *address;
+	int tries;
+
+	for (tries = 0; tries < MAX_TRIES; tries++) {
+		address = pin_new_page(gmem, gpa);
+		if (address)
+			return address;
+	}
+	return ERR_PTR(-ENOMEM);
+}
+
 static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
 {
 	struct vmem_gmem *gmem = container_of(mem, struct vmem_pins, mem)->gmem;
 	struct vmem_kept *kept = &gmem->kept;
-	const void *address = NULL;
 	struct kept_page *page;
-	int tries;
 
 	spin_lock(&kept->lock);
 	page = find_kept(kept, gpa >> VMEM_PAGE_SHIFT);
 	if (page)
 		add_user(page);
 	spin_unlock(&kept->lock);
-	if (page)
-		return page_address(page->page);
-
-	for (tries = 0; !address && tries < MAX_TRIES; tries++)
-		address = pin_new_page(gmem, gpa);
-	return address ?: ERR_PTR(-ENOMEM);
+	return page ? page_address(page->page) : pin_missing_page(gmem, gpa);
 }
 
 static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *address)
@@ -419,17 +444,14 @@ static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *address)
 	struct vmem_gmem *gmem = container_of(mem, struct vmem_pins, mem)->gmem;
 	struct vmem_kept *kept = &gmem->kept;
 	struct kept_page *page;
-	LIST_HEAD(gone);
+	bool gone;
 
 	spin_lock(&kept->lock);
 	page = find_used(kept, gpa >> VMEM_PAGE_SHIFT, address);
-	if (!WARN_ON_ONCE(!page) && !--page->users) {
-		if (page->dropped)
-			hash_del(&page->bucket);
-		list_add_tail(&page->idle, page->dropped ? &gone : &kept->idle);
-	}
+	gone = !WARN_ON_ONCE(!page) && remove_user(kept, page);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	if (gone)
+		let_go(kept, page);
 }
 
 static bool pins_backed(struct vmem_mem *mem, u64 gpa, u64 len)
@@ -462,7 +484,7 @@ int vmem_pins_begin(struct vmem_pins *pins, struct vmem_gmem *gmem)
 	spin_lock(&kept->lock);
 	follow_source(gmem, &gone);
 	spin_unlock(&kept->lock);
-	let_go(kept, &gone);
+	let_all_go(kept, &gone);
 	return 0;
 }
 

@@ -780,30 +780,30 @@ static void store(int *value, int n)
  * call. Between two states it is not there, or what a call has found of it before
  * has become something else.
  */
-static void check_answer(const struct vmem_translation *answer, int done,
+static bool check_answer(const struct vmem_translation *answer, int done,
 			 int begun)
 {
 	__u64 n = (answer->out_gpa - TARGET(0)) / PAGE;
 
 	if (answer->out_status == VMEM_MAPPED)
-		CHECK(n >= (__u64)done && n <= (__u64)begun);
-	else
-		CHECK(begun > done);
+		return CHECK(n >= (__u64)done && n <= (__u64)begun);
+	return CHECK(begun > done);
 }
 
+/* Up to the first that is wrong. */
 static void *ask_all_the_time(void *arg)
 {
 	struct turmoil *t = arg;
 	struct vmem_translation answer;
 	int done, *answers;
 
-	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+	do {
 		done = load(&t->done);
 		answer = ask(&t->h, VA);
-		check_answer(&answer, done, load(&t->begun));
 		answers = &t->answers[answer.out_status == VMEM_MAPPED];
 		__atomic_add_fetch(answers, 1, __ATOMIC_RELAXED);
-	}
+	} while (check_answer(&answer, done, load(&t->begun)) &&
+		 !__atomic_load_n(&t->stop, __ATOMIC_RELAXED));
 	return NULL;
 }
 
