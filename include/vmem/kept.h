@@ -33,7 +33,7 @@ struct vmem_gmem;
  * @idle: those of @by_hva that nobody uses now, least recently used first
  * @generation: of the source's answers that the pages of @by_hva stand on
  * @pinned: how many pages were pinned so far
- * @dropped: how many of them were let go because of a change
+ * @dropped: how many of them were let go, or not kept, because of a change
  * @nr: how many pages are pinned now
  * @user: who has attached the session, and is charged for them
  * @notifier: of all of the owner's memory; present from vmem_kept_init() to

@@ -26,7 +26,7 @@ int open_in(const struct folder *folder, const char *name);
  * @calls: calls that walked
  * @pinned: pages pinned so far
  * @kept: pages that are pinned
- * @dropped: pages let go because of a change
+ * @dropped: pages let go, or not kept, because of a change
  * @translations: addresses translated
  * @bytes: bytes read by virtual address
  */

@@ -856,7 +856,7 @@ static void next_by_hole(struct home *h, int n)
 
 static void ask_while_holes_are_punched(void)
 {
-	ask_meanwhile(true, 20000, next_by_hole);
+	ask_meanwhile(true, 10000, next_by_hole);
 }
 
 static void next_by_balloon(struct home *h, int n)
@@ -867,7 +867,7 @@ static void next_by_balloon(struct home *h, int n)
 
 static void ask_while_ballooning(void)
 {
-	ask_meanwhile(false, 20000, next_by_balloon);
+	ask_meanwhile(false, 10000, next_by_balloon);
 }
 
 /*
