@@ -7,11 +7,9 @@
  * follows Intel: a guest that ran could not have had the bit set on AMD.
  */
 #include <linux/bits.h>
+#include <linux/limits.h>
 #include <vmem/arch.h>
 
-#define AMD64_PRESENT BIT_ULL(0)
-#define AMD64_WRITABLE BIT_ULL(1)
-#define AMD64_USER BIT_ULL(2)
 #define AMD64_PS BIT_ULL(7)
 #define AMD64_NX BIT_ULL(63)
 #define AMD64_ADDR GENMASK_ULL(51, 12)
@@ -23,66 +21,58 @@
 /* Left to software, whether protection keys (62:59) are in use or not. */
 #define AMD64_IGNORED (GENMASK_ULL(11, 9) | GENMASK_ULL(58, 52))
 
+/* Those, and G, D, A, PCD and PWT. */
+#define AMD64_UNTOLD (AMD64_IGNORED | BIT_ULL(8) | GENMASK_ULL(6, 3))
+
 static u64 amd64_root_table(const struct vmem_regime *regime, u64 cr3)
 {
 	return cr3 & GENMASK_ULL(regime->maxphyaddr - 1, 12);
 }
 
-static u32 amd64_perms(u64 raw)
-{
-	return (raw & AMD64_WRITABLE ? VMEM_WRITABLE : 0) |
-	       (raw & AMD64_USER ? VMEM_USER : 0) |
-	       (raw & AMD64_NX ? 0 : VMEM_EXECUTABLE);
-}
+/* Bits of an address that lie inside a large page. */
+#define AMD64_INSIDE_2M GENMASK_ULL(20, 12)
+#define AMD64_INSIDE_1G GENMASK_ULL(29, 12)
 
-static bool amd64_is_leaf(int level, u64 raw)
-{
-	return level == VMEM_LEVEL_PT ||
-	       (level <= VMEM_LEVEL_PDPT && raw & AMD64_PS);
-}
+static const struct vmem_format amd64_formats[] = {
+	[VMEM_LEVEL_PT] = {
+		.leaf = VMEM_RAW_PRESENT,
+		.leaf_addr = AMD64_ADDR,
+		.leaf_beyond = U64_MAX,
+	},
+	[VMEM_LEVEL_PD] = {
+		.leaf = AMD64_PS,
+		.leaf_addr = AMD64_ADDR & ~AMD64_INSIDE_2M,
+		.leaf_reserved = AMD64_INSIDE_2M & ~AMD64_LARGE_PAT,
+		.leaf_beyond = U64_MAX,
+		.table_beyond = U64_MAX,
+	},
+	[VMEM_LEVEL_PDPT] = {
+		.leaf = AMD64_PS,
+		.leaf_addr = AMD64_ADDR & ~AMD64_INSIDE_1G,
+		.leaf_reserved = AMD64_INSIDE_1G & ~AMD64_LARGE_PAT,
+		.leaf_beyond = U64_MAX,
+		.table_beyond = U64_MAX,
+	},
+	[VMEM_LEVEL_PML4] = {
+		.table_reserved = AMD64_PS,
+		.table_beyond = U64_MAX,
+	},
+};
 
-/* The bits that a present entry must have clear. */
-static u64 amd64_reserved(const struct vmem_regime *regime, int level, u64 raw)
+static void amd64_init_formats(struct vmem_regime *regime)
 {
-	u64 reserved = AMD64_ADDR & ~(BIT_ULL(regime->maxphyaddr) - 1);
-
+	regime->formats = amd64_formats;
+	regime->beyond = AMD64_ADDR & ~(BIT_ULL(regime->maxphyaddr) - 1);
 	if (!regime->nxe)
-		reserved |= AMD64_NX;
-	if (level >= VMEM_LEVEL_PML4)
-		reserved |= AMD64_PS;
-	if (level != VMEM_LEVEL_PT && amd64_is_leaf(level, raw))
-		reserved |= AMD64_ADDR & ~AMD64_LARGE_PAT &
-			    (vmem_level_size(regime->arch, level) - 1);
-
-	return reserved;
-}
-
-static struct vmem_entry amd64_decode(const struct vmem_regime *regime,
-				      int level, u64 raw)
-{
-	bool leaf = amd64_is_leaf(level, raw);
-	u64 addr = raw & AMD64_ADDR;
-
-	if (!(raw & AMD64_PRESENT))
-		return (struct vmem_entry){ .kind = VMEM_ENTRY_EMPTY };
-	if (raw & amd64_reserved(regime, level, raw))
-		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
-	if (leaf && level != VMEM_LEVEL_PT)
-		addr &= ~AMD64_LARGE_PAT;
-
-	return (struct vmem_entry){
-		.kind = leaf ? VMEM_ENTRY_LEAF : VMEM_ENTRY_TABLE,
-		.perms = amd64_perms(raw),
-		.addr = addr,
-	};
+		regime->beyond |= AMD64_NX;
 }
 
 static u64 amd64_encode(const struct vmem_regime *regime, int level,
 			enum vmem_entry_kind kind, u64 addr, u32 perms)
 {
-	return addr | AMD64_PRESENT |
-	       (perms & VMEM_WRITABLE ? AMD64_WRITABLE : 0) |
-	       (perms & VMEM_USER ? AMD64_USER : 0) |
+	return addr | VMEM_RAW_PRESENT |
+	       (perms & VMEM_WRITABLE ? VMEM_RAW_WRITABLE : 0) |
+	       (perms & VMEM_USER ? VMEM_RAW_USER : 0) |
 	       (perms & VMEM_EXECUTABLE ? 0 : AMD64_NX) |
 	       (kind == VMEM_ENTRY_LEAF && level != VMEM_LEVEL_PT ? AMD64_PS :
 								    0);
@@ -93,7 +83,7 @@ static u64 amd64_retarget(const struct vmem_regime *regime, int level, u64 raw,
 {
 	u64 mask = AMD64_ADDR;
 
-	if (level != VMEM_LEVEL_PT && amd64_is_leaf(level, raw))
+	if (level != VMEM_LEVEL_PT && raw & AMD64_PS)
 		mask &= ~AMD64_LARGE_PAT;
 	return (raw & ~mask) | addr;
 }
@@ -113,9 +103,11 @@ const struct vmem_arch vmem_arch_amd64 = {
 	.entry_size = 8,
 	.index_bits = 9,
 	.root_table = amd64_root_table,
-	.writable = AMD64_WRITABLE,
 	.ignored = AMD64_IGNORED,
-	.decode = amd64_decode,
+	.untold = AMD64_UNTOLD,
+	.init_formats = amd64_init_formats,
+	.table_addr = AMD64_ADDR,
+	.no_execute = AMD64_NX,
 	.encode = amd64_encode,
 	.retarget = amd64_retarget,
 	.split = amd64_split,

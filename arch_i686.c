@@ -7,16 +7,12 @@
 #include <linux/minmax.h>
 #include <vmem/arch.h>
 
-#define I686_PRESENT BIT(0)
-#define I686_WRITABLE BIT(1)
-#define I686_USER BIT(2)
 #define I686_PS BIT(7)
 #define I686_ADDR GENMASK(31, 12)
 
 /* A PDE that maps a 4 MiB page keeps address bits 39:32 below bits 31:22. */
 #define I686_4M_ADDR GENMASK(31, 22)
 #define I686_4M_ADDR_HIGH GENMASK(20, 13)
-#define I686_4M_HIGH_SHIFT (32 - 13)
 #define I686_4M_RESERVED BIT(21)
 #define I686_4M_MAX_WIDTH 40
 
@@ -27,16 +23,12 @@
 /* Left to software. */
 #define I686_IGNORED GENMASK(11, 9)
 
+/* Those, and G, D, A, PCD and PWT. */
+#define I686_UNTOLD (I686_IGNORED | BIT(8) | GENMASK(6, 3))
+
 static u64 i686_root_table(const struct vmem_regime *regime, u64 cr3)
 {
 	return cr3 & I686_ADDR;
-}
-
-/* This format has no execute-disable: whatever is mapped can be executed. */
-static u32 i686_perms(u64 raw)
-{
-	return VMEM_EXECUTABLE | (raw & I686_WRITABLE ? VMEM_WRITABLE : 0) |
-	       (raw & I686_USER ? VMEM_USER : 0);
 }
 
 /* Without CR4.PSE the processor ignores bit 7 of a PDE. */
@@ -45,38 +37,33 @@ static bool i686_is_4m(const struct vmem_regime *regime, int level, u64 raw)
 	return level == VMEM_LEVEL_PD && regime->pse && raw & I686_PS;
 }
 
-static struct vmem_entry i686_decode_4m(const struct vmem_regime *regime,
-					u64 raw)
+#define I686_PT_FORMAT                                            \
+	{                                                         \
+		.leaf = VMEM_RAW_PRESENT, .leaf_addr = I686_ADDR, \
+	}
+
+static const struct vmem_format i686_formats[] = {
+	[VMEM_LEVEL_PT] = I686_PT_FORMAT,
+	[VMEM_LEVEL_PD] = {},
+};
+
+static const struct vmem_format i686_pse_formats[] = {
+	[VMEM_LEVEL_PT] = I686_PT_FORMAT,
+	[VMEM_LEVEL_PD] = {
+		.leaf = I686_PS,
+		.leaf_addr = I686_4M_ADDR,
+		.leaf_high = I686_4M_ADDR_HIGH,
+		.leaf_reserved = I686_4M_RESERVED,
+		.leaf_beyond = I686_4M_ADDR_HIGH,
+	},
+};
+
+static void i686_init_formats(struct vmem_regime *regime)
 {
 	int width = min(regime->maxphyaddr, I686_4M_MAX_WIDTH);
-	u64 addr = (raw & I686_4M_ADDR) | (raw & I686_4M_ADDR_HIGH)
-						  << I686_4M_HIGH_SHIFT;
 
-	if (raw & I686_4M_RESERVED || addr >> width)
-		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
-
-	return (struct vmem_entry){
-		.kind = VMEM_ENTRY_LEAF,
-		.perms = i686_perms(raw),
-		.addr = addr,
-	};
-}
-
-static struct vmem_entry i686_decode(const struct vmem_regime *regime,
-				     int level, u64 raw)
-{
-	if (!(raw & I686_PRESENT))
-		return (struct vmem_entry){ .kind = VMEM_ENTRY_EMPTY };
-
-	if (i686_is_4m(regime, level, raw))
-		return i686_decode_4m(regime, raw);
-
-	return (struct vmem_entry){
-		.kind = level == VMEM_LEVEL_PT ? VMEM_ENTRY_LEAF :
-						 VMEM_ENTRY_TABLE,
-		.perms = i686_perms(raw),
-		.addr = raw & I686_ADDR,
-	};
+	regime->formats = regime->pse ? i686_pse_formats : i686_formats;
+	regime->beyond = ~(BIT_ULL(width) - 1) >> VMEM_HIGH_SHIFT;
 }
 
 static u64 i686_4m_addr(u64 addr)
@@ -84,15 +71,16 @@ static u64 i686_4m_addr(u64 addr)
 	return addr >> I686_4M_MAX_WIDTH ?
 		       I686_4M_RESERVED :
 		       (addr & I686_4M_ADDR) |
-			       (addr >> I686_4M_HIGH_SHIFT & I686_4M_ADDR_HIGH);
+			       (addr >> VMEM_HIGH_SHIFT & I686_4M_ADDR_HIGH);
 }
 
 /* What does not fit is cut off, and decodes to another address. */
 static u64 i686_encode(const struct vmem_regime *regime, int level,
 		       enum vmem_entry_kind kind, u64 addr, u32 perms)
 {
-	u64 raw = I686_PRESENT | (perms & VMEM_WRITABLE ? I686_WRITABLE : 0) |
-		  (perms & VMEM_USER ? I686_USER : 0);
+	u64 raw = VMEM_RAW_PRESENT |
+		  (perms & VMEM_WRITABLE ? VMEM_RAW_WRITABLE : 0) |
+		  (perms & VMEM_USER ? VMEM_RAW_USER : 0);
 
 	if (kind == VMEM_ENTRY_LEAF && level == VMEM_LEVEL_PD)
 		return raw | I686_PS | i686_4m_addr(addr);
@@ -121,9 +109,12 @@ const struct vmem_arch vmem_arch_i686 = {
 	.entry_size = 4,
 	.index_bits = 10,
 	.root_table = i686_root_table,
-	.writable = I686_WRITABLE,
 	.ignored = I686_IGNORED,
-	.decode = i686_decode,
+	.untold = I686_UNTOLD,
+	.init_formats = i686_init_formats,
+	.table_addr = I686_ADDR,
+	/* No execute-disable: whatever is mapped can be executed. */
+	.no_execute = 0,
 	.encode = i686_encode,
 	.retarget = i686_retarget,
 	.split = i686_split,

@@ -6,9 +6,12 @@
  */
 #include <linux/compiler.h>
 #include <linux/err.h>
+#include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <vmem/spaces.h>
 #include <vmem/translate.h>
@@ -21,48 +24,54 @@
 #define GUEST_EFER_LME BIT_ULL(8)
 #define GUEST_EFER_NXE BIT_ULL(11)
 
-static int regime_2level(struct vmem_regime *regime,
-			 const struct vmem_regs *regs)
+static void regime_2level(struct vmem_regime *regime,
+			  const struct vmem_regs *regs)
 {
 	regime->arch = &vmem_arch_i686;
 	regime->top = VMEM_LEVEL_PD;
 	regime->pse = regs->cr4 & GUEST_CR4_PSE;
+	regime->nxe = false;
 	regime->hole = BIT_ULL(32);
 	regime->hole_last = U64_MAX;
-	return 0;
 }
 
 /* Canonical addresses repeat bit 47 in bits 63:48 (SDM vol. 1, 3.3.7.1). */
-static int regime_4level(struct vmem_regime *regime,
-			 const struct vmem_regs *regs)
+static void regime_4level(struct vmem_regime *regime,
+			  const struct vmem_regs *regs)
 {
 	regime->arch = &vmem_arch_amd64;
 	regime->top = VMEM_LEVEL_PML4;
+	regime->pse = false;
 	regime->nxe = regs->efer & GUEST_EFER_NXE;
 	regime->hole = BIT_ULL(47);
 	regime->hole_last = ~BIT_ULL(47);
-	return 0;
 }
 
 /* EFER.LMA follows from CR0.PG and EFER.LME, so it is not asked. */
 static int regime_init(struct vmem_regime *regime, const struct vmem_regs *regs)
 {
+	bool pae = regs->cr4 & GUEST_CR4_PAE;
+	bool lme = regs->efer & GUEST_EFER_LME;
+
 	if (!(regs->cr0 & GUEST_CR0_PE) || !(regs->cr0 & GUEST_CR0_PG))
 		return -EINVAL;
 	if (regs->maxphyaddr < VMEM_MIN_PHYADDR ||
 	    regs->maxphyaddr > VMEM_MAX_PHYADDR)
 		return -EINVAL;
+	if (lme && !pae)
+		return -EINVAL;
+	if (pae && (!lme || regs->cr4 & GUEST_CR4_LA57))
+		return -EOPNOTSUPP;
+
+	if (lme)
+		regime_4level(regime, regs);
+	else
+		regime_2level(regime, regs);
 	regime->maxphyaddr = regs->maxphyaddr;
 	regime->cow_mask = regs->cow_mask;
 	regime->cow_value = regs->cow_value;
-
-	if (!(regs->efer & GUEST_EFER_LME))
-		return regs->cr4 & GUEST_CR4_PAE ? -EOPNOTSUPP :
-						   regime_2level(regime, regs);
-	if (!(regs->cr4 & GUEST_CR4_PAE))
-		return -EINVAL;
-	return regs->cr4 & GUEST_CR4_LA57 ? -EOPNOTSUPP :
-					    regime_4level(regime, regs);
+	regime->arch->init_formats(regime);
+	return 0;
 }
 
 /* The convention must not take a bit that means something to the processor. */
@@ -80,7 +89,6 @@ int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs)
 	if (regs->__reserved)
 		return -EOPNOTSUPP;
 
-	memset(root, 0, sizeof(*root));
 	ret = regime_init(&root->regime, regs);
 	if (ret)
 		return ret;
@@ -100,36 +108,102 @@ struct alias {
 	u64 base;
 };
 
+/* The entries on a path, root first, and zeros. */
+struct path {
+	struct vmem_trace entries[VMEM_MAX_LEVELS];
+};
+
+static const struct path no_path;
+
+/* No region has this number. */
+#define NOWHERE U64_MAX
+
 /**
- * struct frame - a table on the path from the root
+ * struct frame - a table that the walk was in and can go back to
+ * @region: number of its region among those of its size; NOWHERE if the frame is
+ *	free
+ * @last_va: last virtual address of its region
  * @table: its guest-physical address
- * @page: the page that holds it, pinned
+ * @entries: where its entries are, in a page that is pinned
+ * @format: what they are made of
+ * @shift: log2 of what one of them spans
+ * @level: the table's level
+ * @nr_path: entries on the path that ends in it
  * @perms: permissions of the path down to this table
  * @alias: the last table down to this one that is somebody else's
+ * @path: the entries read on the way to it, and the last one read in it
+ * @used: whether it is among the frames that were used
+ * @next: the one that was used before
  */
 struct frame {
+	u64 region;
+	u64 last_va;
 	u64 table;
-	const void *page;
+	const void *entries;
+	const struct vmem_format *format;
+	int shift;
+	int level;
+	int nr_path;
 	u32 perms;
 	struct alias alias;
+	struct path path;
+	bool used;
+	struct frame *next;
+};
+
+/* There are so many times fewer for each level further up. */
+#define FEWER_FRAMES 8
+
+static void init_frames(struct frame *frames, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		frames[i].region = NOWHERE;
+		frames[i].used = false;
+	}
+}
+
+/**
+ * struct level - the tables of one level that are remembered
+ * @frames: the frames, by region
+ * @last: how many they are, a power of two, less one
+ */
+struct level {
+	struct frame *frames;
+	u64 last;
 };
 
 /**
  * struct walker - a walk of one space under way
  * @walk: what was asked for, and the cursor
- * @regime: the space's paging mode
- * @level: level of the table being read, above @regime->top before the root
- * @frames: the tables from the root to that one, by level
- * @path: the entries read on the way to them, root first
- * @visit: what the next callback is shown
+ * @root: the space
+ * @regime: its paging mode
+ * @entry_shift: log2 of the size of an entry
+ * @index_bits: log2 of how many entries a table has
+ * @last_index: index of the last of them
+ * @levels: the tables that are remembered, as in the processor's
+ *	paging-structure caches (SDM vol. 3, 4.10.3), but no longer than for one
+ *	walk
+ * @used: the frame that was used last
+ * @frame: the table that is being read; NULL before the root is
+ * @clear_va: first address of a part of the scope without a gap
+ * @clear_last: last address of that part
+ * @last_va: the last address that was visited, or passed over
  */
 struct walker {
 	struct vmem_walk *walk;
+	const struct vmem_root *root;
 	const struct vmem_regime *regime;
-	int level;
-	struct frame frames[VMEM_MAX_LEVELS + 1];
-	struct vmem_trace path[VMEM_MAX_LEVELS];
-	struct vmem_visit visit;
+	int entry_shift;
+	int index_bits;
+	u64 last_index;
+	struct level levels[VMEM_MAX_LEVELS + 1];
+	struct frame *used;
+	struct frame *frame;
+	u64 clear_va;
+	u64 clear_last;
+	u64 last_va;
 };
 
 /* Let others run; a caller that was killed goes no further. */
@@ -139,73 +213,221 @@ static int walk_breathe(void)
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-static int enter_table(struct walker *w, int level, u64 table, u32 perms)
+static void init_levels(struct walker *w, struct frame *frames, u32 nr)
+{
+	int level;
+
+	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
+		w->levels[level].frames = frames;
+		w->levels[level].last = nr - 1;
+		frames += nr;
+		nr = max(nr / FEWER_FRAMES, 1U);
+	}
+	w->levels[level].frames = frames;
+}
+
+/* 2^64 divided by the golden ratio: spreads numbers that lie close together. */
+#define SPREAD 0x9e3779b97f4a7c15ULL
+
+/*
+ * Where the table of a region is remembered: neighbours side by side, and those
+ * in another table somewhere else. A guest that has them meet loses time only.
+ */
+static __always_inline struct frame *frame_of(const struct walker *w, int level,
+					      u64 region)
+{
+	u64 above = (region >> w->index_bits) * SPREAD;
+	u64 i = region + (above >> 32);
+
+	return &w->levels[level].frames[i & w->levels[level].last];
+}
+
+static struct frame *root_frame(const struct walker *w)
+{
+	return w->levels[w->regime->top].frames;
+}
+
+static void forget_table(struct walker *w, struct frame *frame)
 {
 	struct vmem_mem *mem = w->walk->mem;
-	struct frame *frame = &w->frames[level];
+
+	if (frame->region == NOWHERE)
+		return;
+	mem->ops->unpin(mem, frame->table,
+			frame->entries - (frame->table & ~VMEM_PAGE_MASK));
+	frame->region = NOWHERE;
+}
+
+/* The next thing to do is to enter the root. */
+static void forget_path(struct walker *w)
+{
+	w->used = NULL;
+	w->frame = NULL;
+	w->clear_va = U64_MAX;
+	w->clear_last = 0;
+}
+
+static void forget_tables(struct walker *w)
+{
+	struct frame *frame;
+
+	for (frame = w->used; frame; frame = frame->next) {
+		forget_table(w, frame);
+		frame->used = false;
+	}
+	forget_path(w);
+}
+
+/* Go to the deepest table that is remembered and whose region holds the cursor. */
+static __always_inline void find_table(struct walker *w)
+{
+	u64 va = w->walk->va;
+	u64 region = va >> (VMEM_PAGE_SHIFT + w->index_bits);
+	int level;
+
+	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
+		w->frame = frame_of(w, level, region);
+		if (w->frame->region == region)
+			return;
+		region >>= w->index_bits;
+	}
+	w->frame = root_frame(w);
+	/* The root's region has a hole, which nothing below it reaches into. */
+	w->frame->last_va = va < w->regime->hole ? w->regime->hole - 1 :
+						   U64_MAX;
+}
+
+static int pin_table(struct walker *w, struct frame *frame, u64 table)
+{
+	struct vmem_mem *mem = w->walk->mem;
+	const void *page;
 	int ret = walk_breathe();
 
 	if (ret)
 		return ret;
-	frame->page = mem->ops->pin(mem, table);
-	if (IS_ERR(frame->page))
-		return PTR_ERR(frame->page);
+	forget_table(w, frame);
+	page = mem->ops->pin(mem, table);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	if (!frame->used) {
+		frame->used = true;
+		frame->next = w->used;
+		w->used = frame;
+	}
 	frame->table = table;
-	frame->perms = perms;
-	w->level = level;
+	frame->entries = page + (table & ~VMEM_PAGE_MASK);
 	w->walk->tables++;
 	return 0;
 }
 
+static int enter_root(struct walker *w)
+{
+	struct frame *frame = root_frame(w);
+	int ret = pin_table(w, frame, w->root->table);
+
+	if (ret)
+		return ret;
+	frame->region = 0;
+	frame->level = w->regime->top;
+	frame->format = &w->regime->formats[frame->level];
+	frame->shift = vmem_level_shift(w->regime->arch, frame->level);
+	frame->nr_path = 1;
+	frame->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
+	frame->alias.owner.table = 0;
+	frame->path = no_path;
+	w->frame = frame;
+	return 0;
+}
+
+/* Go to the table that the entry has named which was read last. */
+static int enter_table(struct walker *w, const struct vmem_entry *entry)
+{
+	const struct frame *above = w->frame;
+	u64 region = w->walk->va >> above->shift;
+	struct frame *frame = frame_of(w, above->level - 1, region);
+	int ret = pin_table(w, frame, entry->addr);
+
+	if (ret)
+		return ret;
+	frame->region = region;
+	frame->last_va = w->walk->va | (BIT_ULL(above->shift) - 1);
+	frame->level = above->level - 1;
+	frame->format = above->format - 1;
+	frame->shift = above->shift - w->index_bits;
+	frame->nr_path = above->nr_path + 1;
+	frame->perms = above->perms & entry->perms;
+	frame->alias.owner.table = 0;
+	frame->path = above->path;
+	w->frame = frame;
+	return 0;
+}
+
+/* The table that was just entered is not to be walked. */
 static void leave_table(struct walker *w)
 {
-	struct vmem_mem *mem = w->walk->mem;
-	struct frame *frame = &w->frames[w->level++];
+	forget_table(w, w->frame);
+	find_table(w);
+}
 
-	mem->ops->unpin(mem, frame->table, frame->page);
+static __always_inline u64 index_of(const struct walker *w, u64 va)
+{
+	return (va >> w->frame->shift) & w->last_index;
 }
 
 /* One untorn load; the guest may write to the entry at any time. */
-static u64 read_entry(const struct walker *w, u64 entry_gpa)
+static __always_inline u64 read_entry(const void *entries, int entry_shift,
+				      u64 index)
 {
-	const void *entry =
-		w->frames[w->level].page + (entry_gpa & ~VMEM_PAGE_MASK);
-
-	if (w->regime->arch->entry_size == sizeof(u32))
-		return READ_ONCE(*(const u32 *)entry);
-	return READ_ONCE(*(const u64 *)entry);
+	if (entry_shift == ilog2(sizeof(u32)))
+		return READ_ONCE(((const u32 *)entries)[index]);
+	return READ_ONCE(((const u64 *)entries)[index]);
 }
 
-/* Nothing of the last visit may show in the next. */
-static void clear_visit(struct walker *w, int nr_path)
+/*
+ * Of a region that begins at @base, from the cursor to @last_va. Field by field:
+ * compilers clear structures of this size by string instructions, which are slow
+ * for so little.
+ */
+static __always_inline struct vmem_visit make_visit(const struct walker *w,
+						    u64 base, u64 last_va)
 {
-	w->visit.nr_path = nr_path;
-	w->visit.gpa = 0;
-	w->visit.page_size = 0;
-	w->visit.perms = 0;
-	w->visit.cow = false;
-	w->visit.aliased = false;
+	struct vmem_visit visit;
+
+	visit.root = w->root;
+	visit.index = w->walk->root;
+	visit.status = VMEM_MAPPED;
+	visit.level = VMEM_LEVEL_NONE;
+	visit.va = w->walk->va;
+	visit.last_va = last_va;
+	visit.base = base;
+	visit.gpa = 0;
+	visit.page_size = 0;
+	visit.perms = 0;
+	visit.cow = false;
+	visit.path = no_path.entries;
+	visit.nr_path = 0;
+	visit.aliased = false;
+	visit.owner = 0;
+	visit.owner_va = 0;
+	visit.owner_perms = 0;
+	return visit;
 }
 
-/* The next visit is of what is left of a region, from the cursor on. */
-static void set_region(struct walker *w, u64 base, u64 last_va)
+/* Likewise, of what the entry that was read last spans. */
+static __always_inline struct vmem_visit entry_visit(const struct walker *w,
+						     u64 base, u64 last_va)
 {
-	const struct vmem_scope *scope = &w->walk->scope;
-	const struct vmem_span *excluded =
-		vmem_scope_next_excluded(scope, w->walk->va);
-	struct vmem_visit *visit = &w->visit;
+	struct vmem_visit visit = make_visit(w, base, last_va);
 
-	visit->va = w->walk->va;
-	visit->base = base;
-	visit->last_va = min(last_va, scope->last_va);
-	if (excluded && excluded->va <= visit->last_va)
-		visit->last_va = excluded->va - 1;
+	visit.level = w->frame->level;
+	visit.path = w->frame->path.entries;
+	visit.nr_path = w->frame->nr_path;
+	return visit;
 }
 
-static void set_owner(struct walker *w, const struct alias *alias)
+static __always_inline void set_owner(struct vmem_visit *visit,
+				      const struct alias *alias)
 {
-	struct vmem_visit *visit = &w->visit;
-
 	visit->aliased = alias->owner.table;
 	if (!visit->aliased)
 		return;
@@ -220,98 +442,69 @@ static int go_on(int ret)
 	return ret == VMEM_WALK_SKIP ? 0 : ret;
 }
 
-static int call_anomaly(struct walker *w, enum vmem_status status, int level)
+/* Of a table that the entry which was read last has named. */
+static struct vmem_visit table_visit(const struct walker *w,
+				     const struct vmem_entry *entry, u64 base)
 {
-	w->visit.status = status;
-	w->visit.level = level;
-	return w->walk->ops->anomaly(&w->visit, w->walk->priv);
+	struct vmem_visit visit = entry_visit(w, base, w->last_va);
+
+	visit.level--;
+	visit.gpa = entry->addr;
+	visit.perms = entry->perms & w->frame->perms;
+	return visit;
 }
 
-static int call_hole(struct walker *w, enum vmem_status status, int level)
+/* The table that the visit is of could not be entered. */
+static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
+			  struct vmem_visit visit)
 {
-	const struct vmem_walk *walk = w->walk;
-
-	w->visit.status = status;
-	w->visit.level = level;
-	return walk->ops->hole ? walk->ops->hole(&w->visit, walk->priv) : 0;
-}
-
-static int visit_non_canonical(struct walker *w)
-{
-	clear_visit(w, 0);
-	set_region(w, w->regime->hole, w->regime->hole_last);
-	return call_hole(w, VMEM_NON_CANONICAL, VMEM_LEVEL_NONE);
-}
-
-static int visit_unbacked(struct walker *w, int level, u64 table)
-{
-	w->visit.gpa = table;
-	w->visit.perms = 0;
-	return go_on(call_anomaly(w, VMEM_UNBACKED, level));
-}
-
-static int visit_leaf(struct walker *w, u64 page, u32 perms, u64 size)
-{
-	const struct vmem_walk *walk = w->walk;
-	struct vmem_visit *visit = &w->visit;
-
-	visit->status = VMEM_MAPPED;
-	visit->level = w->level;
-	visit->gpa = page + (walk->va & (size - 1));
-	visit->page_size = size;
-	visit->cow =
-		vmem_is_cow(w->regime, visit->path[visit->nr_path - 1].raw);
-	visit->perms = visit->cow ? perms & ~VMEM_WRITABLE : perms;
-	set_owner(w, &w->frames[w->level].alias);
-	return walk->ops->leaf(visit, walk->priv);
+	visit.status = VMEM_UNBACKED;
+	visit.perms = 0;
+	return go_on(ops->anomaly(&visit, w->walk->priv));
 }
 
 /*
  * What a table that is about to be claimed is besides: on the path at a higher
  * level, or known at another level. VMEM_MAPPED if it is neither.
  */
-static enum vmem_status other_view(const struct walker *w, u64 table)
+static enum vmem_status other_view(const struct walker *w,
+				   const struct vmem_visit *visit)
 {
-	int level;
+	int i, level, top = w->regime->top;
 
-	for (level = w->level + 1; level <= w->regime->top; level++)
-		if (w->frames[level].table == table)
+	for (i = 0; i < visit->nr_path; i++)
+		if ((visit->path[i].entry_gpa & VMEM_PAGE_MASK) == visit->gpa)
 			return VMEM_ANCESTOR;
-	for (level = VMEM_LEVEL_PT; level <= w->regime->top; level++)
-		if (level != w->level && vmem_seen_find(w->walk->seen, table,
-							level, VMEM_WINDOW_ALL))
+	for (level = VMEM_LEVEL_PT; level <= top; level++)
+		if (level != visit->level &&
+		    vmem_seen_find(w->walk->seen, visit->gpa, level,
+				   VMEM_WINDOW_ALL))
 			return VMEM_CROSS_LEVEL;
 	return VMEM_MAPPED;
 }
 
 /* The space is the first to reach the table that was just entered. */
-static int claim_table(struct walker *w, u64 window)
+static int claim_table(struct walker *w, const struct vmem_walk_ops *ops,
+		       struct vmem_visit *visit, u64 window)
 {
 	const struct vmem_walk *walk = w->walk;
-	const struct frame *frame = &w->frames[w->level];
 	const struct vmem_owner owner = {
-		.table = frame->table,
+		.table = visit->gpa,
 		.window = window,
-		.va = w->visit.base,
+		.va = visit->base,
 		.root = walk->root,
-		.perms = frame->perms,
+		.perms = visit->perms,
 	};
-	enum vmem_status status = other_view(w, frame->table);
 	int ret = vmem_seen_reserve(walk->seen);
 
-	if (!ret && status != VMEM_MAPPED)
-		ret = call_anomaly(w, status, w->level);
-	if (!ret && walk->ops->table)
-		ret = walk->ops->table(&w->visit, walk->priv);
+	visit->status = other_view(w, visit);
+	if (!ret && visit->status != VMEM_MAPPED)
+		ret = ops->anomaly(visit, walk->priv);
+	if (!ret && ops->table)
+		ret = ops->table(visit, walk->priv);
 	if (!ret)
-		vmem_seen_add(walk->seen, w->level, &owner);
+		vmem_seen_add(walk->seen, visit->level, &owner);
 	return ret;
-}
-
-/* See struct vmem_owner. */
-static u64 table_window(const struct vmem_scope *scope, u64 base, u64 last_va)
-{
-	return vmem_scope_holds(scope, base, last_va) ? VMEM_WINDOW_ALL : base;
 }
 
 /*
@@ -319,12 +512,10 @@ static u64 table_window(const struct vmem_scope *scope, u64 base, u64 last_va)
  * space's own: a walk that was stopped in there has come back to it.
  */
 static struct alias make_alias(const struct walker *w,
-			       const struct vmem_owner *owner)
+			       const struct vmem_owner *owner, u64 base)
 {
-	u64 base = w->visit.base;
-
 	if (!owner)
-		return w->frames[w->level].alias;
+		return w->frame->alias;
 	if (owner->root == w->walk->root && owner->va == base)
 		return (struct alias){};
 	return (struct alias){ .owner = *owner, .base = base };
@@ -333,181 +524,374 @@ static struct alias make_alias(const struct walker *w,
 /* A table that is not entered is passed over as a whole, exclusions and all. */
 static void pass_table(struct walker *w, u64 last_va)
 {
-	w->visit.last_va = min(last_va, w->walk->scope.last_va);
+	w->last_va = min(last_va, w->walk->scope.last_va);
 }
 
-/*
- * The cursor lies in an entry that names a table: pass over it, if it is known
- * as somebody else's, or enter it.
- */
-static int visit_table(struct walker *w, u64 table, u32 perms, u64 last_va)
+/* As visit_table(), where something is known of sharing. */
+static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
+			   const struct vmem_entry *entry, u64 base)
 {
 	const struct vmem_walk *walk = w->walk;
-	int level = w->level - 1;
-	struct frame *frame = &w->frames[level];
-	bool share = walk->seen && vmem_shared_table(w->regime->arch, level);
-	u64 window = table_window(&walk->scope, w->visit.base, last_va);
+	struct vmem_visit visit = table_visit(w, entry, base);
+	bool share = vmem_shared_table(w->regime->arch, visit.level);
+	u64 last_va = base + (BIT_ULL(w->frame->shift) - 1);
+	/* See struct vmem_owner. */
+	u64 window = vmem_scope_holds(&walk->scope, base, last_va) ?
+			     VMEM_WINDOW_ALL :
+			     base;
 	const struct vmem_owner *owner =
-		share ? vmem_seen_find(walk->seen, table, level, window) : NULL;
+		share ? vmem_seen_find(walk->seen, visit.gpa, visit.level,
+				       window) :
+			NULL;
+	struct alias alias = make_alias(w, owner, base);
 	int ret;
 
-	w->visit.gpa = table;
-	w->visit.perms = perms;
-	w->visit.level = level;
-	frame->alias = make_alias(w, owner);
-
-	if (!walk->seen && walk->ops->table) {
-		ret = walk->ops->table(&w->visit, walk->priv);
-		if (ret) {
-			pass_table(w, last_va);
-			return go_on(ret);
-		}
-	}
-	if (owner && frame->alias.owner.table) {
-		set_owner(w, &frame->alias);
+	if (owner && alias.owner.table) {
+		set_owner(&visit, &alias);
 		pass_table(w, last_va);
-		ret = walk->ops->alias(&w->visit, walk->priv);
+		visit.last_va = w->last_va;
+		ret = ops->alias(&visit, walk->priv);
 		if (ret != VMEM_WALK_FOLLOW)
 			return ret;
 	}
 
-	ret = enter_table(w, level, table, perms);
-	if (ret == -ENXIO)
-		return visit_unbacked(w, level, table);
-	if (ret || owner || !share || !walk->claim)
-		return ret;
+	ret = enter_table(w, entry);
+	if (ret)
+		return ret == -ENXIO ? visit_unbacked(w, ops, visit) : ret;
+	if (owner || !share || !walk->claim) {
+		w->frame->alias = alias;
+		return VMEM_WALK_FOLLOW;
+	}
 
-	frame->alias = (struct alias){};
-	ret = claim_table(w, window);
+	ret = claim_table(w, ops, &visit, window);
 	if (!ret)
-		return 0;
+		return VMEM_WALK_FOLLOW;
 	leave_table(w);
 	pass_table(w, last_va);
 	return go_on(ret);
 }
 
-/* Read the entry that the cursor lies in, and do what it asks for. */
-static int visit_entry(struct walker *w)
+/* As visit_table(), where nothing is known of sharing. */
+static int visit_private(struct walker *w, const struct vmem_walk_ops *ops,
+			 const struct vmem_entry *entry, u64 base)
 {
-	const struct vmem_arch *arch = w->regime->arch;
-	struct frame *frame = &w->frames[w->level];
-	u64 va = w->walk->va;
-	u64 size = vmem_level_size(arch, w->level);
-	u64 base = va & ~(size - 1);
-	u64 last_va = va | (size - 1);
-	u64 index = (va >> vmem_level_shift(arch, w->level)) &
-		    ((1U << arch->index_bits) - 1);
-	u64 entry_gpa = frame->table + index * arch->entry_size;
-	u64 raw = read_entry(w, entry_gpa);
-	struct vmem_entry entry = arch->decode(w->regime, w->level, raw);
-	u32 perms = frame->perms & entry.perms;
-	int depth = w->regime->top - w->level;
+	struct vmem_visit visit;
+	int ret;
 
-	w->path[depth] = (struct vmem_trace){ entry_gpa, raw };
-	clear_visit(w, depth + 1);
-	set_region(w, base, last_va);
-
-	switch (entry.kind) {
-	case VMEM_ENTRY_TABLE:
-		return visit_table(w, entry.addr, perms, last_va);
-	case VMEM_ENTRY_LEAF:
-		return visit_leaf(w, entry.addr, perms, size);
-	case VMEM_ENTRY_RESERVED:
-		return go_on(call_anomaly(w, VMEM_RESERVED, w->level));
-	default:
-		return call_hole(w, VMEM_NOT_PRESENT, w->level);
+	if (ops->table) {
+		visit = table_visit(w, entry, base);
+		ret = ops->table(&visit, w->walk->priv);
+		if (ret) {
+			pass_table(w, base + (BIT_ULL(w->frame->shift) - 1));
+			return go_on(ret);
+		}
 	}
+	ret = enter_table(w, entry);
+	if (ret != -ENXIO)
+		return ret ?: VMEM_WALK_FOLLOW;
+	return visit_unbacked(w, ops, table_visit(w, entry, base));
 }
 
 /*
- * Enter the root, once there is an address to look for. If it is not backed, and
- * there are other spaces to go on with, that is told once.
+ * The cursor lies in an entry that names a table, whose region begins at @base:
+ * pass over it, if it is known as somebody else's, or enter it, which is FOLLOW.
  */
-static int visit_root(struct walker *w)
+static int visit_table(struct walker *w, const struct vmem_walk_ops *ops,
+		       const struct vmem_entry *entry, u64 base)
 {
-	const struct vmem_walk *walk = w->walk;
-	u64 table = w->visit.root->table;
-	int top = w->regime->top;
-	int ret = enter_table(w, top, table,
-			      VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE);
+	return w->walk->seen ? visit_shareable(w, ops, entry, base) :
+			       visit_private(w, ops, entry, base);
+}
 
-	if (ret != -ENXIO || !walk->ops->space)
+static int visit_reserved(struct walker *w, const struct vmem_walk_ops *ops,
+			  u64 base)
+{
+	struct vmem_visit visit = entry_visit(w, base, w->last_va);
+
+	visit.status = VMEM_RESERVED;
+	return go_on(ops->anomaly(&visit, w->walk->priv));
+}
+
+static int visit_empty(struct walker *w, const struct vmem_walk_ops *ops,
+		       u64 base)
+{
+	struct vmem_visit visit = entry_visit(w, base, w->last_va);
+
+	visit.status = VMEM_NOT_PRESENT;
+	return ops->hole(&visit, w->walk->priv);
+}
+
+static __always_inline int visit_leaf(struct walker *w,
+				      const struct vmem_walk_ops *ops,
+				      const struct vmem_entry *entry, u64 base,
+				      u64 last_va, u64 raw)
+{
+	struct vmem_visit visit = entry_visit(w, base, last_va);
+
+	visit.status = VMEM_MAPPED;
+	visit.gpa = entry->addr + (visit.va - base);
+	visit.page_size = BIT_ULL(w->frame->shift);
+	visit.perms = entry->perms & w->frame->perms;
+	visit.cow = vmem_is_cow(w->regime, raw);
+	if (visit.cow)
+		visit.perms &= ~VMEM_WRITABLE;
+	if (w->frame->alias.owner.table)
+		set_owner(&visit, &w->frame->alias);
+	return ops->leaf(&visit, w->walk->priv);
+}
+
+/* An entry that was read before its turn, so that none is read twice. */
+struct ahead {
+	bool known;
+	u64 raw;
+};
+
+static __always_inline u64 count_alike_of(const void *entries, int entry_shift,
+					  u64 index, u64 raw, u64 step,
+					  u64 mask, u64 max,
+					  struct ahead *ahead)
+{
+	u64 nr;
+
+	for (nr = 1; nr < max; nr++) {
+		ahead->raw = read_entry(entries, entry_shift, index + nr);
+		raw += step;
+		if ((ahead->raw ^ raw) & mask) {
+			ahead->known = true;
+			break;
+		}
+	}
+	return nr;
+}
+
+/*
+ * How many entries, of @max at most, go on as @raw at @index does: by @step from
+ * one to the next, but for bits that are not in @mask. Compiled for either size
+ * of entries, as dense tables are read here.
+ */
+static __always_inline u64 count_alike(const struct walker *w, u64 index,
+				       u64 raw, u64 step, u64 mask, u64 max,
+				       struct ahead *ahead)
+{
+	const void *entries = w->frame->entries;
+
+	if (w->entry_shift == ilog2(sizeof(u32)))
+		return count_alike_of(entries, ilog2(sizeof(u32)), index, raw,
+				      step, mask, max, ahead);
+	return count_alike_of(entries, ilog2(sizeof(u64)), index, raw, step,
+			      mask, max, ahead);
+}
+
+/*
+ * How many entries can be visited as one with the one at @index, which is one of
+ * them: zeros that nobody is told of, or pages that follow each other, if the
+ * callback can do with several.
+ */
+static __always_inline u64 count_run(const struct walker *w,
+				     const struct vmem_walk_ops *ops, u64 index,
+				     u64 raw, const struct vmem_entry *entry,
+				     u64 max, struct ahead *ahead)
+{
+	const struct vmem_regime *regime = w->regime;
+	int shift = w->frame->shift;
+	u64 above;
+
+	if (!raw && !ops->hole)
+		return count_alike(w, index, 0, 0, U64_MAX, max, ahead);
+	if (!ops->runs || entry->kind != VMEM_ENTRY_LEAF)
+		return 1;
+	above = (BIT_ULL(regime->maxphyaddr) - entry->addr) >> shift;
+	return count_alike(w, index, raw, BIT_ULL(shift),
+			   ~regime->arch->untold | regime->cow_mask,
+			   min(max, above), ahead);
+}
+
+/*
+ * Visit the entry that the cursor lies in, which has been read, and those behind
+ * it that can be told together with it, up to @last_va.
+ */
+static __always_inline int visit_entry(struct walker *w,
+				       const struct vmem_walk_ops *ops, u64 raw,
+				       u64 last_va, struct ahead *ahead)
+{
+	struct frame *frame = w->frame;
+	u64 base = w->walk->va >> frame->shift << frame->shift;
+	u64 index = index_of(w, w->walk->va);
+	u64 max = min(((last_va - base) >> frame->shift) + 1, w->walk->budget);
+	struct vmem_entry entry = vmem_decode_as(w->regime, frame->format, raw);
+	u64 nr = count_run(w, ops, index, raw, &entry, max, ahead);
+	struct vmem_trace *trace = &frame->path.entries[frame->nr_path - 1];
+	int ret;
+
+	w->walk->budget -= nr;
+	last_va = min(base + ((nr << frame->shift) - 1), last_va);
+	trace->entry_gpa = frame->table + (index << w->entry_shift);
+	trace->raw = raw;
+
+	if (likely(entry.kind == VMEM_ENTRY_LEAF)) {
+		ret = visit_leaf(w, ops, &entry, base, last_va, raw);
+		if (!ret)
+			w->last_va = last_va;
 		return ret;
-	clear_visit(w, 0);
-	set_region(w, walk->scope.va, U64_MAX);
-	ret = visit_unbacked(w, top, table);
+	}
+	w->last_va = last_va;
+	if (entry.kind == VMEM_ENTRY_TABLE) {
+		/* A copy, so that the other may stay in registers. */
+		const struct vmem_entry table = entry;
+
+		return visit_table(w, ops, &table, base);
+	}
+	if (entry.kind == VMEM_ENTRY_RESERVED)
+		return visit_reserved(w, ops, base);
+	return ops->hole ? visit_empty(w, ops, base) : 0;
+}
+
+/*
+ * Visit entries from the cursor on, until one leads to a table, a callback says
+ * so, or the table or the part of the scope ends.
+ */
+static __always_inline int visit_entries(struct walker *w,
+					 const struct vmem_walk_ops *ops)
+{
+	struct vmem_walk *walk = w->walk;
+	u64 last_va = min(w->frame->last_va, w->clear_last);
+	struct ahead ahead = {};
+	u64 raw;
+	int ret;
+
+	for (;;) {
+		if (!walk->budget)
+			return VMEM_WALK_STOP;
+		raw = ahead.known ?
+			      ahead.raw :
+			      read_entry(w->frame->entries, w->entry_shift,
+					 index_of(w, walk->va));
+		ahead.known = false;
+		ret = visit_entry(w, ops, raw, last_va, &ahead);
+		if (ret || w->last_va >= last_va)
+			return ret;
+		walk->va = w->last_va + 1;
+	}
+}
+
+/* The last address behind one that is in the scope before it has a gap. */
+static u64 clear_until(const struct vmem_scope *scope, u64 va)
+{
+	const struct vmem_span *excluded = vmem_scope_next_excluded(scope, va);
+
+	return excluded && excluded->va <= scope->last_va ? excluded->va - 1 :
+							    scope->last_va;
+}
+
+/*
+ * The root cannot be entered. If there are other spaces to go on with, that is
+ * told once.
+ */
+static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops)
+{
+	const struct vmem_scope *scope = &w->walk->scope;
+	struct vmem_visit visit;
+
+	if (!ops->space)
+		return -ENXIO;
+	visit = make_visit(w, scope->va, clear_until(scope, w->walk->va));
+	visit.level = w->regime->top;
+	visit.gpa = w->root->table;
 	pass_table(w, U64_MAX);
+	return visit_unbacked(w, ops, visit);
+}
+
+static int visit_non_canonical(struct walker *w,
+			       const struct vmem_walk_ops *ops)
+{
+	const struct vmem_regime *regime = w->regime;
+	struct vmem_visit visit;
+
+	w->last_va = min(clear_until(&w->walk->scope, w->walk->va),
+			 regime->hole_last);
+	if (!ops->hole)
+		return 0;
+	visit = make_visit(w, regime->hole, w->last_va);
+	visit.status = VMEM_NON_CANONICAL;
+	return ops->hole(&visit, w->walk->priv);
+}
+
+/*
+ * The cursor may not be in a part of the scope where there is something to look
+ * for: pass over what has been left out, or is not canonical, or else find such a
+ * part and enter the root, which is FOLLOW.
+ */
+static int visit_gap(struct walker *w, const struct vmem_walk_ops *ops)
+{
+	const struct vmem_scope *scope = &w->walk->scope;
+	u64 va = w->walk->va;
+	const struct vmem_span *excluded = vmem_scope_next_excluded(scope, va);
+	int ret;
+
+	if (excluded && excluded->va <= va) {
+		w->last_va = min(excluded->last_va, scope->last_va);
+		return 0;
+	}
+	if (!vmem_is_canonical(w->regime, va))
+		return visit_non_canonical(w, ops);
+	if (!w->frame) {
+		ret = enter_root(w);
+		if (ret)
+			return ret == -ENXIO ? visit_dead_root(w, ops) : ret;
+	}
+	w->clear_va = scope->nr_excluded ? va : scope->va;
+	w->clear_last = clear_until(scope, va);
+	return VMEM_WALK_FOLLOW;
+}
+
+/* Visit what is at the cursor; FOLLOW if that is known now, and not visited. */
+static __always_inline int visit_next(struct walker *w,
+				      const struct vmem_walk_ops *ops)
+{
+	u64 va = w->walk->va;
+	int ret;
+
+	if (unlikely(va < w->clear_va || va > w->clear_last ||
+		     !vmem_is_canonical(w->regime, va)))
+		return visit_gap(w, ops);
+	find_table(w);
+	do
+		ret = visit_entries(w, ops);
+	while (ret == VMEM_WALK_FOLLOW);
 	return ret;
 }
 
-/* Visit what is at the cursor, or enter a table there. */
-static int visit_next(struct walker *w)
+/* Addresses between which others are let run, where no table is entered. */
+#define MOVES_AT_ONCE 1024
+
+static __always_inline int walk_scope(struct walker *w,
+				      const struct vmem_walk_ops *ops)
 {
 	struct vmem_walk *walk = w->walk;
-	const struct vmem_span *excluded =
-		vmem_scope_next_excluded(&walk->scope, walk->va);
-
-	if (excluded && excluded->va <= walk->va) {
-		w->visit.last_va = min(excluded->last_va, walk->scope.last_va);
-		return 0;
-	}
-	if (!vmem_is_canonical(w->regime, walk->va))
-		return visit_non_canonical(w);
-	if (w->level > w->regime->top)
-		return visit_root(w);
-	if (!walk->budget)
-		return VMEM_WALK_STOP;
-	walk->budget--;
-	return visit_entry(w);
-}
-
-/* Move the cursor, and out of the tables whose region does not hold it. */
-static void move_to(struct walker *w, u64 va)
-{
-	u64 changed = va ^ w->walk->va;
-
-	w->walk->va = va;
-	while (w->level < w->regime->top &&
-	       changed >> vmem_level_shift(w->regime->arch, w->level + 1))
-		leave_table(w);
-}
-
-/* Go on behind what was visited. False at the end of the scope. */
-static bool advance(struct walker *w)
-{
-	if (w->visit.last_va == w->walk->scope.last_va)
-		return false;
-	move_to(w, w->visit.last_va + 1);
-	return true;
-}
-
-static void leave_all(struct walker *w)
-{
-	while (w->level <= w->regime->top)
-		leave_table(w);
-}
-
-static int walk_scope(struct walker *w)
-{
-	int level, ret;
+	u32 moves = 0;
+	int ret;
 
 	for (;;) {
-		level = w->level;
-		ret = visit_next(w);
-		if (ret == VMEM_WALK_AGAIN)
-			leave_all(w);
-		else if (ret)
-			return ret;
-		else if (w->level >= level && !advance(w))
-			return 0;
+		ret = visit_next(w, ops);
+		if (likely(ret == VMEM_WALK_MOVE)) {
+			ret = ++moves % MOVES_AT_ONCE ? 0 : walk_breathe();
+			if (ret)
+				return ret;
+		} else if (ret == VMEM_WALK_AGAIN) {
+			forget_tables(w);
+		} else if (ret != VMEM_WALK_FOLLOW) {
+			if (ret || w->last_va == walk->scope.last_va)
+				return ret;
+			walk->va = w->last_va + 1;
+		}
 	}
 }
 
 /* Tell of the root that is next, once. SKIP if it was walked already. */
-static int announce_space(struct walker *w)
+static int announce_space(struct walker *w, const struct vmem_walk_ops *ops)
 {
 	const struct vmem_walk *walk = w->walk;
-	const struct vmem_root *root = w->visit.root;
+	const struct vmem_root *root = w->root;
 	int top = w->regime->top;
 	const struct vmem_owner *owner =
 		vmem_seen_find(walk->seen, root->table, top, VMEM_WINDOW_ALL);
@@ -525,8 +909,8 @@ static int announce_space(struct walker *w)
 		if (ret)
 			return ret;
 	}
-	ret = walk->ops->space(root, walk->root,
-			       owner ? owner->root : walk->root, walk->priv);
+	ret = ops->space(root, walk->root, owner ? owner->root : walk->root,
+			 walk->priv);
 	if (ret)
 		return ret;
 	if (owner)
@@ -536,73 +920,168 @@ static int announce_space(struct walker *w)
 	return 0;
 }
 
-static int walk_space(struct vmem_walk *walk)
+static __always_inline int walk_space(struct vmem_walk *walk,
+				      const struct vmem_walk_ops *ops,
+				      struct frame *frames, u32 nr_frames)
 {
 	const struct vmem_root *root = &walk->roots[walk->root];
-	struct walker w = {
-		.walk = walk,
-		.regime = &root->regime,
-		.level = root->regime.top + 1,
-		.visit.root = root,
-		.visit.index = walk->root,
-	};
+	struct walker w;
 	int ret;
 
-	w.visit.path = w.path;
-	if (walk->ops->space) {
-		ret = announce_space(&w);
+	w.walk = walk;
+	w.root = root;
+	w.regime = &root->regime;
+	w.entry_shift = ilog2(root->regime.arch->entry_size);
+	w.index_bits = root->regime.arch->index_bits;
+	w.last_index = BIT(w.index_bits) - 1;
+	init_levels(&w, frames, nr_frames);
+	forget_path(&w);
+	if (ops->space) {
+		ret = announce_space(&w, ops);
 		if (ret)
 			return go_on(ret);
 	}
 
-	ret = walk_scope(&w);
-	leave_all(&w);
+	ret = walk_scope(&w, ops);
+	forget_tables(&w);
 	return ret;
 }
 
-int vmem_walk(struct vmem_walk *walk)
+/*
+ * The walk. It is compiled anew for each question that passes its callbacks as
+ * a constant, so that they cost no call.
+ */
+static __always_inline int walk_spaces(struct vmem_walk *walk,
+				       const struct vmem_walk_ops *ops,
+				       struct frame *frames, u32 nr_frames)
 {
-	int ret = walk_space(walk);
+	int ret = walk_space(walk, ops, frames, nr_frames);
 
 	while (!ret && walk->root + 1 < walk->nr_roots) {
 		walk->root++;
 		walk->va = walk->scope.va;
-		ret = walk_space(walk);
+		ret = walk_space(walk, ops, frames, nr_frames);
 	}
 	return ret;
 }
 
-/* vmem_translate(): whatever the walk finds at the one address is the answer */
+static __always_inline int walk_with(struct vmem_walk *walk,
+				     const struct vmem_walk_ops *ops)
+{
+	struct frame path[VMEM_MAX_LEVELS];
 
+	init_frames(path, ARRAY_SIZE(path));
+	return walk_spaces(walk, ops, path, 1);
+}
+
+int vmem_walk(struct vmem_walk *walk)
+{
+	return walk_with(walk, walk->ops);
+}
+
+/* vmem_translate(): whatever the walk finds at an address is its answer */
+
+/**
+ * struct translate - addresses of a batch that are translated in one walk
+ * @walk: the walk
+ * @batch: the batch
+ * @va: the address that is translated
+ * @end: behind the last address
+ * @result: its answer
+ */
 struct translate {
 	struct vmem_walk walk;
+	struct vmem_batch *batch;
+	const u64 *va;
+	const u64 *end;
 	struct vmem_translation *result;
 };
 
-static int translate_visit(const struct vmem_visit *visit, void *priv)
+/* Whether the owners of tables are known at an address. */
+static bool is_shared(const struct vmem_batch *batch, u64 va)
+{
+	return batch->spaces && vmem_scope_holds(&batch->spaces->scope, va, va);
+}
+
+/* All of the batch is answered: there may be more where it came from. */
+static int translate_refill(struct translate *translate)
+{
+	struct vmem_batch *batch = translate->batch;
+	int ret;
+
+	batch->done = batch->nr;
+	ret = batch->refill ? batch->refill(batch) : VMEM_WALK_STOP;
+	translate->va = batch->vas + batch->done;
+	translate->end = batch->vas + batch->nr;
+	translate->result = batch->results + batch->done;
+	if (ret)
+		translate->end = translate->va;
+	else if (!batch->nr)
+		ret = VMEM_WALK_STOP;
+	return ret;
+}
+
+/* Go to the address that is next, unless that takes another walk. */
+static __always_inline int translate_next(struct translate *translate)
+{
+	const struct vmem_batch *batch = translate->batch;
+	int ret;
+
+	translate->result++;
+	if (++translate->va == translate->end) {
+		ret = translate_refill(translate);
+		if (ret)
+			return ret;
+	}
+	if (batch->spaces &&
+	    is_shared(batch, *translate->va) != !!translate->walk.seen)
+		return VMEM_WALK_STOP;
+	translate->walk.va = *translate->va;
+	return VMEM_WALK_MOVE;
+}
+
+static __always_inline int translate_leaf(const struct vmem_visit *visit,
+					  void *priv)
 {
 	struct translate *translate = priv;
 	struct vmem_translation *result = translate->result;
 
-	result->out_status = visit->status;
+	result->out_gpa = visit->gpa;
+	result->out_page_size = visit->page_size;
+	result->out_status = VMEM_MAPPED;
+	result->out_perms = visit->perms;
 	result->out_level = visit->level;
-	if (visit->status == VMEM_MAPPED) {
-		result->out_gpa = visit->gpa;
-		result->out_page_size = visit->page_size;
-		result->out_perms = visit->perms;
-	}
-	if (visit->status == VMEM_MAPPED && visit->aliased) {
-		result->out_aliased = 1;
+	result->out_nr_trace = visit->nr_path;
+	if (translate->batch->brief)
+		return translate_next(translate);
+
+	*(struct path *)result->out_trace = *(const struct path *)visit->path;
+	result->out_owner_space = 0;
+	result->out_owner_va = 0;
+	result->out_aliased = visit->aliased;
+	result->out_owner_root = 0;
+	if (visit->aliased) {
 		result->out_owner_root = visit->owner;
 		result->out_owner_space =
 			translate->walk.roots[visit->owner].table;
 		result->out_owner_va =
 			visit->owner_va + (visit->va - visit->base);
 	}
+	return translate_next(translate);
+}
+
+static int translate_nowhere(const struct vmem_visit *visit, void *priv)
+{
+	struct translate *translate = priv;
+	struct vmem_translation *result = translate->result;
+
+	memset(result, 0, sizeof(*result));
+	result->out_status = visit->status;
+	result->out_level = visit->level;
 	result->out_nr_trace = visit->nr_path;
 	memcpy(result->out_trace, visit->path,
 	       visit->nr_path * sizeof(*visit->path));
-	return VMEM_WALK_STOP;
+	return translate_next(translate);
 }
 
 static int follow_alias(const struct vmem_visit *visit, void *priv)
@@ -612,74 +1091,190 @@ static int follow_alias(const struct vmem_visit *visit, void *priv)
 
 static const struct vmem_walk_ops translate_ops = {
 	.alias = follow_alias,
-	.leaf = translate_visit,
-	.hole = translate_visit,
-	.anomaly = translate_visit,
+	.leaf = translate_leaf,
+	.hole = translate_nowhere,
+	.anomaly = translate_nowhere,
 };
 
-static int translate(struct translate *translate)
+/* A root given twice owns what it owned the first time. */
+static u32 first_index(struct vmem_spaces *spaces, u32 index)
 {
-	struct vmem_walk *walk = &translate->walk;
+	const struct vmem_root *root = &spaces->roots[index];
+	const struct vmem_owner *first;
+
+	first = vmem_seen_find(&spaces->seen, root->table, root->regime.top,
+			       VMEM_WINDOW_ALL);
+	return first ? first->root : index;
+}
+
+/*
+ * The walk that answers for an address and those behind it. Field by field, as
+ * make_visit(); what only walk_spaces() looks at stays as it is.
+ */
+static void init_translate_walk(struct vmem_walk *walk,
+				const struct vmem_batch *batch, u64 va)
+{
+	struct vmem_spaces *spaces = batch->spaces;
+
+	walk->mem = batch->mem;
+	walk->roots = batch->root;
+	walk->root = 0;
+	walk->scope.va = 0;
+	walk->scope.last_va = U64_MAX;
+	walk->scope.nr_excluded = 0;
+	walk->seen = NULL;
+	walk->claim = false;
+	walk->va = va;
+	walk->budget = U64_MAX;
+	walk->tables = 0;
+	if (spaces) {
+		walk->roots = spaces->roots;
+		walk->root = first_index(spaces, batch->index);
+	}
+	if (is_shared(batch, va)) {
+		walk->scope = spaces->scope;
+		walk->seen = &spaces->seen;
+	}
+}
+
+/* As in the walk, one dead root is no reason to give up on others. */
+static void translate_dead_root(struct vmem_batch *batch)
+{
+	struct vmem_translation *result = &batch->results[batch->done++];
+
+	memset(result, 0, sizeof(*result));
+	result->out_status = VMEM_UNBACKED;
+	result->out_level = batch->spaces->roots[batch->index].regime.top;
+}
+
+/* Translate what the next walk can do of the batch. */
+static int translate_some(struct vmem_batch *batch, struct frame *frames,
+			  u32 nr_pts)
+{
+	struct translate translate;
 	int ret;
 
-	walk->budget = VMEM_MAX_LEVELS;
-	walk->ops = &translate_ops;
-	walk->priv = translate;
-	memset(translate->result, 0, sizeof(*translate->result));
-	ret = vmem_walk(walk);
-	return ret == VMEM_WALK_STOP ? 0 : ret;
+	init_translate_walk(&translate.walk, batch, batch->vas[batch->done]);
+	translate.walk.priv = &translate;
+	translate.batch = batch;
+	translate.va = batch->vas + batch->done;
+	translate.end = batch->vas + batch->nr;
+	translate.result = batch->results + batch->done;
+	ret = walk_space(&translate.walk, &translate_ops, frames, nr_pts);
+	batch->done = translate.va - batch->vas;
+	if (ret == VMEM_WALK_STOP)
+		return 0;
+	/* A refill may fail like that as well: there is nothing to answer then. */
+	if (ret != -ENXIO || !batch->spaces || translate.va == translate.end)
+		return ret;
+	translate_dead_root(batch);
+	return batch->refill && batch->done == batch->nr ?
+		       batch->refill(batch) :
+		       0;
+}
+
+/* From so many addresses on, tables are remembered, and how many of them. */
+#define BATCH_MIN 8
+#define BATCH_PTS 512
+#define BATCH_FRAMES \
+	(BATCH_PTS + BATCH_PTS / (FEWER_FRAMES - 1) + VMEM_MAX_LEVELS)
+
+/*
+ * Where the frames of translations come from: for one path, or for a batch. They
+ * are all free whenever nobody has them, so none has to be cleared for the few
+ * that are needed.
+ */
+static struct kmem_cache *path_cache;
+static struct kmem_cache *batch_cache;
+
+static void construct_path(void *frames)
+{
+	init_frames(frames, VMEM_MAX_LEVELS);
+}
+
+static void construct_batch(void *frames)
+{
+	init_frames(frames, BATCH_FRAMES);
+}
+
+int vmem_core_init(void)
+{
+	path_cache = kmem_cache_create("vmem_path",
+				       VMEM_MAX_LEVELS * sizeof(struct frame),
+				       0, SLAB_ACCOUNT, construct_path);
+	batch_cache = kmem_cache_create("vmem_batch",
+					BATCH_FRAMES * sizeof(struct frame), 0,
+					SLAB_ACCOUNT, construct_batch);
+	if (path_cache && batch_cache)
+		return 0;
+	vmem_core_exit();
+	return -ENOMEM;
+}
+
+void vmem_core_exit(void)
+{
+	kmem_cache_destroy(path_cache);
+	kmem_cache_destroy(batch_cache);
+}
+
+/* Frames for many are a large piece of memory, and can be done without. */
+#define BATCH_GFP (GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY)
+
+static struct frame *alloc_frames(u32 nr, struct kmem_cache **cache)
+{
+	struct frame *frames = NULL;
+
+	*cache = batch_cache;
+	if (nr >= BATCH_MIN)
+		frames = kmem_cache_alloc(batch_cache, BATCH_GFP);
+	if (frames)
+		return frames;
+	*cache = path_cache;
+	return kmem_cache_alloc(path_cache, GFP_KERNEL);
+}
+
+int vmem_translate_batch(struct vmem_batch *batch)
+{
+	struct kmem_cache *cache;
+	struct frame *frames = alloc_frames(batch->nr, &cache);
+	u32 nr_pts = cache == batch_cache ? BATCH_PTS : 1;
+	int ret = 0;
+
+	if (!frames)
+		return -ENOMEM;
+	while (!ret && batch->done < batch->nr)
+		ret = translate_some(batch, frames, nr_pts);
+	kmem_cache_free(cache, frames);
+	return ret;
 }
 
 int vmem_translate(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		   struct vmem_translation *result)
 {
-	struct translate one = {
-		.walk.mem = mem,
-		.walk.roots = root,
-		.walk.nr_roots = 1,
-		.walk.scope = { .va = va, .last_va = va },
-		.walk.va = va,
-		.result = result,
+	struct vmem_batch one = {
+		.mem = mem,
+		.root = root,
+		.vas = &va,
+		.results = result,
+		.nr = 1,
 	};
 
-	return translate(&one);
+	return vmem_translate_batch(&one);
 }
 
 int vmem_translate_shared(struct vmem_mem *mem, struct vmem_spaces *spaces,
 			  u32 index, u64 va, struct vmem_translation *result)
 {
-	const struct vmem_root *root = &spaces->roots[index];
-	int top = root->regime.top;
-	const struct vmem_owner *first;
-	struct translate one = {
-		.walk.mem = mem,
-		.walk.roots = spaces->roots,
-		.walk.nr_roots = index + 1,
-		.walk.scope = spaces->scope,
-		.walk.seen = &spaces->seen,
-		.walk.root = index,
-		.walk.va = va,
-		.result = result,
+	struct vmem_batch one = {
+		.mem = mem,
+		.spaces = spaces,
+		.index = index,
+		.vas = &va,
+		.results = result,
+		.nr = 1,
 	};
-	int ret;
 
-	/* A root given twice owns what it owned the first time. */
-	first = vmem_seen_find(&spaces->seen, root->table, top,
-			       VMEM_WINDOW_ALL);
-	if (first)
-		one.walk.root = first->root;
-
-	if (vmem_scope_holds(&spaces->scope, va, va))
-		ret = translate(&one);
-	else
-		ret = vmem_translate(mem, root, va, result);
-	if (ret != -ENXIO)
-		return ret;
-
-	/* As in the walk, one dead root is no reason to give up on others. */
-	result->out_status = VMEM_UNBACKED;
-	result->out_level = top;
-	return 0;
+	return vmem_translate_batch(&one);
 }
 
 /*
@@ -703,7 +1298,7 @@ struct flatten {
 	void *priv;
 };
 
-static int flatten_flush(struct flatten *flatten)
+static __always_inline int flatten_flush(struct flatten *flatten)
 {
 	if (flatten->refused || flatten->pending.kind == VMEM_KIND_UNMAPPED)
 		return flatten->refused;
@@ -718,8 +1313,8 @@ static enum vmem_kind visit_kind(const struct vmem_visit *visit)
 	return visit->cow ? VMEM_KIND_COW : VMEM_KIND_BASIC;
 }
 
-static bool flatten_continues(const struct flatten *flatten,
-			      const struct vmem_visit *visit)
+static __always_inline bool flatten_continues(const struct flatten *flatten,
+					      const struct vmem_visit *visit)
 {
 	const struct vmem_mapping *mapping = &flatten->pending;
 
@@ -732,7 +1327,8 @@ static bool flatten_continues(const struct flatten *flatten,
 	       mapping->gpa + (visit->va - mapping->va) == visit->gpa;
 }
 
-static int flatten_add(struct flatten *flatten, const struct vmem_visit *visit)
+static __always_inline int flatten_add(struct flatten *flatten,
+				       const struct vmem_visit *visit)
 {
 	int ret;
 
@@ -763,7 +1359,8 @@ struct virt_to_phys {
 	struct vmem_range *range;
 };
 
-static int range_leaf(const struct vmem_visit *visit, void *priv)
+static __always_inline int range_leaf(const struct vmem_visit *visit,
+				      void *priv)
 {
 	struct virt_to_phys *vtp = priv;
 
@@ -784,6 +1381,7 @@ static int range_anomaly(const struct vmem_visit *visit, void *priv)
 static const struct vmem_walk_ops range_ops = {
 	.leaf = range_leaf,
 	.anomaly = range_anomaly,
+	.runs = true,
 };
 
 int vmem_virt_to_phys(struct vmem_range *range)
@@ -799,16 +1397,16 @@ int vmem_virt_to_phys(struct vmem_range *range)
 		.scope = { .va = range->va, .last_va = range->last_va },
 		.va = range->va,
 		.budget = range->budget,
-		.ops = &range_ops,
 		.priv = &vtp,
 	};
-	int ret = vmem_walk(&walk);
+	int ret = walk_with(&walk, &range_ops);
 	/* What is pending was found whole, however the walk ended. */
 	int refused = flatten_flush(&vtp.flatten);
 
 	range->budget = walk.budget;
 	range->va = refused ? vtp.flatten.pending.va : walk.va;
-	return ret ?: refused;
+	/* That the budget is used up as well is no news then. */
+	return ret < 0 ? ret : refused ?: ret;
 }
 
 /*
@@ -878,7 +1476,8 @@ static int spaces_space(const struct vmem_root *root, u32 index, u32 alias_of,
 					       &stats->root_aliases);
 }
 
-static int spaces_leaf(const struct vmem_visit *visit, void *priv)
+static __always_inline int spaces_leaf(const struct vmem_visit *visit,
+				       void *priv)
 {
 	struct walk_spaces *ws = priv;
 
@@ -937,6 +1536,7 @@ static const struct vmem_walk_ops spaces_ops = {
 	.alias = spaces_alias,
 	.leaf = spaces_leaf,
 	.anomaly = spaces_anomaly,
+	.runs = true,
 };
 
 int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
@@ -961,7 +1561,6 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 			.root = spaces->root,
 			.va = spaces->va,
 			.budget = budget,
-			.ops = &spaces_ops,
 		},
 		.emit = emit,
 		.priv = priv,
@@ -971,7 +1570,7 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 	ws.flatten.priv = &ws;
 	ws.walk.priv = &ws;
 	if (!spaces->walked)
-		ret = vmem_walk(&ws.walk);
+		ret = walk_with(&ws.walk, &spaces_ops);
 	spaces->walked |= !ret;
 	/* What is pending goes before what ends the walk for good. */
 	if (!ret || ret == -ENOSPC)

@@ -3,9 +3,10 @@
  * /dev/vmem. One open file is one session. Handlers take kernel copies of their
  * arguments; the table at the end says which handler serves which command.
  *
- * Locks: none. What a session has is set once (see vmem/session.h). The walk
+ * Locks: none here. What a session has is set once (see vmem/session.h). The walk
  * over its spaces is the exception: a call that finds another one in it gets
- * -EBUSY, so nobody waits while that one faults.
+ * -EBUSY, so nobody waits while that one faults. The pages that a session keeps
+ * have a lock of their own (see vmem/kept.h).
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -42,16 +43,47 @@ static bool element_size_ok(u32 size, size_t first_version)
 	return size >= first_version && size <= PAGE_SIZE;
 }
 
+static_assert(VMEM_TRANSLATION_BRIEF ==
+	      offsetof(struct vmem_translation, out_trace));
+
+/* What a caller knows of in its elements, and this kernel does not, is 0. */
+static int clear_ends(void __user *dst, u32 element_size, u32 nr, size_t size)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++, dst += element_size)
+		if (clear_user(dst + size, element_size - size))
+			return -EFAULT;
+	return 0;
+}
+
+/* Word by word: for a few bytes each, a copy by string instructions is slow. */
+static int put_elements(u64 array, u64 index, u32 element_size, u32 nr,
+			const void *src, size_t size)
+{
+	void __user *start = u64_to_user_ptr(array + index * element_size);
+	void __user *dst = start;
+	size_t known = min_t(size_t, element_size, size);
+	u32 i;
+
+	if (!user_write_access_begin(dst, (size_t)nr * element_size))
+		return -EFAULT;
+	for (i = 0; i < nr; i++, dst += element_size, src += size)
+		unsafe_copy_to_user(dst, src, known, fault);
+	user_write_access_end();
+	return element_size == known ?
+		       0 :
+		       clear_ends(start, element_size, nr, known);
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
 static int put_element(u64 array, u64 index, u32 element_size, const void *src,
 		       size_t size)
 {
-	void __user *dst = u64_to_user_ptr(array + index * element_size);
-	size_t known = min_t(size_t, element_size, size);
-
-	if (copy_to_user(dst, src, known) ||
-	    clear_user(dst + known, element_size - known))
-		return -EFAULT;
-	return 0;
+	return put_elements(array, index, element_size, 1, src, size);
 }
 
 /* A limit met half-way is no failure: the caller comes back for the rest. */
@@ -205,54 +237,99 @@ static int with_pins(struct vmem_session *session,
 	return ret;
 }
 
+/* Addresses that are fetched, and answers that are written, at once. */
+#define TRANSLATE_AT_ONCE 64U
+
 /**
  * struct translate_call - VMEM_TRANSLATE under way
- * @args: its arguments
+ * @batch: the addresses at hand
+ * @args: its arguments; @out_nr counts the answers that are written
  * @root: the space, if it is given by its registers
- * @spaces: the spaces that it is one of, else NULL
+ * @vas: the addresses of the batch
+ * @results: its answers
  */
 struct translate_call {
+	struct vmem_batch batch;
 	struct vmem_translate_args *args;
 	struct vmem_root root;
-	struct vmem_spaces *spaces;
+	u64 vas[TRANSLATE_AT_ONCE];
+	struct vmem_translation results[TRANSLATE_AT_ONCE];
 };
 
-static int translate_one(struct vmem_mem *mem,
-			 const struct translate_call *call, u32 i)
+/*
+ * Where these calls come from. What a cache has constructed is not cleared each
+ * time that it is handed out, which takes longer than to translate an address.
+ */
+static struct kmem_cache *translate_cache;
+
+static void construct_call(void *call)
+{
+	memset(call, 0, sizeof(struct translate_call));
+}
+
+static int get_vas(struct translate_call *call)
 {
 	const struct vmem_translate_args *args = call->args;
-	u64 __user *va = u64_to_user_ptr(args->vas + (u64)i * sizeof(*va));
-	struct vmem_translation result;
-	u64 kva;
-	int ret;
+	const u64 __user *src =
+		u64_to_user_ptr(args->vas + (u64)args->out_nr * sizeof(*src));
+	u32 i, nr = min(args->nr - args->out_nr, TRANSLATE_AT_ONCE);
 
-	if (get_user(kva, va))
+	if (!user_read_access_begin(src, nr * sizeof(*src)))
 		return -EFAULT;
-	if (call->spaces)
-		ret = vmem_translate_shared(mem, call->spaces, args->root, kva,
-					    &result);
-	else
-		ret = vmem_translate(mem, &call->root, kva, &result);
+	for (i = 0; i < nr; i++)
+		unsafe_get_user(call->vas[i], &src[i], fault);
+	user_read_access_end();
+	call->batch.nr = nr;
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+static int put_translations(struct translate_call *call)
+{
+	struct vmem_translate_args *args = call->args;
+	struct vmem_batch *batch = &call->batch;
+	int ret = put_elements(args->results, args->out_nr, args->result_size,
+			       batch->done, batch->results,
+			       sizeof(*batch->results));
+
 	if (ret)
 		return ret;
-	return put_element(args->results, i, args->result_size, &result,
-			   sizeof(result));
+	args->out_nr += batch->done;
+	batch->nr = 0;
+	batch->done = 0;
+	return 0;
+}
+
+static int refill_translate(struct vmem_batch *batch)
+{
+	struct translate_call *call =
+		container_of(batch, struct translate_call, batch);
+
+	return put_translations(call) ?: get_vas(call);
 }
 
 static int walk_translate(struct vmem_session *session, struct vmem_mem *mem,
 			  void *data)
 {
 	struct translate_call *call = data;
-	struct vmem_translate_args *args = call->args;
-	int ret = 0;
+	struct vmem_batch *batch = &call->batch;
+	int ret, put;
 
-	for (args->out_nr = 0; args->out_nr < args->nr; args->out_nr++) {
-		ret = translate_one(mem, call, args->out_nr);
-		if (ret)
-			break;
-	}
-	atomic64_add(args->out_nr, &session->translations);
-	return settle(ret, args->out_nr);
+	batch->mem = mem;
+	batch->vas = call->vas;
+	batch->results = call->results;
+	batch->nr = 0;
+	batch->done = 0;
+	call->args->out_nr = 0;
+	ret = get_vas(call);
+	if (!ret)
+		ret = vmem_translate_batch(batch);
+	put = put_translations(call);
+	atomic64_add(call->args->out_nr, &session->translations);
+	return settle(put ?: ret, call->args->out_nr);
 }
 
 /* The spaces with their owners, which are known once all was walked. */
@@ -272,25 +349,45 @@ static int finished_spaces(struct vmem_session *session, u32 index,
 	return 0;
 }
 
+/* The space that the addresses are in. */
+static int translate_space(struct vmem_session *session,
+			   struct translate_call *call)
+{
+	const struct vmem_translate_args *args = call->args;
+	struct vmem_batch *batch = &call->batch;
+
+	batch->root = &call->root;
+	batch->spaces = NULL;
+	batch->index = args->root;
+	if (!(args->flags & VMEM_TRANSLATE_SPACES))
+		return args->root ? -EINVAL :
+				    vmem_root_init(&call->root, &args->regs);
+	if (memchr_inv(&args->regs, 0, sizeof(args->regs)))
+		return -EINVAL;
+	return finished_spaces(session, args->root, &batch->spaces);
+}
+
 static int handle_translate(struct vmem_session *session, void *data)
 {
 	struct vmem_translate_args *args = data;
-	struct translate_call call = { .args = args };
+	struct translate_call *call;
 	int ret;
 
-	if (!args->nr || !element_size_ok(args->result_size,
-					  sizeof(struct vmem_translation)))
+	if (!args->nr ||
+	    !element_size_ok(args->result_size, VMEM_TRANSLATION_BRIEF))
 		return -EINVAL;
-	if (args->flags & VMEM_TRANSLATE_SPACES) {
-		if (memchr_inv(&args->regs, 0, sizeof(args->regs)))
-			return -EINVAL;
-		ret = finished_spaces(session, args->root, &call.spaces);
-	} else {
-		if (args->root)
-			return -EINVAL;
-		ret = vmem_root_init(&call.root, &args->regs);
-	}
-	return ret ?: with_pins(session, walk_translate, &call);
+	call = kmem_cache_alloc(translate_cache, GFP_KERNEL);
+	if (!call)
+		return -ENOMEM;
+	call->args = args;
+	call->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
+	call->batch.refill = args->nr > TRANSLATE_AT_ONCE ? refill_translate :
+							    NULL;
+	ret = translate_space(session, call);
+	if (!ret)
+		ret = with_pins(session, walk_translate, call);
+	kmem_cache_free(translate_cache, call);
+	return ret;
 }
 
 static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
@@ -753,12 +850,13 @@ struct vmem_cmd {
 	u32 flags;
 };
 
-#define VMEM_CMD(cmd, fn, args, last, known_flags)   \
-	[_IOC_NR(cmd)] = {                           \
-		.handle = (fn),                      \
-		.size = sizeof(args),                \
-		.min_size = offsetofend(args, last), \
-		.flags = (known_flags),              \
+#define VMEM_CMD(cmd, fn, args, last, known_flags)                     \
+	[_IOC_NR(cmd)] = {                                             \
+		.handle = (fn),                                        \
+		.size = sizeof(args) +                                 \
+			BUILD_BUG_ON_ZERO(sizeof(args) % sizeof(u64)), \
+		.min_size = offsetofend(args, last),                   \
+		.flags = (known_flags),                                \
 	}
 
 static const struct vmem_cmd vmem_cmds[] = {
@@ -794,11 +892,33 @@ static const struct vmem_cmd *find_cmd(unsigned int nr)
 					     ARRAY_SIZE(vmem_cmds))];
 }
 
+/* Word by word, as with elements, if the caller's struct is the one we know. */
+static int get_args(union vmem_args *args, const struct vmem_cmd *cmd,
+		    const void __user *uargs, u32 size)
+{
+	const u64 __user *src = uargs;
+	u64 *dst = (u64 *)args;
+	u32 i;
+
+	if (size != cmd->size)
+		return copy_struct_from_user(args, cmd->size, uargs, size);
+	if (!user_read_access_begin(src, size))
+		return -EFAULT;
+	for (i = 0; i < size / sizeof(*src); i++)
+		unsafe_get_user(dst[i], &src[i], fault);
+	user_read_access_end();
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
 static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 {
 	const struct vmem_cmd *cmd = find_cmd(nr);
 	void __user *uargs = (void __user *)arg;
-	union vmem_args args = {};
+	union vmem_args args;
 	u32 size;
 	int ret;
 
@@ -810,7 +930,7 @@ static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	ret = copy_struct_from_user(&args, cmd->size, uargs, size);
+	ret = get_args(&args, cmd, uargs, size);
 	if (ret)
 		return ret;
 	if (args.head.flags & ~cmd->flags)
@@ -819,9 +939,7 @@ static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 	ret = cmd->handle(file->private_data, &args);
 	if (ret)
 		return ret;
-	if (copy_to_user(uargs, &args, min(size, cmd->size)))
-		return -EFAULT;
-	return 0;
+	return put_elements(arg, 0, min(size, cmd->size), 1, &args, cmd->size);
 }
 
 /* Another machine's memory is nothing that a locked-down kernel gives out. */
@@ -882,12 +1000,25 @@ static struct miscdevice vmem_device = {
 
 static int __init vmem_init(void)
 {
-	int ret;
+	int ret = vmem_core_init();
 
+	if (ret)
+		return ret;
+	ret = -ENOMEM;
+	translate_cache = kmem_cache_create("vmem_translate",
+					    sizeof(struct translate_call), 0,
+					    SLAB_ACCOUNT, construct_call);
+	if (!translate_cache)
+		goto out_core_exit;
 	vmem_debugfs_init();
 	ret = misc_register(&vmem_device);
-	if (ret)
-		vmem_debugfs_exit();
+	if (!ret)
+		return 0;
+
+	vmem_debugfs_exit();
+	kmem_cache_destroy(translate_cache);
+out_core_exit:
+	vmem_core_exit();
 	return ret;
 }
 module_init(vmem_init);
@@ -896,6 +1027,8 @@ static void __exit vmem_exit(void)
 {
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
+	kmem_cache_destroy(translate_cache);
+	vmem_core_exit();
 }
 module_exit(vmem_exit);
 

@@ -202,7 +202,7 @@ static int write_table(struct writer *w, const struct vmem_visit *visit,
 	const struct vmem_regime *regime = &w->root->regime;
 	int level = regime->top - (visit->nr_path - 1);
 	u64 raw = table_entry(w, level, table, perms);
-	struct vmem_entry entry = regime->arch->decode(regime, level, raw);
+	struct vmem_entry entry = vmem_decode(regime, level, raw);
 
 	if (entry.kind != VMEM_ENTRY_TABLE || entry.addr != table)
 		return -ERANGE;
@@ -378,8 +378,7 @@ static int check_page(const struct map *map, u64 va)
 	const struct vmem_regime *regime = &map->w.root->regime;
 	const struct vmem_mapping *mapping = map->mapping;
 	u64 raw = page_entry(map, va);
-	struct vmem_entry entry =
-		regime->arch->decode(regime, map->w.level, raw);
+	struct vmem_entry entry = vmem_decode(regime, map->w.level, raw);
 
 	if (entry.kind != VMEM_ENTRY_LEAF ||
 	    entry.addr != mapping->gpa + (va - mapping->va))
@@ -407,8 +406,7 @@ static int check_mapping(struct map *map)
 	/* Does the format know pages of this size, and these permissions? */
 	probe = regime->arch->encode(regime, map->w.level, VMEM_ENTRY_LEAF, 0,
 				     mapping->perms);
-	if (regime->arch->decode(regime, map->w.level, probe).kind !=
-	    VMEM_ENTRY_LEAF)
+	if (vmem_decode(regime, map->w.level, probe).kind != VMEM_ENTRY_LEAF)
 		return -EINVAL;
 	if (mapping->gpa + (mapping->last_va - mapping->va) < mapping->gpa)
 		return -ERANGE;
@@ -612,7 +610,7 @@ static bool can_say_perms(const struct link *link)
 	u64 raw = table_entry(&link->w, level, 0, link->w.perms);
 
 	return link->w.path ||
-	       regime->arch->decode(regime, level, raw).perms == link->w.perms;
+	       vmem_decode(regime, level, raw).perms == link->w.perms;
 }
 
 /* A table has one parent more only once there is a link to it. */

@@ -130,10 +130,9 @@ static u64 leaf_entry(const struct rebuilder *rb,
 
 	for (from = visit->level; from > level; from--)
 		raw = regime->arch->split(regime, from, raw);
-	if (raw & regime->arch->writable && !visit->cow &&
-	    rebuild->ops->make_cow &&
+	if (raw & VMEM_RAW_WRITABLE && !visit->cow && rebuild->ops->make_cow &&
 	    rebuild->ops->make_cow(visit, rebuild->priv))
-		raw = (raw & ~(regime->arch->writable | regime->cow_mask)) |
+		raw = (raw & ~(VMEM_RAW_WRITABLE | regime->cow_mask)) |
 		      regime->cow_value;
 	return raw;
 }

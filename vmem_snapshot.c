@@ -360,13 +360,13 @@ static int retarget_table(const struct vmem_snapshot *snapshot,
 		u64 raw = 0, gpa;
 
 		memcpy(&raw, table->page + offset, arch->entry_size);
-		entry = arch->decode(regime, table->level, raw);
+		entry = vmem_decode(regime, table->level, raw);
 		if (entry.kind != VMEM_ENTRY_LEAF)
 			continue;
 		gpa = new_place(snapshot, entry.addr,
 				vmem_level_size(arch, table->level));
 		raw = arch->retarget(regime, table->level, raw, gpa);
-		if (arch->decode(regime, table->level, raw).addr != gpa)
+		if (vmem_decode(regime, table->level, raw).addr != gpa)
 			return -ERANGE;
 		memcpy(table->page + offset, &raw, arch->entry_size);
 	}

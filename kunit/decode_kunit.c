@@ -25,7 +25,7 @@ static void init_root(struct kunit *test, struct vmem_root *root,
 static struct vmem_entry decode(const struct vmem_root *root, int level,
 				u64 raw)
 {
-	return root->regime.arch->decode(&root->regime, level, raw);
+	return vmem_decode(&root->regime, level, raw);
 }
 
 static void expect_entry(struct kunit *test, const struct vmem_entry *got,

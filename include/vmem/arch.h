@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The formats: what one table entry means, and how one is made. Both are pure:
- * they touch no memory, take no lock and report nothing. A level-L table's entry is EMPTY,
- * a TABLE of level L-1, a LEAF of that level's page size, or RESERVED.
+ * they touch no memory, take no lock and report nothing. A level-L table's entry
+ * is EMPTY, a TABLE of level L-1, a LEAF of that level's page size, or RESERVED.
  */
 #ifndef _VMEM_ARCH_H
 #define _VMEM_ARCH_H
@@ -43,10 +43,14 @@ struct vmem_entry {
  * @entry_size: bytes of an entry, 4 or 8
  * @index_bits: a table holds 1 << @index_bits entries
  * @root_table: the root table's address in a CR3 value
- * @writable: the bit of an entry that lets what it maps be written to
  * @ignored: the bits of an entry that maps a page which the processor leaves to
  *	the guest
- * @decode: what the entry @raw of a table of @level means; pure
+ * @untold: the bits of an entry that maps a page which say neither where it leads
+ *	nor who may use it how
+ * @init_formats: set @formats and @beyond of a regime, once its mode and widths
+ *	are known; pure
+ * @table_addr: bits of the address in an entry that names a table
+ * @no_execute: the bit of an entry that forbids execution, 0 if there is none
  * @encode: the entry of a table of @level that is @kind, TABLE or LEAF, and has
  *	this address and these permissions and no other bit set; pure. What the
  *	format cannot say decodes to something else.
@@ -62,10 +66,11 @@ struct vmem_arch {
 	int entry_size;
 	int index_bits;
 	u64 (*root_table)(const struct vmem_regime *regime, u64 cr3);
-	u64 writable;
 	u64 ignored;
-	struct vmem_entry (*decode)(const struct vmem_regime *regime, int level,
-				    u64 raw);
+	u64 untold;
+	void (*init_formats)(struct vmem_regime *regime);
+	u64 table_addr;
+	u64 no_execute;
 	u64 (*encode)(const struct vmem_regime *regime, int level,
 		      enum vmem_entry_kind kind, u64 addr, u32 perms);
 	u64 (*retarget)(const struct vmem_regime *regime, int level, u64 raw,
@@ -109,6 +114,60 @@ static inline int vmem_level_shift(const struct vmem_arch *arch, int level)
 static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 {
 	return 1ULL << vmem_level_shift(arch, level);
+}
+
+/* These three are at the same place in all formats (SDM vol. 3, 4.3 to 4.5). */
+#define VMEM_RAW_PRESENT BIT_ULL(0)
+#define VMEM_RAW_WRITABLE BIT_ULL(1)
+#define VMEM_RAW_USER BIT_ULL(2)
+
+/**
+ * vmem_decode_as - what an entry means, of a level whose format is at hand
+ * @regime: the paging mode
+ * @format: the format, of @regime
+ * @raw: the entry, 4-byte ones zero-extended
+ *
+ * Pure, and in line, because a walk does little else.
+ */
+static __always_inline struct vmem_entry
+vmem_decode_as(const struct vmem_regime *regime,
+	       const struct vmem_format *format, u64 raw)
+{
+	struct vmem_entry entry = { .kind = VMEM_ENTRY_EMPTY };
+	u64 reserved;
+
+	if (!(raw & VMEM_RAW_PRESENT))
+		return entry;
+	if (raw & format->leaf) {
+		entry.kind = VMEM_ENTRY_LEAF;
+		entry.addr = (raw & format->leaf_addr) |
+			     (raw & format->leaf_high) << VMEM_HIGH_SHIFT;
+		reserved = format->leaf_reserved |
+			   (format->leaf_beyond & regime->beyond);
+	} else {
+		entry.kind = VMEM_ENTRY_TABLE;
+		entry.addr = raw & regime->arch->table_addr;
+		reserved = format->table_reserved |
+			   (format->table_beyond & regime->beyond);
+	}
+	if (raw & reserved)
+		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
+	entry.perms = (raw & VMEM_RAW_WRITABLE ? VMEM_WRITABLE : 0) |
+		      (raw & VMEM_RAW_USER ? VMEM_USER : 0) |
+		      (raw & regime->arch->no_execute ? 0 : VMEM_EXECUTABLE);
+	return entry;
+}
+
+/**
+ * vmem_decode - what an entry means
+ * @regime: the paging mode
+ * @level: level of the table that the entry is in
+ * @raw: the entry, 4-byte ones zero-extended
+ */
+static inline struct vmem_entry vmem_decode(const struct vmem_regime *regime,
+					    int level, u64 raw)
+{
+	return vmem_decode_as(regime, &regime->formats[level], raw);
 }
 
 /**

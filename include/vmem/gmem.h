@@ -60,7 +60,7 @@ struct vmem_gmem {
  *
  * Return: the memory; ERR_PTR(-EBADF) if it is no KVM VM; -EPERM if the VM is
  * another process's and the caller lacks CAP_SYS_PTRACE; -ESRCH if that process
- * has exited; -ENOMEM.
+ * has exited; -ENOMEM; any other errno of vmem_kept_init().
  */
 struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd);
 
@@ -71,7 +71,8 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd);
  *
  * Return: the memory; ERR_PTR(-EINVAL) for a region that is not aligned, empty,
  * beyond the widest physical address or overlapping another; -EOVERFLOW for one
- * that wraps; -EFAULT for one that is not in user space; -ENOMEM.
+ * that wraps; -EFAULT for one that is not in user space; -ENOMEM; any other
+ * errno of vmem_kept_init().
  */
 struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Guest memory as the core sees it. Everything that reads a guest's tables
- * goes through these two operations and knows nothing else about where the
- * memory is: in a VMM (vmem_gmem.c) or in a test's array (kunit/).
+ * goes through these operations and knows nothing else about where the memory
+ * is: in a VMM (vmem_kept.c) or in a test's array (kunit/).
  */
 #ifndef _VMEM_MEM_H
 #define _VMEM_MEM_H

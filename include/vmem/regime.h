@@ -17,6 +17,30 @@ struct vmem_arch;
 #define VMEM_MAX_PHYADDR 52
 
 /**
+ * struct vmem_format - what the entries of one level's tables are made of
+ * @leaf: the bit that tells a present entry that maps a page from one that names
+ *	a table; 0 if none of this level maps one
+ * @leaf_addr: bits of the page's address
+ * @leaf_high: further bits of it, which are kept VMEM_HIGH_SHIFT below their place
+ * @leaf_reserved: bits that an entry which maps a page must have clear
+ * @leaf_beyond: further bits, if they are among the regime's @beyond
+ * @table_reserved: bits that an entry which names a table must have clear
+ * @table_beyond: further bits, if they are among the regime's @beyond
+ */
+struct vmem_format {
+	u64 leaf;
+	u64 leaf_addr;
+	u64 leaf_high;
+	u64 leaf_reserved;
+	u64 leaf_beyond;
+	u64 table_reserved;
+	u64 table_beyond;
+};
+
+/* PSE-36 has address bits 39:32 in bits 20:13. */
+#define VMEM_HIGH_SHIFT (32 - 13)
+
+/**
  * struct vmem_regime - a paging mode and its widths; immutable during a walk
  * @arch: the format of the entries
  * @top: level of the root table
@@ -26,6 +50,8 @@ struct vmem_arch;
  * @cow_mask: bits of an entry that say whether its page is copy-on-write, 0 if
  *	the guest has no such convention
  * @cow_value: what they are if it is
+ * @beyond: bits of an entry that are reserved because of these widths and modes
+ * @formats: the formats of the entries, by level
  * @hole: first virtual address that is no address in this mode
  * @hole_last: last virtual address that is no address in this mode
  */
@@ -37,6 +63,8 @@ struct vmem_regime {
 	bool nxe;
 	u64 cow_mask;
 	u64 cow_value;
+	u64 beyond;
+	const struct vmem_format *formats;
 	u64 hole;
 	u64 hole_last;
 };

@@ -9,6 +9,18 @@
 #include <vmem/walk.h>
 
 /**
+ * vmem_core_init - get ready to translate; before anything else is asked
+ *
+ * Return: 0; -ENOMEM.
+ */
+int vmem_core_init(void);
+
+/**
+ * vmem_core_exit - undo vmem_core_init(); nothing is asked any more
+ */
+void vmem_core_exit(void);
+
+/**
  * vmem_translate - translate one address
  * @mem: the guest's memory
  * @root: the address space
@@ -16,10 +28,57 @@
  * @result: the answer
  *
  * Return: 0 if there is an answer; -ENXIO if the root table is not backed by
- * memory; any other errno of vmem_walk().
+ * memory; -ENOMEM; any other errno of vmem_walk().
  */
 int vmem_translate(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		   struct vmem_translation *result);
+
+struct vmem_spaces;
+
+/**
+ * struct vmem_batch - addresses of one space to translate together
+ * @mem: the guest's memory
+ * @root: the address space
+ * @spaces: NULL; or many spaces, walked to the end: the address space is one of
+ *	them, and the answers tell who owns the tables
+ * @index: with @spaces, index of the address space's root
+ * @brief: nobody wants what begins with @out_trace, and it is undefined then
+ * @vas: the addresses, in any order
+ * @results: the answers, one for each
+ * @nr: how many they are
+ * @done: how many answers there are; the next call goes on from there
+ * @refill: optional: called when the last of the addresses is answered: takes
+ *	the answers, and puts further addresses in place of these, with @done 0
+ *	and @nr how many they are, 0 if that was all. Returns 0 or a negative
+ *	errno, with @done answers not taken.
+ *
+ * A table that several of the addresses lead through may be looked up once for
+ * all of them: a guest that puts another in its place meanwhile can have the old
+ * one's answer until the call ends.
+ */
+struct vmem_batch {
+	struct vmem_mem *mem;
+	const struct vmem_root *root;
+	struct vmem_spaces *spaces;
+	u32 index;
+	bool brief;
+	const u64 *vas;
+	struct vmem_translation *results;
+	u32 nr;
+	u32 done;
+	int (*refill)(struct vmem_batch *batch);
+};
+
+/**
+ * vmem_translate_batch - translate many addresses
+ * @batch: the addresses, and how far they are done
+ *
+ * Return: 0 when all is done; with @batch->done less than @batch->nr, -ENXIO if
+ * the root table is not backed by memory and there are no @spaces (with them,
+ * that is an answer), -ENOMEM, or any other errno of vmem_walk(); what @refill
+ * returned.
+ */
+int vmem_translate_batch(struct vmem_batch *batch);
 
 /**
  * struct vmem_range - a range of an address space to flatten into mappings

@@ -65,12 +65,15 @@ struct vmem_visit {
  * What a callback may return, besides 0 and a negative errno:
  * STOP ends the walk, and the cursor stays at its visit; SKIP and FOLLOW answer
  * the question whether to descend; AGAIN says that the tables were written to,
- * and comes back to the cursor from the root, which may have moved.
+ * and comes back to the cursor from the root, which may have moved; MOVE says
+ * that the callback has put the cursor elsewhere, inside the scope, and goes on
+ * there, with the tables that the walk remembers.
  */
 #define VMEM_WALK_STOP 1
 #define VMEM_WALK_SKIP 2
 #define VMEM_WALK_FOLLOW 3
 #define VMEM_WALK_AGAIN 4
+#define VMEM_WALK_MOVE 5
 
 /**
  * struct vmem_walk_ops - the callbacks
@@ -83,13 +86,19 @@ struct vmem_visit {
  *	every visit of a table but the root, before it is read.
  * @alias: a table that is owned already: 0 to pass over it, FOLLOW to descend
  *	all the same. Needed if @seen of the walk is set.
- * @leaf: one page, of its natural size. May answer AGAIN.
+ * @leaf: one page, of its natural size, or several if @runs. May answer AGAIN
+ *	or MOVE.
  * @hole: optional: a region where nothing is mapped: one entry that is not
- *	present, or the part of the scope that is not canonical. May answer AGAIN.
+ *	present, or the part of the scope that is not canonical. May answer AGAIN
+ *	or MOVE.
  * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED), or to
  *	a table that is on the path already (VMEM_ANCESTOR) or known, as a
- *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each table, only in a
- *	walk that claims tables, where 0 descends and SKIP does not
+ *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each
+ *	table, only in a walk that claims tables, where 0 descends and SKIP does
+ *	not. May answer MOVE if there is no way down.
+ * @runs: @leaf can do with several pages in one visit: entries that follow each
+ *	other in a table and map guest-physical memory that does, with the same
+ *	permissions; the path is that of the first
  *
  * Each returns 0 to go on, VMEM_WALK_STOP to end the walk here, or a negative
  * errno to fail it. The visit is valid during the call only.
@@ -102,6 +111,7 @@ struct vmem_walk_ops {
 	int (*leaf)(const struct vmem_visit *visit, void *priv);
 	int (*hole)(const struct vmem_visit *visit, void *priv);
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);
+	bool runs;
 };
 
 /**
@@ -143,16 +153,18 @@ struct vmem_walk {
  *
  * Every entry is read once, in one load, and a leaf is never read as a table.
  * The guest may change its tables meanwhile: the walk then sees some of the old
- * and some of the new, and ends in any case.
+ * and some of the new, and ends in any case. A callback that moves the cursor
+ * may have entries read again, and has to see to it that the walk ends.
  *
  * A walk that was stopped goes on, with the same @seen, when it is called again
  * with the cursor where it is.
  *
  * Return: 0 when all is done; VMEM_WALK_STOP when a callback ended it or the
- * budget is used up: go on from the cursor; -ENXIO if a root table that
- * has to be read is not backed by memory and there is no @space callback; -ENOSPC if there are more
- * than VMEM_MAX_TABLES tables to know; -EINTR if the caller was killed; what
- * pinning a table or a callback returned. The cursor is valid unless all is done.
+ * budget is used up: go on from the cursor; -ENXIO if a root table that has to
+ * be read is not backed by memory and there is no @space callback; -ENOSPC if
+ * there are more than VMEM_MAX_TABLES tables to know; -EINTR if the caller was
+ * killed; what pinning a table or a callback returned. The cursor is valid
+ * unless all is done.
  */
 int vmem_walk(struct vmem_walk *walk);
 

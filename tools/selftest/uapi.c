@@ -156,6 +156,7 @@ struct call {
  * @nr: offset of the number of elements
  * @element: offset of the size of one element
  * @element_size: what that is
+ * @element_min: the least that it may be, if that is less
  * @array: offset of the pointer to the array or buffer
  * @out_nr: offset of the number of elements, or bytes, that were done
  */
@@ -170,6 +171,7 @@ struct command {
 	int nr;
 	int element;
 	__u32 element_size;
+	__u32 element_min;
 	int array;
 	int out_nr;
 };
@@ -353,6 +355,7 @@ static const struct command commands[] = {
 		.nr = AT(translate, nr),
 		.element = AT(translate, result_size),
 		.element_size = sizeof(struct vmem_translation),
+		.element_min = VMEM_TRANSLATION_BRIEF,
 		.array = AT(translate, results),
 		.out_nr = AT(translate, out_nr),
 	},
@@ -784,9 +787,46 @@ static void element_too_small(void)
 		*u32_at(&call, c->element) = 0;
 		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
 		call_init(&call, c, &g);
-		*u32_at(&call, c->element) = c->element_size - 1;
+		*u32_at(&call, c->element) =
+			(c->element_min ?: c->element_size) - 1;
 		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
 	}
+	guest_free(&g);
+}
+
+/* Asks for @size bytes of each element, which are as if all had been asked for. */
+static void element_shortened_to(const struct command *c, const struct guest *g,
+				 __u32 size)
+{
+	struct call exact, brief;
+	__u32 i, nr;
+
+	call_init(&exact, c, g);
+	CHECK_EQ_AT(c->name, call_end(&exact, c), 0);
+	call_init(&brief, c, g);
+	*u32_at(&brief, c->element) = size;
+	CHECK_EQ_AT(c->name, call_end(&brief, c), 0);
+	nr = *u32_at(&brief, c->out_nr);
+	CHECK_EQ_AT(c->name, nr, *u32_at(&exact, c->out_nr));
+	for (i = 0; i < nr && i < NR_ELEMENTS; i++)
+		CHECK_EQ_AT(c->name,
+			    memcmp(brief.array + i * size,
+				   exact.array + i * c->element_size, size),
+			    0);
+	CHECK_EQ_AT(c->name, brief.array[nr * size], POISON);
+}
+
+static void element_shortened(void)
+{
+	const struct command *c;
+	struct guest g;
+	__u32 size;
+
+	guest_init(&g);
+	for (c = commands; c < commands_end; c++)
+		for (size = c->element_min; size && size < c->element_size;
+		     size++)
+			element_shortened_to(c, &g, size);
 	guest_free(&g);
 }
 
@@ -1861,6 +1901,7 @@ static const struct ktap_case cases[] = {
 	{ "unknown_command", unknown_command },
 	{ "nr_of_0", nr_of_0 },
 	{ "element_too_small", element_too_small },
+	{ "element_shortened", element_shortened },
 	{ "element_grown", element_grown },
 	{ "region_grown", region_grown },
 	{ "array_not_there", array_not_there },

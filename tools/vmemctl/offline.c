@@ -144,40 +144,31 @@ static int finished_spaces(struct offline *offline, u32 index)
 	return offline->spaces.done ? 0 : -EBUSY;
 }
 
-static int translate(struct offline *offline, struct vmem_translate_args *args,
-		     const struct vmem_root *root)
-{
-	struct vmem_translation *results = (void *)(uintptr_t)args->results;
-	const u64 *vas = (void *)(uintptr_t)args->vas;
-	int ret = 0;
-	u32 i;
-
-	for (i = 0; i < args->nr && !ret; i++) {
-		if (root)
-			ret = vmem_translate(&offline->mem, root, vas[i],
-					     &results[i]);
-		else
-			ret = vmem_translate_shared(&offline->mem,
-						    &offline->spaces,
-						    args->root, vas[i],
-						    &results[i]);
-	}
-	args->out_nr = ret ? i - 1 : i;
-	return settle(ret, args->out_nr);
-}
-
 static int ask_translate(struct offline *offline, void *data)
 {
 	struct vmem_translate_args *args = data;
-	bool spaces = args->flags & VMEM_TRANSLATE_SPACES;
 	struct vmem_root root;
+	struct vmem_batch batch = {
+		.mem = &offline->mem,
+		.root = &root,
+		.index = args->root,
+		.vas = (void *)(uintptr_t)args->vas,
+		.results = (void *)(uintptr_t)args->results,
+		.nr = args->nr,
+	};
 	int ret;
 
-	if (spaces)
+	if (args->flags & VMEM_TRANSLATE_SPACES) {
+		batch.spaces = &offline->spaces;
 		ret = finished_spaces(offline, args->root);
-	else
+	} else {
 		ret = vmem_root_init(&root, &args->regs);
-	return ret ?: translate(offline, args, spaces ? NULL : &root);
+	}
+	if (ret)
+		return ret;
+	ret = vmem_translate_batch(&batch);
+	args->out_nr = batch.done;
+	return settle(ret, args->out_nr);
 }
 
 static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
@@ -357,7 +348,7 @@ struct offline *offline_open(const struct image *image)
 {
 	struct offline *offline = kzalloc(sizeof(*offline), GFP_KERNEL);
 
-	if (!offline)
+	if (!offline || vmem_core_init())
 		die("out of memory");
 	offline->mem.ops = &offline_ops;
 	offline->image = image;
@@ -372,4 +363,5 @@ void offline_close(struct offline *offline)
 	kvfree(offline->roots);
 	kvfree(offline->excluded);
 	kfree(offline);
+	vmem_core_exit();
 }

@@ -59,8 +59,9 @@
  * -EOVERFLOW   A range of addresses wraps around.
  * -ENXIO       There is no guest memory where CR3 points, or none that can be
  *              read.
- * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or memory is
- *              short, or memory slots changed as fast as they were looked up.
+ * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or calls in other
+ *              threads use all that the session may hold, or memory is short,
+ *              or memory slots changed as fast as they were looked up.
  * -ESRCH       The process whose memory it was has exited. What needs no
  *              memory (info, slots, vCPUs) is answered all the same.
  * -EINTR       The caller was killed.
@@ -397,6 +398,12 @@ struct vmem_translation {
 };
 
 /*
+ * Bytes of struct vmem_translation before @out_trace: a caller that has no use
+ * for the path and the owner gives this as @result_size, which is faster.
+ */
+#define VMEM_TRANSLATION_BRIEF 32
+
+/*
  * Translate in the space with index @root of VMEM_SET_SPACES, with @regs all 0,
  * and tell who owns the tables. The spaces must have been walked to the end. If
  * the root is not backed by memory, that is an answer too: VMEM_UNBACKED.
@@ -408,12 +415,16 @@ struct vmem_translation {
  * @size: sizeof(struct vmem_translate_args)
  * @flags: VMEM_TRANSLATE_*
  * @nr: number of addresses, at least 1
- * @result_size: sizeof(struct vmem_translation)
+ * @result_size: sizeof(struct vmem_translation), or VMEM_TRANSLATION_BRIEF
  * @vas: pointer to @nr virtual addresses, __u64 each
  * @results: pointer to @nr struct vmem_translation to write
  * @regs: the address space
  * @out_nr: addresses done; where it is less than @nr, call again for the rest
  * @root: with VMEM_TRANSLATE_SPACES, index of the space; else 0
+ *
+ * The addresses may be in any order. A table that several of them lead through
+ * may be looked up once for all of them: where the guest puts another in its
+ * place meanwhile, answers of the same call may still be the old one's.
  */
 struct vmem_translate_args {
 	__u32 size;

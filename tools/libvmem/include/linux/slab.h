@@ -11,6 +11,7 @@
 #define GFP_KERNEL 0U
 #define GFP_KERNEL_ACCOUNT 0U
 #define __GFP_NOWARN 0U
+#define __GFP_NORETRY 0U
 
 /* What the kernel aligns to its size if it is that large: a table, a page. */
 #define LIBVMEM_TABLE_SIZE 4096UL
@@ -53,6 +54,63 @@ static inline void *kvmalloc_array(size_t nr, size_t size, unsigned int gfp)
 {
 	(void)gfp;
 	return reallocarray(NULL, nr, size);
+}
+
+/*
+ * A cache keeps one object that was given back, so that what was constructed is
+ * not so again and again. Like the rest of the core's callers here it is for one
+ * thread.
+ */
+struct kmem_cache {
+	size_t size;
+	void (*ctor)(void *object);
+	void *spare;
+};
+
+#define SLAB_ACCOUNT 0U
+
+static inline struct kmem_cache *kmem_cache_create(const char *name,
+						   size_t size, size_t align,
+						   unsigned int flags,
+						   void (*ctor)(void *object))
+{
+	struct kmem_cache *cache = malloc(sizeof(*cache));
+
+	(void)name;
+	(void)align;
+	(void)flags;
+	if (cache)
+		*cache = (struct kmem_cache){ .size = size, .ctor = ctor };
+	return cache;
+}
+
+static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
+{
+	void *object = cache->spare;
+
+	(void)gfp;
+	cache->spare = NULL;
+	if (object)
+		return object;
+	object = malloc(cache->size);
+	if (object)
+		cache->ctor(object);
+	return object;
+}
+
+static inline void kmem_cache_free(struct kmem_cache *cache, void *object)
+{
+	if (cache->spare)
+		free(object);
+	else
+		cache->spare = object;
+}
+
+static inline void kmem_cache_destroy(struct kmem_cache *cache)
+{
+	if (cache)
+		free(cache->spare);
+	free(cache);
 }
 
 static inline void kfree(const void *old)
