@@ -542,6 +542,8 @@ class Errors(live_errors.Refusals):
 
     def test_disk_error(self):
         """error: the disk fails"""
+        dynamic = os.path.join(live_errors.TOP, "build/obj/vmemctl/dynamic")
+        path = dynamic + ":" + os.environ["PATH"]
         source = os.path.join(self.folder, "eio.c")
         library = os.path.join(self.folder, "eio.so")
         for call in ("pwrite", "fsync"):
@@ -554,7 +556,8 @@ class Errors(live_errors.Refusals):
             os.unlink(source)
             self.before.add("eio.so")
             self.refused(self.words(), "disk reports an error",
-                         env={**os.environ, "LD_PRELOAD": library})
+                         env={**os.environ, "LD_PRELOAD": library,
+                              "PATH": path})
         os.unlink(library)
 
     def test_signals(self):
