@@ -2,6 +2,7 @@
 #
 #   make demo     boot two real guests, resolve their addresses, show it
 #   make test     style checks, KUnit, and the tests on live guests
+#   make bench    how fast it is, beside what else there is
 #
 # Each target installs and fetches what it needs (tools/setup.sh). What is
 # built and fetched is in build/.
@@ -25,6 +26,7 @@ tools: ## vmemctl and the test programs
 	@$(SETUP) user
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
+	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)"
 
 demo: module tools ## boot both guests in the lab and show what vmemctl sees
 	@$(SETUP) lab
@@ -42,14 +44,19 @@ style: ## clang-format, checkpatch, sparse, W=1, kernel-doc, shellcheck
 	@$(SETUP) module user style
 	@tools/style.sh
 
+bench: module tools ## how fast, as ratios: natively and in the lab
+	@$(SETUP) lab bench
+	@mkdir -p $(B)/bench
+	@tools/bench/bench --json $(B)/bench/samples.json --plot $(B)/bench
+
 test: module tools ## everything that CI runs
 	@$(SETUP) all
 	@tools/test.py
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module tools demo lab kunit style test clean help
+.PHONY: all module tools demo lab kunit style bench test clean help

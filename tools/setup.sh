@@ -3,7 +3,9 @@
 #
 # setup.sh - install and fetch what building and testing vmem needs.
 #
-# Usage: tools/setup.sh [module|user|kunit|lab|style|all]...   (default: all)
+# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|bench|all]...
+#
+# The default is all, which is what the tests need: bench is not in it.
 #
 # Tools come from Debian packages, installed through apt, and only those that
 # are missing. Kernels, a static busybox and the kernel source are not
@@ -31,6 +33,8 @@ packages_of() {
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
 		binutils ;;
 	style) echo clang-format sparse perl python3 groff shellcheck ;;
+	budget) echo gcc make libc6-dev python3 valgrind ;;
+	bench) echo python3-matplotlib ;;
 	esac
 }
 
@@ -198,17 +202,19 @@ sets=("$@")
 packages=()
 for set in "${sets[@]}"; do
 	case $set in
-	module | user | kunit | lab | style) ;;
+	module | user | kunit | lab | style | budget | bench) ;;
 	all)
-		sets=(module user kunit lab style)
+		sets=(module user kunit lab style budget)
 		break
 		;;
 	-h | --help)
 		sed -n '4,/^$/s/^# \{0,1\}//p' "$0"
 		exit
 		;;
-	*) echo "usage: tools/setup.sh [module|user|kunit|lab|style|all]..." >&2
-		exit 2 ;;
+	*)
+		sed -n 's/^# Usage/usage/p' "$0" >&2
+		exit 2
+		;;
 	esac
 done
 for set in "${sets[@]}"; do

@@ -23,6 +23,7 @@ STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "image": ["tools/selftest/image.py"],
+    "budget": ["tools/bench/budget.py"],
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
                "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
                "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",

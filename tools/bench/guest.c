@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guests made up, and their tables
+ */
+#include <linux/err.h>
+#include <linux/kernel.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "guest.h"
+
+void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("bench: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static struct guest *of_mem(struct vmem_mem *mem)
+{
+	return container_of(mem, struct guest, mem);
+}
+
+static const void *pin(struct vmem_mem *mem, u64 gpa)
+{
+	const struct guest *guest = of_mem(mem);
+
+	if (gpa >= guest->size)
+		return ERR_PTR(-ENXIO);
+	return guest->memory + (gpa & VMEM_PAGE_MASK);
+}
+
+static void unpin(struct vmem_mem *mem, u64 gpa, const void *page)
+{
+}
+
+static bool backed(struct vmem_mem *mem, u64 gpa, u64 len)
+{
+	return gpa < of_mem(mem)->size;
+}
+
+static const struct vmem_mem_ops mem_ops = {
+	.pin = pin,
+	.unpin = unpin,
+	.backed = backed,
+};
+
+struct guest *guest_new(u64 size)
+{
+	struct guest *guest = calloc(1, sizeof(*guest));
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (!guest || memory == MAP_FAILED)
+		die("out of memory for a guest of %llu MiB", size >> 20);
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	guest->mem.ops = &mem_ops;
+	guest->memory = memory;
+	guest->size = size;
+	guest->next = VMEM_PAGE_SIZE;
+	guest->stride = VMEM_PAGE_SIZE;
+	guest->name = "made up";
+	/* PG AM WP NE ET MP PE; PAE; NXE LMA LME SCE */
+	guest->regs = (struct vmem_regs){
+		.cr0 = 0x80050033,
+		.cr4 = 0x20,
+		.efer = 0xd01,
+		.maxphyaddr = 46,
+	};
+	return guest;
+}
+
+void guest_free(struct guest *guest)
+{
+	munmap(guest->memory, guest->size);
+	free(guest);
+}
+
+u64 guest_new_table(struct guest *guest)
+{
+	u64 table = guest->next;
+
+	if (table + VMEM_PAGE_SIZE > guest->size)
+		die("no room for another table");
+	guest->next += guest->stride;
+	return table;
+}
+
+void guest_add_space(struct guest *guest, u64 root)
+{
+	u32 i;
+
+	for (i = 0; i < guest->nr_spaces; i++)
+		if (guest->spaces[i] == root)
+			return;
+	if (guest->nr_spaces == MAX_SPACES)
+		die("more than %d address spaces", MAX_SPACES);
+	guest->spaces[guest->nr_spaces++] = root;
+}
+
+u64 guest_new_space(struct guest *guest)
+{
+	u64 root = guest_new_table(guest);
+
+	guest_add_space(guest, root);
+	return root;
+}
+
+struct vmem_root guest_root(const struct guest *guest, u32 index)
+{
+	struct vmem_regs regs = guest->regs;
+	struct vmem_root root;
+
+	regs.cr3 = guest->spaces[index];
+	if (vmem_root_init(&root, &regs))
+		die("the guest's registers are not those of 4-level paging");
+	return root;
+}
+
+static u32 entry_index(u64 va, int level)
+{
+	return va >> (12 + 9 * (level - 1)) & (ENTRIES - 1);
+}
+
+u64 *guest_entry(struct guest *guest, u64 root, u64 va, int level)
+{
+	int at = VMEM_LEVEL_PML4;
+	u64 table = root;
+	u64 *entry;
+
+	for (;; at--) {
+		entry = &guest_table(guest, table)[entry_index(va, at)];
+		if (at == level)
+			return entry;
+		if (!*entry)
+			*entry = guest_new_table(guest) | ALL_RIGHTS;
+		table = *entry & ADDRESS;
+	}
+}
+
+static u64 clone_table(struct guest *guest, u64 table, int level, u32 nr)
+{
+	u64 copy = guest_new_table(guest);
+	const u64 *from = guest_table(guest, table);
+	u64 *to = guest_table(guest, copy);
+	u32 i;
+
+	memcpy(to, from, VMEM_PAGE_SIZE);
+	for (i = 0; i < nr; i++) {
+		bool names_table = level > VMEM_LEVEL_PT && from[i] & PRESENT &&
+				   !(from[i] & LARGE);
+
+		if (names_table)
+			to[i] = (from[i] & ~ADDRESS) |
+				clone_table(guest, from[i] & ADDRESS, level - 1,
+					    ENTRIES);
+	}
+	return copy;
+}
+
+u64 guest_clone_space(struct guest *guest, u64 root)
+{
+	u64 copy = clone_table(guest, root, VMEM_LEVEL_PML4, ENTRIES / 2);
+
+	guest_add_space(guest, copy);
+	return copy;
+}
