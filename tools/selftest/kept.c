@@ -10,9 +10,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <linux/userfaultfd.h>
 
 #include "folder.h"
 #include "ktap.h"
@@ -745,6 +747,177 @@ static void large_guest(void)
 	ram_free(&large);
 }
 
+/* ---- A call that waits for a page ---- */
+
+/**
+ * struct waiter - a call that waits for a table, with those above it pinned
+ * @h: where it asks for OTHER_VA
+ * @late: the memory whose pages it can wait for
+ * @uffd: what asks us for them
+ * @thread: the call
+ * @answer: what it was told
+ */
+struct waiter {
+	const struct home *h;
+	const struct guest_ram *late;
+	int uffd;
+	pthread_t thread;
+	struct vmem_translation answer;
+};
+
+static void *ask_other(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->answer = ask(w->h, OTHER_VA);
+	return NULL;
+}
+
+/* Returns once it waits for the page at @gpa. */
+static void start_waiting(struct waiter *w, __u64 gpa)
+{
+	struct uffd_msg msg;
+
+	must(pthread_create(&w->thread, NULL, ask_other, w) ? -1 : 0,
+	     "pthread_create");
+	must(read(w->uffd, &msg, sizeof(msg)), "userfaultfd");
+	CHECK_EQ(msg.event, UFFD_EVENT_PAGEFAULT);
+	CHECK_EQ(msg.arg.pagefault.address & ~(PAGE - 1),
+		 (uintptr_t)ram_ptr(w->late, gpa));
+}
+
+/* The page comes, with a table in its n-th state; the call then returns. */
+static void stop_waiting(struct waiter *w, __u64 gpa, int n)
+{
+	__u64 *table = map_page_at(NULL, -1);
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)ram_ptr(w->late, gpa),
+		.src = (uintptr_t)table,
+		.len = PAGE,
+	};
+
+	put(table, n);
+	must(ioctl(w->uffd, UFFDIO_COPY, &copy), "UFFDIO_COPY");
+	pthread_join(w->thread, NULL);
+	munmap(table, PAGE);
+}
+
+static void with_late_pages(void (*event)(struct home *h, struct waiter *w))
+{
+	struct guest_ram late = ram_new(OTHER_GPA, 2 * PAGE);
+	struct waiter w = { .late = &late, .uffd = ram_own_faults(&late) };
+	long long pins = pins_held();
+	struct home h;
+
+	ktap_skipped = w.uffd < 0;
+	if (w.uffd >= 0) {
+		build(&h, false);
+		world_add_slot(&h.w, PT_SLOT + 1, late.gpa, late.hva, late.len);
+		open_session(&h, false);
+		expect_kept(&h, "before", 1);
+		w.h = &h;
+		event(&h, &w);
+		close_session(&h);
+		CHECK_EQ(pins_held(), pins);
+		tear_down(&h);
+		close(w.uffd);
+	}
+	ram_free(&late);
+}
+
+/* When the page comes that the call waits for, it is no guest memory any more. */
+static void change_slot_meanwhile(struct home *h, struct waiter *w)
+{
+	start_waiting(w, OTHER_GPA);
+	world_add_slot(&h->w, PT_SLOT + 1, 0, NULL, 0);
+	world_add_slot(&h->w, PT_SLOT + 1, OTHER_GPA, h->pt, PAGE);
+	stop_waiting(w, OTHER_GPA, 2);
+	CHECK_EQ(w->answer.out_gpa, TARGET(1));
+	/* Of what it had before it waited nothing is kept. */
+	CHECK_EQ(counters(h).kept, 1);
+	CHECK_EQ(ask(h, OTHER_VA).out_gpa, TARGET(1));
+	expect(h, "later", 1);
+}
+
+static void slot_changed_in_fault(void)
+{
+	with_late_pages(change_slot_meanwhile);
+}
+
+/* @nr: what the session keeps; @waiting: more that are yet to come */
+static void expect_held(const struct home *h, const char *what, long long base,
+			int nr, int waiting)
+{
+	CHECK_EQ_AT(what, counters(h).kept, nr + waiting);
+	CHECK_EQ_AT(what, pins_held() - base, nr);
+}
+
+/* Has OTHER_VA go by the page at @gpa. Returns where we have the PD of both. */
+static void *lead_other_to(struct home *h, __u64 gpa)
+{
+	__u64 entry = tables_set(&h->t, OTHER_VA, VMEM_LEVEL_PD, gpa | PTE_PWU);
+
+	return ram_ptr(&h->w.ram, entry & ~(PAGE - 1));
+}
+
+/*
+ * A table is taken from a call that is on its way through it, which goes on in
+ * what it has found. Who asks next finds what is there now, of the same guest
+ * page, and both are in use until each goes with its own call. What the calls
+ * wait for is not kept, since the owner's memory changes meanwhile.
+ */
+static void take_table_in_use(struct home *h, struct waiter *first)
+{
+	void *pd = lead_other_to(h, OTHER_GPA);
+	long long base = pins_held() - DEPTH;
+	struct waiter second = *first;
+
+	start_waiting(first, OTHER_GPA);
+	expect_held(h, "one waits", base, DEPTH, 1);
+	must(madvise(pd, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	expect_held(h, "taken", base, DEPTH, 1);
+	expect_status(h, "taken", VA, VMEM_NOT_PRESENT);
+
+	tables_set(&h->t, VA, VMEM_LEVEL_PD, PT_GPA | PTE_PWU);
+	lead_other_to(h, OTHER_GPA + PAGE);
+	start_waiting(&second, OTHER_GPA + PAGE);
+	expect_held(h, "two wait", base, DEPTH + 1, 2);
+	stop_waiting(first, OTHER_GPA, 2);
+	CHECK_EQ(first->answer.out_gpa, TARGET(2));
+	expect_held(h, "one is done", base, DEPTH, 1);
+	stop_waiting(&second, OTHER_GPA + PAGE, 3);
+	CHECK_EQ(second.answer.out_gpa, TARGET(3));
+	expect_held(h, "both are done", base, DEPTH, 0);
+	expect_kept(h, "both are done", 1);
+}
+
+static void table_taken_in_use(void)
+{
+	with_late_pages(take_table_in_use);
+}
+
+/* Dropped in use and then pinned anew, it is the same page both times. */
+static void drop_table_in_use(struct home *h, struct waiter *w)
+{
+	void *pd = lead_other_to(h, OTHER_GPA);
+	long long base = pins_held() - DEPTH;
+
+	start_waiting(w, OTHER_GPA);
+	must(mprotect(pd, PAGE, PROT_READ), "mprotect");
+	expect_held(h, "dropped", base, DEPTH, 1);
+	expect(h, "pinned anew", 1);
+	expect_held(h, "pinned anew", base, DEPTH + 1, 1);
+	stop_waiting(w, OTHER_GPA, 2);
+	CHECK_EQ(w->answer.out_gpa, TARGET(2));
+	expect_held(h, "done", base, DEPTH, 0);
+	expect_kept(h, "done", 1);
+}
+
+static void table_dropped_in_use(void)
+{
+	with_late_pages(drop_table_in_use);
+}
+
 /* ---- Meanwhile ---- */
 
 #define NR_ASKERS 3
@@ -946,6 +1119,9 @@ static const struct ktap_case cases[] = {
 	{ "owner_exits", owner_exits },
 	{ "two_sessions", two_sessions },
 	{ "large_guest", large_guest },
+	{ "slot_changed_in_fault", slot_changed_in_fault },
+	{ "table_taken_in_use", table_taken_in_use },
+	{ "table_dropped_in_use", table_dropped_in_use },
 	{ "ask_while_holes_are_punched", ask_while_holes_are_punched },
 	{ "ask_while_ballooning", ask_while_ballooning },
 	{ "ask_while_slots_change", ask_while_slots_change },

@@ -2,7 +2,13 @@
 /*
  * tables.c - guest memory and page tables built by hand
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
 
 #include "ktap.h"
 #include "tables.h"
@@ -25,6 +31,22 @@ struct guest_ram ram_new(__u64 gpa, __u64 len)
 void ram_free(struct guest_ram *ram)
 {
 	munmap(ram->hva, ram->len);
+}
+
+int ram_own_faults(const struct guest_ram *ram)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { (uintptr_t)ram->hva, ram->len },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0)
+		return fd;
+	must(ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
+	must(ioctl(fd, UFFDIO_REGISTER, &range), "UFFDIO_REGISTER");
+	return fd;
 }
 
 static bool ram_holds(const struct guest_ram *ram, __u64 gpa)

@@ -59,6 +59,12 @@ struct guest_ram {
 struct guest_ram ram_new(__u64 gpa, __u64 len);
 void ram_free(struct guest_ram *ram);
 
+/*
+ * A userfaultfd that is asked for the pages of @ram that nobody has touched. -1
+ * where there is none.
+ */
+int ram_own_faults(const struct guest_ram *ram);
+
 /* Hands out the next @len bytes, whole pages. Returns their gpa. */
 __u64 ram_alloc(struct guest_ram *ram, __u64 len);
 

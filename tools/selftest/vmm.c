@@ -14,7 +14,6 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 
@@ -1044,23 +1043,6 @@ static void memory_changes_meanwhile(void)
 	look_while_it_changes(memory_comes_and_goes);
 }
 
-/* A userfaultfd that is asked for @ram's pages. -1 where there is none. */
-static int own_faults(const struct guest_ram *ram)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = {
-		.range = { (uintptr_t)ram->hva, ram->len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		return fd;
-	must(ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
-	must(ioctl(fd, UFFDIO_REGISTER, &range), "UFFDIO_REGISTER");
-	return fd;
-}
-
 static void wait_for_ever(void *arg)
 {
 	struct fixture *f = arg;
@@ -1095,7 +1077,7 @@ static void table_that_never_comes(void)
 	fixture_init(&f);
 	vmm_add_slot(&f.vmm, MORE_ID, &more);
 	tables_set(f.tables, MORE_VA, VMEM_LEVEL_PD, more.gpa | PTE_PWU);
-	uffd = own_faults(&more);
+	uffd = ram_own_faults(&more);
 	ktap_skipped = uffd < 0;
 	if (uffd >= 0) {
 		kill_who_waits(&f, uffd);
