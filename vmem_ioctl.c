@@ -976,8 +976,11 @@ void vmem_session_put(struct vmem_session *session)
 static int vmem_release(struct inode *inode, struct file *file)
 {
 	struct vmem_session *session = file->private_data;
+	struct vmem_gmem *gmem = vmem_session_gmem(session);
 
 	vmem_debugfs_remove(session);
+	if (gmem)
+		vmem_kept_close(&gmem->kept);
 	vmem_session_put(session);
 	return 0;
 }

@@ -9,7 +9,9 @@
  *   included;
  * - the source of guest memory gives other answers (follow_source);
  * - another page needs its room (make_room);
- * - the session ends (vmem_kept_destroy).
+ * - the session's file is closed (vmem_kept_close), after which no page is kept:
+ *   who has a file in debugfs open may still read, but holds no guest memory by
+ *   that.
  * A dropped page is unpinned at once, or by the last call that uses it: that
  * one reads on in what was guest memory when it asked.
  *
@@ -233,15 +235,21 @@ out_free_uid:
 	return ret;
 }
 
-void vmem_kept_destroy(struct vmem_kept *kept)
+void vmem_kept_close(struct vmem_kept *kept)
 {
 	LIST_HEAD(gone);
 
-	mmu_interval_notifier_remove(&kept->notifier);
 	spin_lock(&kept->lock);
+	kept->closed = true;
 	drop_range(kept, 0, ULONG_MAX, &gone);
 	spin_unlock(&kept->lock);
 	let_all_go(kept, &gone);
+}
+
+void vmem_kept_destroy(struct vmem_kept *kept)
+{
+	mmu_interval_notifier_remove(&kept->notifier);
+	vmem_kept_close(kept);
 	WARN_ON_ONCE(atomic_read(&kept->nr));
 	free_uid(kept->user);
 }
@@ -340,7 +348,7 @@ static void keep_page(struct vmem_kept *kept, struct kept_page *page,
 {
 	hash_add(kept->buckets, &page->bucket, page->gfn);
 	kept->pinned++;
-	if (mmu_interval_read_retry(&kept->notifier, seq)) {
+	if (kept->closed || mmu_interval_read_retry(&kept->notifier, seq)) {
 		page->dropped = true;
 		kept->dropped++;
 	} else {

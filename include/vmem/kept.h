@@ -31,9 +31,11 @@ struct vmem_gmem;
  * @buckets: the pages, by guest frame number
  * @by_hva: those that may be used again, by where their owner has them mapped
  * @idle: those of @by_hva that nobody uses now, least recently used first
+ * @closed: no page is kept any more
  * @generation: of the source's answers that the pages of @by_hva stand on
  * @pinned: how many pages were pinned so far
- * @dropped: how many of them were let go, or not kept, because of a change
+ * @dropped: how many of them were let go, or not kept, because of a change or
+ *	because of @closed
  * @nr: how many pages are pinned now
  * @user: who has attached the session, and is charged for them
  * @notifier: of all of the owner's memory; present from vmem_kept_init() to
@@ -44,6 +46,7 @@ struct vmem_kept {
 	DECLARE_HASHTABLE(buckets, VMEM_KEPT_HASH_BITS);
 	struct rb_root by_hva;
 	struct list_head idle;
+	bool closed;
 	u64 generation;
 	u64 pinned;
 	u64 dropped;
@@ -63,6 +66,13 @@ struct vmem_kept {
  * was interrupted.
  */
 int vmem_kept_init(struct vmem_kept *kept, struct mm_struct *mm);
+
+/**
+ * vmem_kept_close - keep nothing from here on
+ * @kept: the pages. A call that uses some goes on, and they go when it is done
+ *	with them; one that comes later pins what it needs for itself.
+ */
+void vmem_kept_close(struct vmem_kept *kept);
 
 /**
  * vmem_kept_destroy - let all pages go

@@ -697,6 +697,41 @@ static void owner_exits(void)
 	munmap(shared, sizeof(*shared));
 }
 
+static void read_all(int fd)
+{
+	char text[1024];
+
+	while (must(read(fd, text, sizeof(text)), "spaces"))
+		;
+}
+
+/* Who has a file in debugfs open, and reads it, keeps nothing by that. */
+static void file_closes(void)
+{
+	long long pins = pins_held();
+	struct folder folder;
+	struct home h;
+	int spaces;
+
+	build(&h, false);
+	open_session(&h, false);
+	CHECK_EQ(session_set_spaces(h.session, &h.w.spaces), 0);
+	folder = newest_folder();
+	spaces = open_in(&folder, "spaces");
+	expect_kept(&h, "open", 1);
+	close(h.session);
+	expect_dropped(&h, "closed", DEPTH);
+	CHECK_EQ(counters(&h).kept, 0);
+	CHECK_EQ(pins_held(), pins);
+	read_all(spaces);
+	CHECK(counters(&h).pinned >= 2 * DEPTH);
+	CHECK_EQ(counters(&h).kept, 0);
+	CHECK_EQ(pins_held(), pins);
+	close(spaces);
+	close(h.counters);
+	tear_down(&h);
+}
+
 static void two_sessions(void)
 {
 	long long pins = pins_held();
@@ -1117,6 +1152,7 @@ static const struct ktap_case cases[] = {
 	{ "few_pages_allowed", few_pages_allowed },
 	{ "charge_is_given_back", charge_is_given_back },
 	{ "owner_exits", owner_exits },
+	{ "file_closes", file_closes },
 	{ "two_sessions", two_sessions },
 	{ "large_guest", large_guest },
 	{ "slot_changed_in_fault", slot_changed_in_fault },
