@@ -113,6 +113,14 @@ struct path {
 	struct vmem_trace entries[VMEM_MAX_LEVELS];
 };
 
+/* Those of them that named a table, and where they can be read again. */
+struct names {
+	struct {
+		const void *place;
+		u64 raw;
+	} entries[VMEM_MAX_LEVELS - 1];
+};
+
 static const struct path no_path;
 
 /* No region has this number. */
@@ -132,8 +140,9 @@ static const struct path no_path;
  * @perms: permissions of the path down to this table
  * @alias: the last table down to this one that is somebody else's
  * @path: the entries read on the way to it, and the last one read in it
+ * @names: those on the way once more
  * @used: whether it is among the frames that were used
- * @next: the one that was used before
+ * @next: the one of its level that was used before
  */
 struct frame {
 	u64 region;
@@ -147,6 +156,7 @@ struct frame {
 	u32 perms;
 	struct alias alias;
 	struct path path;
+	struct names names;
 	bool used;
 	struct frame *next;
 };
@@ -168,10 +178,15 @@ static void init_frames(struct frame *frames, u32 nr)
  * struct level - the tables of one level that are remembered
  * @frames: the frames, by region
  * @last: how many they are, a power of two, less one
+ * @used: the frame that was used last
+ *
+ * A table is remembered no longer than those above it, so that what has led to
+ * it can be read again at any time.
  */
 struct level {
 	struct frame *frames;
 	u64 last;
+	struct frame *used;
 };
 
 /**
@@ -185,8 +200,8 @@ struct level {
  * @levels: the tables that are remembered, as in the processor's
  *	paging-structure caches (SDM vol. 3, 4.10.3), but no longer than for one
  *	walk
- * @used: the frame that was used last
  * @frame: the table that is being read; NULL before the root is
+ * @attempts: how often the path to the cursor has changed while it was read
  * @clear_va: first address of a part of the scope without a gap
  * @clear_last: last address of that part
  * @last_va: the last address that was visited, or passed over
@@ -199,8 +214,8 @@ struct walker {
 	int index_bits;
 	u64 last_index;
 	struct level levels[VMEM_MAX_LEVELS + 1];
-	struct frame *used;
 	struct frame *frame;
+	u32 attempts;
 	u64 clear_va;
 	u64 clear_last;
 	u64 last_va;
@@ -220,10 +235,12 @@ static void init_levels(struct walker *w, struct frame *frames, u32 nr)
 	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
 		w->levels[level].frames = frames;
 		w->levels[level].last = nr - 1;
+		w->levels[level].used = NULL;
 		frames += nr;
 		nr = max(nr / FEWER_FRAMES, 1U);
 	}
 	w->levels[level].frames = frames;
+	w->levels[level].used = NULL;
 }
 
 /* 2^64 divided by the golden ratio: spreads numbers that lie close together. */
@@ -261,20 +278,30 @@ static void forget_table(struct walker *w, struct frame *frame)
 /* The next thing to do is to enter the root. */
 static void forget_path(struct walker *w)
 {
-	w->used = NULL;
 	w->frame = NULL;
 	w->clear_va = U64_MAX;
 	w->clear_last = 0;
 }
 
-static void forget_tables(struct walker *w)
+/* Tables of @top and of the levels below it. */
+static void forget_levels(struct walker *w, int top)
 {
 	struct frame *frame;
+	int level;
 
-	for (frame = w->used; frame; frame = frame->next) {
-		forget_table(w, frame);
-		frame->used = false;
+	for (level = VMEM_LEVEL_PT; level <= top; level++) {
+		for (frame = w->levels[level].used; frame;
+		     frame = frame->next) {
+			forget_table(w, frame);
+			frame->used = false;
+		}
+		w->levels[level].used = NULL;
 	}
+}
+
+static void forget_tables(struct walker *w)
+{
+	forget_levels(w, w->regime->top);
 	forget_path(w);
 }
 
@@ -297,7 +324,8 @@ static __always_inline void find_table(struct walker *w)
 						   U64_MAX;
 }
 
-static int pin_table(struct walker *w, struct frame *frame, u64 table)
+static int pin_table(struct walker *w, struct frame *frame, int level,
+		     u64 table)
 {
 	struct vmem_mem *mem = w->walk->mem;
 	const void *page;
@@ -305,30 +333,37 @@ static int pin_table(struct walker *w, struct frame *frame, u64 table)
 
 	if (ret)
 		return ret;
+	if (frame->region != NOWHERE)
+		forget_levels(w, level - 1);
 	forget_table(w, frame);
 	page = mem->ops->pin(mem, table);
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 	if (!frame->used) {
 		frame->used = true;
-		frame->next = w->used;
-		w->used = frame;
+		frame->next = w->levels[level].used;
+		w->levels[level].used = frame;
 	}
+	frame->level = level;
 	frame->table = table;
 	frame->entries = page + (table & ~VMEM_PAGE_MASK);
 	w->walk->tables++;
 	return 0;
 }
 
+static __always_inline u64 index_of(const struct walker *w, u64 va)
+{
+	return (va >> w->frame->shift) & w->last_index;
+}
+
 static int enter_root(struct walker *w)
 {
 	struct frame *frame = root_frame(w);
-	int ret = pin_table(w, frame, w->root->table);
+	int ret = pin_table(w, frame, w->regime->top, w->root->table);
 
 	if (ret)
 		return ret;
 	frame->region = 0;
-	frame->level = w->regime->top;
 	frame->format = &w->regime->formats[frame->level];
 	frame->shift = vmem_level_shift(w->regime->arch, frame->level);
 	frame->nr_path = 1;
@@ -343,21 +378,25 @@ static int enter_root(struct walker *w)
 static int enter_table(struct walker *w, const struct vmem_entry *entry)
 {
 	const struct frame *above = w->frame;
+	int last = above->nr_path - 1;
 	u64 region = w->walk->va >> above->shift;
 	struct frame *frame = frame_of(w, above->level - 1, region);
-	int ret = pin_table(w, frame, entry->addr);
+	int ret = pin_table(w, frame, above->level - 1, entry->addr);
 
 	if (ret)
 		return ret;
 	frame->region = region;
 	frame->last_va = w->walk->va | (BIT_ULL(above->shift) - 1);
-	frame->level = above->level - 1;
 	frame->format = above->format - 1;
 	frame->shift = above->shift - w->index_bits;
 	frame->nr_path = above->nr_path + 1;
 	frame->perms = above->perms & entry->perms;
 	frame->alias.owner.table = 0;
 	frame->path = above->path;
+	frame->names = above->names;
+	frame->names.entries[last].place =
+		above->entries + (index_of(w, w->walk->va) << w->entry_shift);
+	frame->names.entries[last].raw = above->path.entries[last].raw;
 	w->frame = frame;
 	return 0;
 }
@@ -367,11 +406,6 @@ static void leave_table(struct walker *w)
 {
 	forget_table(w, w->frame);
 	find_table(w);
-}
-
-static __always_inline u64 index_of(const struct walker *w, u64 va)
-{
-	return (va >> w->frame->shift) & w->last_index;
 }
 
 /* One untorn load; the guest may write to the entry at any time. */
@@ -436,10 +470,78 @@ static __always_inline void set_owner(struct vmem_visit *visit,
 	visit->owner_perms = alias->owner.perms;
 }
 
+static __always_inline int changed_level_of(const struct frame *frame,
+					    u64 index, u64 raw, int entry_shift)
+{
+	int i, last = frame->nr_path - 1;
+
+	/* Unrolled: nothing else is to lie between these few loads. */
+#pragma GCC unroll 4
+	for (i = 0; i < last; i++)
+		if (read_entry(frame->names.entries[i].place, entry_shift, 0) !=
+		    frame->names.entries[i].raw)
+			return frame->level + last - i;
+	return read_entry(frame->entries, entry_shift, index) == raw ?
+		       VMEM_LEVEL_NONE :
+		       frame->level;
+}
+
+/*
+ * Read the path once more, root first, that ends in this table with @raw at
+ * @index. Returns the level where it is not what it was, or 0: then all of it was
+ * there when @raw was read the first time, unless the guest has put back
+ * meanwhile what it had taken away.
+ */
+static __always_inline int changed_level(const struct walker *w, u64 index,
+					 u64 raw)
+{
+	if (w->entry_shift == ilog2(sizeof(u32)))
+		return changed_level_of(w->frame, index, raw,
+					ilog2(sizeof(u32)));
+	return changed_level_of(w->frame, index, raw, ilog2(sizeof(u64)));
+}
+
 /* Whether an anomaly answers SKIP is asked only where there is a way down. */
 static int go_on(int ret)
 {
 	return ret == VMEM_WALK_SKIP ? 0 : ret;
+}
+
+/* So often is a path read that the guest changes each time. */
+#define MAX_ATTEMPTS 4
+
+/* The path to the cursor has changed at @level while it was read. */
+static int visit_changed(struct walker *w, const struct vmem_walk_ops *ops,
+			 int level, u64 last_va)
+{
+	struct vmem_visit visit;
+
+	if (++w->attempts < MAX_ATTEMPTS)
+		return VMEM_WALK_AGAIN;
+	w->attempts = 0;
+	visit = make_visit(w, w->walk->va, last_va);
+	visit.status = VMEM_TORN;
+	visit.level = level;
+	return go_on(ops->anomaly(&visit, w->walk->priv));
+}
+
+/*
+ * The path is about to be shown that ends with @raw at @index, for what reaches
+ * to @last_va: FOLLOW if it can be, or else what the walk has to do.
+ */
+static __always_inline int hold_path(struct walker *w,
+				     const struct vmem_walk_ops *ops, u64 index,
+				     u64 raw, u64 last_va)
+{
+	int level;
+
+	if (!ops->steady)
+		return VMEM_WALK_FOLLOW;
+	level = changed_level(w, index, raw);
+	if (unlikely(level))
+		return visit_changed(w, ops, level, last_va);
+	w->attempts = 0;
+	return VMEM_WALK_FOLLOW;
 }
 
 /* Of a table that the entry which was read last has named. */
@@ -458,6 +560,15 @@ static struct vmem_visit table_visit(const struct walker *w,
 static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
 			  struct vmem_visit visit)
 {
+	int ret;
+
+	if (visit.nr_path) {
+		ret = hold_path(w, ops, index_of(w, visit.va),
+				visit.path[visit.nr_path - 1].raw,
+				visit.last_va);
+		if (ret != VMEM_WALK_FOLLOW)
+			return ret;
+	}
 	visit.status = VMEM_UNBACKED;
 	visit.perms = 0;
 	return go_on(ops->anomaly(&visit, w->walk->priv));
@@ -729,7 +840,9 @@ static __always_inline int visit_entry(struct walker *w,
 	trace->raw = raw;
 
 	if (likely(entry.kind == VMEM_ENTRY_LEAF)) {
-		ret = visit_leaf(w, ops, &entry, base, last_va, raw);
+		ret = hold_path(w, ops, index, raw, last_va);
+		if (likely(ret == VMEM_WALK_FOLLOW))
+			ret = visit_leaf(w, ops, &entry, base, last_va, raw);
 		if (!ret)
 			w->last_va = last_va;
 		return ret;
@@ -741,6 +854,9 @@ static __always_inline int visit_entry(struct walker *w,
 
 		return visit_table(w, ops, &table, base);
 	}
+	ret = hold_path(w, ops, index, raw, last_va);
+	if (ret != VMEM_WALK_FOLLOW)
+		return ret;
 	if (entry.kind == VMEM_ENTRY_RESERVED)
 		return visit_reserved(w, ops, base);
 	return ops->hole ? visit_empty(w, ops, base) : 0;
@@ -934,6 +1050,7 @@ static __always_inline int walk_space(struct vmem_walk *walk,
 	w.entry_shift = ilog2(root->regime.arch->entry_size);
 	w.index_bits = root->regime.arch->index_bits;
 	w.last_index = BIT(w.index_bits) - 1;
+	w.attempts = 0;
 	init_levels(&w, frames, nr_frames);
 	forget_path(&w);
 	if (ops->space) {
@@ -1094,6 +1211,7 @@ static const struct vmem_walk_ops translate_ops = {
 	.leaf = translate_leaf,
 	.hole = translate_nowhere,
 	.anomaly = translate_nowhere,
+	.steady = true,
 };
 
 /* A root given twice owns what it owned the first time. */
@@ -1639,6 +1757,7 @@ static const struct vmem_walk_ops read_ops = {
 	.leaf = read_leaf,
 	.hole = read_stop,
 	.anomaly = read_stop,
+	.steady = true,
 };
 
 int vmem_read(struct vmem_copy *copy)

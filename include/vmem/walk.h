@@ -99,6 +99,11 @@ struct vmem_visit {
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
+ * @steady: a path is shown only if it was there as a whole at one moment. It is
+ *	read once more when its last entry has been read; if an entry on it has
+ *	changed, the path is read anew, and where that happens again and again,
+ *	@anomaly is told VMEM_TORN in place of it, with the level where it
+ *	changed and no path. Not with @runs.
  *
  * Each returns 0 to go on, VMEM_WALK_STOP to end the walk here, or a negative
  * errno to fail it. The visit is valid during the call only.
@@ -112,6 +117,7 @@ struct vmem_walk_ops {
 	int (*hole)(const struct vmem_visit *visit, void *priv);
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);
 	bool runs;
+	bool steady;
 };
 
 /**
