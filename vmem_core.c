@@ -977,6 +977,66 @@ static __always_inline int visit_next(struct walker *w,
 	return ret;
 }
 
+/* Whether the entry that named a table says anything else by now. */
+static bool is_renamed(const struct walker *w, const struct frame *frame)
+{
+	int last = frame->nr_path - 2;
+	u64 then = frame->names.entries[last].raw;
+	u64 now =
+		read_entry(frame->names.entries[last].place, w->entry_shift, 0);
+	struct vmem_entry was, is;
+
+	/* The processor notes in an entry that it was used. */
+	was = vmem_decode_as(w->regime, frame->format + 1, then);
+	is = vmem_decode_as(w->regime, frame->format + 1, now);
+	return is.kind != was.kind || is.addr != was.addr ||
+	       is.perms != was.perms;
+}
+
+static int visit_renamed(const struct walker *w,
+			 const struct vmem_walk_ops *ops,
+			 const struct frame *frame)
+{
+	const struct vmem_scope *scope = &w->walk->scope;
+	u64 base = frame->region << (frame->shift + w->index_bits);
+	struct vmem_visit visit;
+
+	visit = make_visit(w, base, min(frame->last_va, scope->last_va));
+	visit.status = VMEM_TORN;
+	visit.va = max(base, scope->va);
+	visit.level = frame->level;
+	visit.gpa = frame->table;
+	visit.path = frame->path.entries;
+	visit.nr_path = frame->nr_path - 1;
+	return ops->torn(&visit, w->walk->priv);
+}
+
+/*
+ * The walk is behind @last_va: forget the tables that end there, of which those
+ * that are remembered lie in each other. One that contains the others speaks for
+ * them.
+ */
+static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
+			u64 last_va)
+{
+	const struct frame *frame;
+	int level, left = VMEM_LEVEL_NONE, ret = 0;
+	bool told = false;
+
+	for (level = w->regime->top - 1; level >= VMEM_LEVEL_PT; level--) {
+		frame = w->levels[level].frames;
+		if (frame->region == NOWHERE || frame->last_va > last_va)
+			continue;
+		left = max(left, level);
+		if (told || !is_renamed(w, frame))
+			continue;
+		told = true;
+		ret = visit_renamed(w, ops, frame);
+	}
+	forget_levels(w, left);
+	return ret;
+}
+
 /* Addresses between which others are let run, where no table is entered. */
 #define MOVES_AT_ONCE 1024
 
@@ -999,6 +1059,9 @@ static __always_inline int walk_scope(struct walker *w,
 			if (ret || w->last_va == walk->scope.last_va)
 				return ret;
 			walk->va = w->last_va + 1;
+			ret = ops->torn ? leave_tables(w, ops, w->last_va) : 0;
+			if (ret)
+				return ret;
 		}
 	}
 }
@@ -1060,6 +1123,8 @@ static __always_inline int walk_space(struct vmem_walk *walk,
 	}
 
 	ret = walk_scope(&w, ops);
+	if (ops->torn && ret >= 0)
+		ret = leave_tables(&w, ops, U64_MAX) ?: ret;
 	forget_tables(&w);
 	return ret;
 }
@@ -1496,9 +1561,18 @@ static int range_anomaly(const struct vmem_visit *visit, void *priv)
 	return ret;
 }
 
+static int range_torn(const struct vmem_visit *visit, void *priv)
+{
+	struct virt_to_phys *vtp = priv;
+
+	vtp->range->torn++;
+	return 0;
+}
+
 static const struct vmem_walk_ops range_ops = {
 	.leaf = range_leaf,
 	.anomaly = range_anomaly,
+	.torn = range_torn,
 	.runs = true,
 };
 
@@ -1548,6 +1622,22 @@ static void init_record(struct vmem_record *record, u32 type, u32 root)
 	record->root = root;
 }
 
+/* What is to be told of torn tables, unless that is done. */
+static int emit_torn(struct walk_spaces *ws)
+{
+	struct vmem_spaces *spaces = ws->spaces;
+	int ret;
+
+	if (!spaces->torn.type)
+		return 0;
+	ret = ws->emit(&spaces->torn, ws->priv);
+	if (ret)
+		return ret;
+	spaces->torn.type = 0;
+	spaces->stats.anomalies++;
+	return 0;
+}
+
 static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 {
 	struct walk_spaces *ws = priv;
@@ -1563,6 +1653,8 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 	spaces->stats.mappings++;
 	spaces->stats.leaves += mapping->last_va / mapping->page_size -
 				mapping->va / mapping->page_size + 1;
+	/* Where that is refused, it is tried again before the next record. */
+	emit_torn(ws);
 	return 0;
 }
 
@@ -1570,7 +1662,7 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 static int emit_record(struct walk_spaces *ws, const struct vmem_record *record,
 		       u64 *count)
 {
-	int ret = flatten_flush(&ws->flatten);
+	int ret = flatten_flush(&ws->flatten) ?: emit_torn(ws);
 
 	if (!ret)
 		ret = ws->emit(record, ws->priv);
@@ -1631,13 +1723,11 @@ static int spaces_alias(const struct vmem_visit *visit, void *priv)
 	return emit_record(ws, &record, &ws->spaces->stats.aliases);
 }
 
-static int spaces_anomaly(const struct vmem_visit *visit, void *priv)
+static void anomaly_record(const struct vmem_visit *visit,
+			   struct vmem_record *record)
 {
-	struct walk_spaces *ws = priv;
-	struct vmem_record record;
-
-	init_record(&record, VMEM_ANOMALY, visit->index);
-	record.anomaly = (struct vmem_anomaly){
+	init_record(record, VMEM_ANOMALY, visit->index);
+	record->anomaly = (struct vmem_anomaly){
 		.status = visit->status,
 		.level = visit->level,
 		.va = visit->va,
@@ -1645,8 +1735,32 @@ static int spaces_anomaly(const struct vmem_visit *visit, void *priv)
 		.table_gpa = visit->gpa,
 	};
 	if (visit->nr_path)
-		record.anomaly.raw = visit->path[visit->nr_path - 1].raw;
+		record->anomaly.raw = visit->path[visit->nr_path - 1].raw;
+}
+
+static int spaces_anomaly(const struct vmem_visit *visit, void *priv)
+{
+	struct walk_spaces *ws = priv;
+	struct vmem_record record;
+
+	anomaly_record(visit, &record);
 	return emit_record(ws, &record, &ws->spaces->stats.anomalies);
+}
+
+/* The cursor is behind it already, so this cannot be refused: it is kept. */
+static int spaces_torn(const struct vmem_visit *visit, void *priv)
+{
+	struct walk_spaces *ws = priv;
+	struct vmem_anomaly *torn = &ws->spaces->torn.anomaly;
+
+	if (!ws->spaces->torn.type) {
+		anomaly_record(visit, &ws->spaces->torn);
+		return 0;
+	}
+	torn->level = max_t(u32, torn->level, visit->level);
+	torn->va = min(torn->va, visit->va);
+	torn->last_va = max(torn->last_va, visit->last_va);
+	return 0;
 }
 
 static const struct vmem_walk_ops spaces_ops = {
@@ -1654,6 +1768,7 @@ static const struct vmem_walk_ops spaces_ops = {
 	.alias = spaces_alias,
 	.leaf = spaces_leaf,
 	.anomaly = spaces_anomaly,
+	.torn = spaces_torn,
 	.runs = true,
 };
 
@@ -1692,7 +1807,7 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 	spaces->walked |= !ret;
 	/* What is pending goes before what ends the walk for good. */
 	if (!ret || ret == -ENOSPC)
-		ret = flatten_flush(&ws.flatten) ?: ret;
+		ret = flatten_flush(&ws.flatten) ?: emit_torn(&ws) ?: ret;
 	spaces->done = !ret;
 
 	spaces->pending = ws.flatten.pending;

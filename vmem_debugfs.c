@@ -216,6 +216,7 @@ static const char *const level_names[] = {
 static const char *const anomaly_names[] = {
 	[VMEM_RESERVED] = "reserved",
 	[VMEM_UNBACKED] = "unbacked",
+	[VMEM_TORN] = "torn",
 	[VMEM_ANCESTOR] = "ancestor",
 	[VMEM_CROSS_LEVEL] = "cross-level",
 };

@@ -115,6 +115,12 @@ static int rebuild_anomaly(const struct vmem_visit *visit, void *priv)
 	return 0;
 }
 
+/* What would be made of it was never there. */
+static int rebuild_torn(const struct vmem_visit *visit, void *priv)
+{
+	return -EAGAIN;
+}
+
 /*
  * The entry of a page of @level as a part of the visited leaf. Who else comes to
  * it by another path may have more rights than this one, so it is the entry's
@@ -216,6 +222,7 @@ static const struct vmem_walk_ops rebuild_ops = {
 	.alias = rebuild_alias,
 	.leaf = rebuild_leaf,
 	.anomaly = rebuild_anomaly,
+	.torn = rebuild_torn,
 };
 
 static int begin(struct vmem_rebuild *rebuild)

@@ -19,6 +19,8 @@
  * @va: cursor: first address not finished; @scope.va to begin with
  * @pending: a mapping that what comes next may continue; UNMAPPED if none
  * @pending_root: index of its root
+ * @torn: a VMEM_ANOMALY that is not told yet: VMEM_TORN; its type is 0 if there
+ *	is none
  * @walked: all was walked: @seen does not change any more
  * @done: all was emitted as well
  * @stats: what was found so far
@@ -32,6 +34,7 @@ struct vmem_spaces {
 	u64 va;
 	struct vmem_mapping pending;
 	u32 pending_root;
+	struct vmem_record torn;
 	bool walked;
 	bool done;
 	struct vmem_spaces_stats stats;

@@ -52,9 +52,7 @@ struct vmem_spaces;
  *	and @nr how many they are, 0 if that was all. Returns 0 or a negative
  *	errno, with @done answers not taken.
  *
- * A table that several of the addresses lead through may be looked up once for
- * all of them: a guest that puts another in its place meanwhile can have the old
- * one's answer until the call ends.
+ * Each answer is of one moment: see @steady of struct vmem_walk_ops.
  */
 struct vmem_batch {
 	struct vmem_mem *mem;
@@ -89,6 +87,8 @@ int vmem_translate_batch(struct vmem_batch *batch);
  * @last_va: last virtual address, inclusive, not below @va
  * @budget: how many entries may be read; on return what is left of it
  * @anomalies: counts entries that are present but lead nowhere
+ * @torn: counts tables that were not to be found where they had been any more
+ *	when the walk left them
  * @emit: gets each mapping, merged with its neighbours, by rising address.
  *	Returns 0; VMEM_WALK_STOP if it did not take the mapping and the walk is
  *	to end; or a negative errno.
@@ -101,6 +101,7 @@ struct vmem_range {
 	u64 last_va;
 	u64 budget;
 	u64 anomalies;
+	u64 torn;
 	int (*emit)(const struct vmem_mapping *mapping, void *priv);
 	void *priv;
 };
@@ -125,7 +126,8 @@ int vmem_virt_to_phys(struct vmem_range *range);
  * @va: first virtual address; on return the cursor: the first one not given to
  *	@sink
  * @last_va: last virtual address, inclusive, not below @va
- * @status: VMEM_MAPPED, or why the address at the cursor could not be read
+ * @status: VMEM_MAPPED, or why the address at the cursor could not be read; the
+ *	path of each page is of one moment, or VMEM_TORN
  * @level: where the path of that address ended
  * @sink: takes @len bytes at @data, which lie inside one page; 0 or an errno
  * @priv: passed to @sink

@@ -96,6 +96,12 @@ struct vmem_visit {
  *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each
  *	table, only in a walk that claims tables, where 0 descends and SKIP does
  *	not. May answer MOVE if there is no way down.
+ * @torn: optional: the walk leaves a table, be it that all of its region in the
+ *	scope is done or that the walk ends, and the entry that named it leads
+ *	elsewhere by now, or grants other rights: VMEM_TORN, with the table, its
+ *	region, and the path to it as it was. What was shown of it, and of the
+ *	tables below, may never have been there together. 0 or a negative errno.
+ *	Not in a walk that claims nothing and is told MOVE.
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
@@ -116,6 +122,7 @@ struct vmem_walk_ops {
 	int (*leaf)(const struct vmem_visit *visit, void *priv);
 	int (*hole)(const struct vmem_visit *visit, void *priv);
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);
+	int (*torn)(const struct vmem_visit *visit, void *priv);
 	bool runs;
 	bool steady;
 };
@@ -157,10 +164,12 @@ struct vmem_walk {
  * vmem_walk - walk address spaces, one after the other, by rising address
  * @walk: what to walk, and the cursor
  *
- * Every entry is read once, in one load, and a leaf is never read as a table.
- * The guest may change its tables meanwhile: the walk then sees some of the old
- * and some of the new, and ends in any case. A callback that moves the cursor
- * may have entries read again, and has to see to it that the walk ends.
+ * Every entry is read in one load, and what is told of it goes by that; a leaf is
+ * never read as a table. The guest may change its tables meanwhile: the walk
+ * then sees some of the old and some of the new, and ends in any case. Entries
+ * are read again for two reasons only: to see whether they are still the same
+ * (@steady, @torn), and because a callback has moved the cursor, which then has
+ * to see to it that the walk ends.
  *
  * A walk that was stopped goes on, with the same @seen, when it is called again
  * with the cursor where it is.

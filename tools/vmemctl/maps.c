@@ -14,6 +14,8 @@
  * @last: the last one, held back because the next call may continue it
  * @nr: how many there are, without @last
  * @bytes: how much memory these map
+ * @anomalies: entries that lead nowhere
+ * @torn: tables that the guest replaced meanwhile
  */
 struct output {
 	const struct vmem_regs *regs;
@@ -21,6 +23,8 @@ struct output {
 	struct vmem_mapping last;
 	__u64 nr;
 	__u64 bytes;
+	__u64 anomalies;
+	__u64 torn;
 };
 
 static bool has_last(const struct output *o)
@@ -73,9 +77,8 @@ static void map_range(struct target *target, struct vmem_map_range_args *args)
 	args->va = args->out_next_va;
 }
 
-/* Returns the number of anomalies. */
-static __u64 collect(struct target *target, const struct vmem_regs *regs,
-		     __u64 va, __u64 last_va, struct output *o)
+static void collect(struct target *target, const struct vmem_regs *regs,
+		    __u64 va, __u64 last_va, struct output *o)
 {
 	static struct vmem_mapping mappings[MAPPINGS_A_CALL];
 	struct vmem_map_range_args args = {
@@ -87,17 +90,16 @@ static __u64 collect(struct target *target, const struct vmem_regs *regs,
 		.va = va,
 		.last_va = last_va,
 	};
-	__u64 anomalies = 0;
 
 	do {
 		map_range(target, &args);
 		for (unsigned int i = 0; i < args.out_nr; i++)
 			put(o, &mappings[i]);
-		anomalies += args.out_anomalies;
+		o->anomalies += args.out_anomalies;
+		o->torn += args.out_torn;
 		out_flush();
 	} while (args.out_more);
 	put_last(o);
-	return anomalies;
 }
 
 static void print_total(const struct output *o)
@@ -137,20 +139,22 @@ static void list_maps(const struct opts *opts, struct target *target,
 {
 	const struct vmem_regs regs = roots_regs(roots, index);
 	struct output o = { .regs = &regs };
-	__u64 anomalies;
 
 	if (opts->json)
 		o.list = json_array();
 	else if (roots->nr > 1)
 		print_heading(roots, index);
-	anomalies = collect(target, &regs, va, last_va, &o);
+	collect(target, &regs, va, last_va, &o);
 	if (opts->json)
 		print_json(roots, index, o.list);
 	else
 		print_total(&o);
-	if (anomalies)
+	if (o.anomalies)
 		warn("warning: %llu entries lead nowhere: reserved bits, or no memory there",
-		     anomalies);
+		     o.anomalies);
+	if (o.torn)
+		warn("warning: the guest replaced %llu tables while they were walked: what they map may be of two times; list it again, or stop the guest",
+		     o.torn);
 }
 
 static void run(const struct opts *opts, int nr_args, char **args)

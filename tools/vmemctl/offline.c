@@ -208,6 +208,7 @@ static int ask_map_range(struct offline *offline, void *data)
 	args->out_more = ret != 0;
 	args->out_next_va = range.va;
 	args->out_anomalies = range.anomalies;
+	args->out_torn = range.torn;
 	return settle(ret, range.va != args->va);
 }
 

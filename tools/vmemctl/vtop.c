@@ -82,7 +82,8 @@ static void print_text(const struct roots *roots, __u64 va,
 	if (mapped)
 		out("%-16llx  %llx\n", va, t->out_gpa);
 	else
-		out("%-16llx  (not mapped)\n", va);
+		out("%-16llx  (not %s)\n", va,
+		    t->out_status == VMEM_TORN ? "known" : "mapped");
 	print_trace(regs, t);
 	if (mapped)
 		print_page(regs, t);

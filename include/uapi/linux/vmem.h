@@ -93,7 +93,9 @@
  *	with the RSVD error code (Intel SDM vol. 3, 4.7)
  * @VMEM_NON_CANONICAL: before the root: no address of this paging mode
  * @VMEM_UNBACKED: at a table that lies where the guest has no memory
- * @VMEM_TORN: the guest changed the path under every attempt to read it
+ * @VMEM_TORN: the guest changed the path, at the level given, under every one of
+ *	four attempts to read it: ask again. Of a walk over spaces: see struct
+ *	vmem_anomaly.
  * @VMEM_ANCESTOR: at an entry that names a table which is on the path to it
  *	already: a self-map. Of a walk over spaces; a translation goes on through
  *	it as the processor does.
@@ -422,9 +424,10 @@ struct vmem_translation {
  * @out_nr: addresses done; where it is less than @nr, call again for the rest
  * @root: with VMEM_TRANSLATE_SPACES, index of the space; else 0
  *
- * The addresses may be in any order. A table that several of them lead through
- * may be looked up once for all of them: where the guest puts another in its
- * place meanwhile, answers of the same call may still be the old one's.
+ * The addresses may be in any order. An answer is of one moment during the call:
+ * a path is read once more, from the root on, when its last entry has been read,
+ * and if it changed, it is read anew. The one thing that this cannot tell is a
+ * guest that took an entry away and put it back between the two readings.
  */
 struct vmem_translate_args {
 	__u32 size;
@@ -488,6 +491,8 @@ struct vmem_mapping {
  * @out_next_va: if @out_more, @va for the next call; above @va of this one
  * @out_anomalies: entries in the part walked that are present but lead
  *	nowhere: reserved bits, or a table without memory behind it
+ * @out_torn: tables that the guest replaced while they were walked: what this
+ *	call tells of their addresses may never have been mapped together
  *
  * Neighbours are merged within a call. The first mapping of a call that goes
  * on may continue the last one of the call before. A part of the range that has
@@ -508,6 +513,7 @@ struct vmem_map_range_args {
 	__u32 out_more;
 	__aligned_u64 out_next_va;
 	__aligned_u64 out_anomalies;
+	__aligned_u64 out_torn;
 };
 
 #define VMEM_MAP_RANGE _IO(VMEM_IOC_TYPE, 0x06)
@@ -525,6 +531,7 @@ struct vmem_map_range_args {
  *	that is what ended them; VMEM_MAPPED where @out_len is @len or where the
  *	call met a limit and is to be called again for the rest. VMEM_UNBACKED
  *	also says that the address is mapped to where the guest has no memory.
+ *	The path of each page is of one moment, as in VMEM_TRANSLATE.
  * @out_level: enum vmem_level where the path of that address ended; 0 where
  *	@out_status is VMEM_MAPPED
  *
@@ -604,7 +611,7 @@ struct vmem_set_spaces_args {
  * @VMEM_THIS_SPACE: a mapping in the space, which is the first to reach it
  * @VMEM_ALIASING: a table of the space is an earlier space's, or this one's at
  *	a lower address, and what it maps is told there
- * @VMEM_ANOMALY: an entry that leads nowhere, or back
+ * @VMEM_ANOMALY: an entry that leads nowhere, or back, or has changed
  */
 enum vmem_record_type {
 	VMEM_SPACE = 1,
@@ -654,9 +661,13 @@ struct vmem_aliasing {
 };
 
 /**
- * struct vmem_anomaly - an entry that leads nowhere, or back
- * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_ANCESTOR or VMEM_CROSS_LEVEL. What
- *	is behind the latter two follows in further records.
+ * struct vmem_anomaly - an entry that leads nowhere, or back, or has changed
+ * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_ANCESTOR or VMEM_CROSS_LEVEL, and
+ *	what is behind the latter two follows in further records; VMEM_TORN: the
+ *	entry led elsewhere, or granted other rights, when the walk left the
+ *	table that it had named: what is told of these addresses may never have
+ *	been mapped together. That is told behind them; for several such tables
+ *	in a row it is told once, and @level is of the highest of them.
  * @level: enum vmem_level: of the table that holds the entry (VMEM_RESERVED), of
  *	the table that it names (all others)
  * @va: first virtual address concerned
