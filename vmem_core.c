@@ -1033,7 +1033,8 @@ static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
 		told = true;
 		ret = visit_renamed(w, ops, frame);
 	}
-	forget_levels(w, left);
+	/* After an errno there is no more to be told. */
+	forget_levels(w, ret ? w->regime->top : left);
 	return ret;
 }
 
@@ -1123,7 +1124,7 @@ static __always_inline int walk_space(struct vmem_walk *walk,
 	}
 
 	ret = walk_scope(&w, ops);
-	if (ops->torn && ret >= 0)
+	if (ops->torn)
 		ret = leave_tables(&w, ops, U64_MAX) ?: ret;
 	forget_tables(&w);
 	return ret;
