@@ -1654,16 +1654,20 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 	spaces->stats.mappings++;
 	spaces->stats.leaves += mapping->last_va / mapping->page_size -
 				mapping->va / mapping->page_size + 1;
-	/* Where that is refused, it is tried again before the next record. */
-	emit_torn(ws);
 	return 0;
+}
+
+/* All that has its place before what comes next. */
+static int emit_pending(struct walk_spaces *ws)
+{
+	return flatten_flush(&ws->flatten) ?: emit_torn(ws);
 }
 
 /* Anything else comes after the mapping that was found before it. */
 static int emit_record(struct walk_spaces *ws, const struct vmem_record *record,
 		       u64 *count)
 {
-	int ret = flatten_flush(&ws->flatten) ?: emit_torn(ws);
+	int ret = emit_pending(ws);
 
 	if (!ret)
 		ret = ws->emit(record, ws->priv);
@@ -1691,7 +1695,14 @@ static __always_inline int spaces_leaf(const struct vmem_visit *visit,
 				       void *priv)
 {
 	struct walk_spaces *ws = priv;
+	int ret;
 
+	if (unlikely(ws->spaces->torn.type) &&
+	    !flatten_continues(&ws->flatten, visit)) {
+		ret = emit_pending(ws);
+		if (ret)
+			return ret;
+	}
 	return flatten_add(&ws->flatten, visit);
 }
 
@@ -1808,7 +1819,7 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 	spaces->walked |= !ret;
 	/* What is pending goes before what ends the walk for good. */
 	if (!ret || ret == -ENOSPC)
-		ret = flatten_flush(&ws.flatten) ?: emit_torn(&ws) ?: ret;
+		ret = emit_pending(&ws) ?: ret;
 	spaces->done = !ret;
 
 	spaces->pending = ws.flatten.pending;
