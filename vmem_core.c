@@ -1763,15 +1763,15 @@ static int spaces_anomaly(const struct vmem_visit *visit, void *priv)
 static int spaces_torn(const struct vmem_visit *visit, void *priv)
 {
 	struct walk_spaces *ws = priv;
-	struct vmem_anomaly *torn = &ws->spaces->torn.anomaly;
+	struct vmem_record *torn = &ws->spaces->torn, was = *torn;
 
-	if (!ws->spaces->torn.type) {
-		anomaly_record(visit, &ws->spaces->torn);
-		return 0;
+	if (!was.type || visit->level > (int)was.anomaly.level)
+		anomaly_record(visit, torn);
+	if (was.type) {
+		torn->anomaly.va = min(was.anomaly.va, visit->va);
+		torn->anomaly.last_va =
+			max(was.anomaly.last_va, visit->last_va);
 	}
-	torn->level = max_t(u32, torn->level, visit->level);
-	torn->va = min(torn->va, visit->va);
-	torn->last_va = max(torn->last_va, visit->last_va);
 	return 0;
 }
 
