@@ -522,6 +522,8 @@ static int visit_changed(struct walker *w, const struct vmem_walk_ops *ops,
 	visit = make_visit(w, w->walk->va, last_va);
 	visit.status = VMEM_TORN;
 	visit.level = level;
+	/* The next path is not to begin with what is known to have gone. */
+	forget_tables(w);
 	return go_on(ops->anomaly(&visit, w->walk->priv));
 }
 
