@@ -475,7 +475,7 @@ static __always_inline int changed_level_of(const struct frame *frame,
 {
 	int i, last = frame->nr_path - 1;
 
-	/* Unrolled: nothing else is to lie between these few loads. */
+	/* A third faster than a loop: most translations come by here. */
 #pragma GCC unroll 4
 	for (i = 0; i < last; i++)
 		if (read_entry(frame->names.entries[i].place, entry_shift, 0) !=
@@ -489,8 +489,11 @@ static __always_inline int changed_level_of(const struct frame *frame,
 /*
  * Read the path once more, root first, that ends in this table with @raw at
  * @index. Returns the level where it is not what it was, or 0: then all of it was
- * there when @raw was read the first time, unless the guest has put back
- * meanwhile what it had taken away.
+ * there when @raw was read the first time, as what led to it was there before
+ * and after that, unless the guest has put back meanwhile what it had taken away.
+ * That is why @raw is read again as well, and last: a table that is off the path
+ * while the guest fills it would have to be taken off twice to be taken for one
+ * that is on it.
  */
 static __always_inline int changed_level(const struct walker *w, u64 index,
 					 u64 raw)
@@ -1014,9 +1017,9 @@ static int visit_renamed(const struct walker *w,
 }
 
 /*
- * The walk is behind @last_va: forget the tables that end there, of which those
- * that are remembered lie in each other. One that contains the others speaks for
- * them.
+ * The walk is behind @last_va: forget the tables that end there, of which one of
+ * each level is remembered, and they lie in each other. The highest that has
+ * changed speaks for the others.
  */
 static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
 			u64 last_va)
@@ -1656,7 +1659,9 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 	spaces->stats.mappings++;
 	spaces->stats.leaves += mapping->last_va / mapping->page_size -
 				mapping->va / mapping->page_size + 1;
-	return 0;
+	/* It is told, whatever becomes of what is told behind it. */
+	ws->flatten.pending.kind = VMEM_KIND_UNMAPPED;
+	return emit_torn(ws);
 }
 
 /* All that has its place before what comes next. */
@@ -1816,7 +1821,9 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 
 	ws.flatten.priv = &ws;
 	ws.walk.priv = &ws;
-	if (!spaces->walked)
+	if (ws.flatten.pending.kind == VMEM_KIND_UNMAPPED)
+		ret = emit_torn(&ws);
+	if (!ret && !spaces->walked)
 		ret = walk_with(&ws.walk, &spaces_ops);
 	spaces->walked |= !ret;
 	/* What is pending goes before what ends the walk for good. */

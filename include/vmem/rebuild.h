@@ -88,7 +88,8 @@ struct vmem_rebuild {
  *
  * Return: 0 when all is done; VMEM_WALK_STOP when the budget is used up: go on
  * with another call; -EINVAL if the scope cuts pages of 4 KiB; -EAGAIN if the
- * guest put other tables in the place of some while they were read; any errno of
+ * guest put other tables in the place of some while they were read, and then what
+ * was built is of no use, and it is not to be called again; any errno of
  * vmem_walk(), of vmem_space_aware_map() or of the policy.
  */
 int vmem_rebuild(struct vmem_rebuild *rebuild, struct vmem_mem *mem,

@@ -46,7 +46,8 @@ struct vmem_spaces {
  * @mem: the guest's memory
  * @budget: how many entries may be read
  * @emit: gets the records in order: of each root VMEM_SPACE first, then what is
- *	in it by rising address. Returns 0; VMEM_WALK_STOP if it did not take
+ *	in it by rising address, but that VMEM_TORN comes behind what it is about.
+ *	Returns 0; VMEM_WALK_STOP if it did not take
  *	the record and the walk is to end; or a negative errno.
  * @priv: passed to @emit
  *

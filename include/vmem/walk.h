@@ -19,8 +19,8 @@
  *	VMEM_NON_CANONICAL for a hole, any other for an anomaly; of no meaning
  *	for a table
  * @level: level of the table that holds the entry; of the table itself where
- *	that is what is visited or where it is unbacked; VMEM_LEVEL_NONE where
- *	the address is not canonical
+ *	that is what is visited or torn, or where it is unbacked;
+ *	VMEM_LEVEL_NONE where the address is not canonical
  * @va: first virtual address of the region, clipped to the scope
  * @last_va: last virtual address of the region, clipped likewise
  * @base: first virtual address of the region, not clipped
@@ -101,15 +101,17 @@ struct vmem_visit {
  *	elsewhere by now, or grants other rights: VMEM_TORN, with the table, its
  *	region, and the path to it as it was. What was shown of it, and of the
  *	tables below, may never have been there together. 0 or a negative errno.
- *	Not in a walk that claims nothing and is told MOVE.
+ *	Not with MOVE or AGAIN, after which tables are left untold.
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
  * @steady: a path is shown only if it was there as a whole at one moment. It is
  *	read once more when its last entry has been read; if an entry on it has
  *	changed, the path is read anew, and where that happens again and again,
- *	@anomaly is told VMEM_TORN in place of it, with the level where it
- *	changed and no path. Not with @runs.
+ *	@anomaly is told VMEM_TORN in place of it, with the level of the entry
+ *	that changed, no path, and @gpa 0. Not with @runs. What neither this nor
+ *	@torn can see is memory that @pin gave and that is not the guest's any
+ *	more.
  *
  * Each returns 0 to go on, VMEM_WALK_STOP to end the walk here, or a negative
  * errno to fail it. The visit is valid during the call only.
@@ -167,9 +169,9 @@ struct vmem_walk {
  * Every entry is read in one load, and what is told of it goes by that; a leaf is
  * never read as a table. The guest may change its tables meanwhile: the walk
  * then sees some of the old and some of the new, and ends in any case. Entries
- * are read again for two reasons only: to see whether they are still the same
- * (@steady, @torn), and because a callback has moved the cursor, which then has
- * to see to it that the walk ends.
+ * are read again to see whether they are still the same (@steady, @torn), where
+ * they were not, where a walk goes on that was stopped, and where a callback said
+ * AGAIN or moved the cursor, which then has to see to it that the walk ends.
  *
  * A walk that was stopped goes on, with the same @seen, when it is called again
  * with the cursor where it is.

@@ -93,8 +93,8 @@
  *	with the RSVD error code (Intel SDM vol. 3, 4.7)
  * @VMEM_NON_CANONICAL: before the root: no address of this paging mode
  * @VMEM_UNBACKED: at a table that lies where the guest has no memory
- * @VMEM_TORN: the guest changed the path, at the level given, under every one of
- *	four attempts to read it: ask again. Of a walk over spaces: see struct
+ * @VMEM_TORN: the guest changed the path, at the level given, under each of four
+ *	attempts to read it: ask again. Of a walk over spaces: see struct
  *	vmem_anomaly.
  * @VMEM_ANCESTOR: at an entry that names a table which is on the path to it
  *	already: a self-map. Of a walk over spaces; a translation goes on through
@@ -426,8 +426,9 @@ struct vmem_translation {
  *
  * The addresses may be in any order. An answer is of one moment during the call:
  * a path is read once more, from the root on, when its last entry has been read,
- * and if it changed, it is read anew. The one thing that this cannot tell is a
- * guest that took an entry away and put it back between the two readings.
+ * and if it changed, it is read anew. What this cannot tell is a guest that took
+ * an entry away and put it back between the two readings, and a VMM that put
+ * other memory where tables were during the call.
  */
 struct vmem_translate_args {
 	__u32 size;
@@ -491,8 +492,8 @@ struct vmem_mapping {
  * @out_next_va: if @out_more, @va for the next call; above @va of this one
  * @out_anomalies: entries in the part walked that are present but lead
  *	nowhere: reserved bits, or a table without memory behind it
- * @out_torn: tables that the guest replaced while they were walked: what this
- *	call tells of their addresses may never have been mapped together
+ * @out_torn: tables that the guest replaced while this call walked them: what
+ *	it tells of their addresses may never have been mapped together
  *
  * Neighbours are merged within a call. The first mapping of a call that goes
  * on may continue the last one of the call before. A part of the range that has
@@ -666,8 +667,10 @@ struct vmem_aliasing {
  *	what is behind the latter two follows in further records; VMEM_TORN: the
  *	entry led elsewhere, or granted other rights, when the walk left the
  *	table that it had named: what is told of these addresses may never have
- *	been mapped together. That is told behind them; for several such tables
- *	in a row it is told once, and @level is of the highest of them.
+ *	been mapped together. That is told behind them; of several such tables it
+ *	may be told once, from the first of them to the last, with the highest
+ *	@level, and @table_gpa and @raw of the first. A table that is replaced
+ *	between two calls is not noticed.
  * @level: enum vmem_level: of the table that holds the entry (VMEM_RESERVED), of
  *	the table that it names (all others)
  * @va: first virtual address concerned
@@ -816,7 +819,7 @@ struct vmem_snapshot_stats {
  * guest that are mapped as pages are pages: copies of what was there, with the
  * addresses of old.
  *
- * -EAGAIN: the guest changed its tables meanwhile. -EADDRINUSE: a device that is
+ * -EAGAIN: the guest was seen to change its tables meanwhile. -EADDRINUSE: a device that is
  * mapped lies in the snapshot's memory: choose another @base. -ERANGE: an entry
  * cannot name so high an address. After these the session cannot make one any
  * more. The range and what is excluded from it have to be made of whole pages.
