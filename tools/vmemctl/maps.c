@@ -153,7 +153,7 @@ static void list_maps(const struct opts *opts, struct target *target,
 		warn("warning: %llu entries lead nowhere: reserved bits, or no memory there",
 		     o.anomalies);
 	if (o.torn)
-		warn("warning: the guest replaced %llu tables while they were walked: what they map may be of two times; list it again, or stop the guest",
+		warn("warning: %llu tables were replaced meanwhile: rows may be of two times",
 		     o.torn);
 }
 
