@@ -23,6 +23,7 @@ STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "image": ["tools/selftest/image.py"],
+    "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
                "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
