@@ -4,6 +4,9 @@
 
 usage: test.py [STEP]...
 
+Without arguments, all steps but those that only `make test-sanitize` has: the
+names of steps on the kernel with sanitizers begin with "sanitize-".
+
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
 step that ends with an error although no test in it failed, or in which no test
 ran, counts as one failure. If the emulation under the lab let a guest die, the
@@ -19,21 +22,31 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
+LAB = ["tools/lab/lab", "run"]
+GUESTS = ["--guest", "amd64", "--guest", "i686"]
+SANITIZER = ["--kernel", "build/kunit/arch/x86/boot/bzImage"]
+
+DEVICE = ["--", "tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
+          "build/bin/spaces", "build/bin/debugfs", "build/bin/snapshot",
+          "build/bin/restore", "build/bin/kept"]
+LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
+        "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
+        "tools/selftest/docs.py"]
+
 STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "image": ["tools/selftest/image.py"],
     "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],
-    "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
-               "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
-               "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
-               "build/bin/kept"],
-    "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
-             "--", "tools/selftest/run", "tools/selftest/live.py",
-             "tools/selftest/live_spaces.py",
-             "tools/selftest/live_snapshot.py", "tools/selftest/docs.py"],
+    "device": [*LAB, *DEVICE],
+    "live": [*LAB, *GUESTS, *LIVE],
+    "sanitize-device": [*LAB, *SANITIZER, *DEVICE],
+    "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
 }
+
+# Too slow for every change: `make test-sanitize`
+BY_COMMAND = ("sanitize-live",)
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
 SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
@@ -118,7 +131,7 @@ def run(name):
 
 
 def main():
-    names = sys.argv[1:] or list(STEPS)
+    names = sys.argv[1:] or [name for name in STEPS if name not in BY_COMMAND]
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")

@@ -1,11 +1,15 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """What the lab kernel's console says about a run.
 
 The kernel's reports are found by their first lines, and each is given to whom
 it belongs: to the emulation under the lab, or to what was being tested.
+
+usage: console.py FILE    prints the first report in a console's log, and fails
 """
 
 import re
+import sys
 
 # The processor was sent astray, or nowhere: emulated SVM does that to the lab
 # now and then, and a bug of ours may.
@@ -125,3 +129,16 @@ class Console:
             if BEGIN in line:
                 return reports(self.lines[number:])
         return reports(self.lines)
+
+
+def main():
+    log = Console(sys.argv[1])
+    log.read()
+    found = log.reports()
+    for line in excerpt(found):
+        print("# " + line)
+    return judge(found) != NOTHING
+
+
+if __name__ == "__main__":
+    sys.exit(main())
