@@ -2,7 +2,7 @@
 #
 #   make demo     boot two real guests, resolve their addresses, show it
 #   make test     style checks, KUnit, and the tests on live guests
-#   make test-sanitize  more of them on a kernel with KASAN, lockdep, kmemleak...
+#   make test-sanitize  the same on a kernel with KASAN, lockdep, kmemleak...
 #   make bench    how fast it is, beside what else there is
 #
 # Each target installs and fetches what it needs (tools/setup.sh). What is
@@ -29,10 +29,9 @@ tools: ## vmemctl and the test programs
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)"
 
-# One kernel has the KUnit suites and the sanitizers in it.
-sanitizer: ## that kernel, and vmem.ko for it
+sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit
-	@kunit/run build
+	@kunit/run --sanitizer --build
 
 demo: module tools ## boot both guests in the lab and show what vmemctl sees
 	@$(SETUP) lab
@@ -55,16 +54,17 @@ bench: module tools ## how fast, as ratios: natively and in the lab
 	@mkdir -p $(B)/bench
 	@tools/bench/bench --json $(B)/bench/samples.json --plot $(B)/bench
 
-test: module tools sanitizer ## everything that CI runs
+test: module tools ## everything that CI runs
 	@$(SETUP) all
 	@tools/test.py
 
-test-sanitize: tools sanitizer ## all that runs on the kernel with sanitizers
+test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@$(SETUP) lab
-	@tools/test.py kunit sanitize-device sanitize-live
+	@tools/test.py --sanitize
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/sanitizer \
+		$(B)/lab $(B)/bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run all tests, pass their output on, and count what really ran.
 
-usage: test.py [STEP]...
+usage: test.py [--sanitize | STEP...]
 
-Without arguments, all steps but those that only `make test-sanitize` has: the
-names of steps on the kernel with sanitizers begin with "sanitize-".
+Without arguments, all steps but those on the kernel with sanitizers, whose names
+begin with "sanitize-"; with --sanitize, those.
 
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
 step that ends with an error although no test in it failed, or in which no test
@@ -24,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 LAB = ["tools/lab/lab", "run"]
 GUESTS = ["--guest", "amd64", "--guest", "i686"]
-SANITIZER = ["--kernel", "build/kunit/arch/x86/boot/bzImage"]
+SANITIZER = ["--kernel", "build/sanitizer/arch/x86/boot/bzImage"]
 
 DEVICE = ["--", "tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/spaces", "build/bin/debugfs", "build/bin/snapshot",
@@ -41,12 +41,10 @@ STEPS = {
     "budget": ["tools/bench/budget.py"],
     "device": [*LAB, *DEVICE],
     "live": [*LAB, *GUESTS, *LIVE],
+    "sanitize-kunit": ["kunit/run", "--sanitizer"],
     "sanitize-device": [*LAB, *SANITIZER, *DEVICE],
     "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
 }
-
-# Too slow for every change: `make test-sanitize`
-BY_COMMAND = ("sanitize-live",)
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
 SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
@@ -131,7 +129,10 @@ def run(name):
 
 
 def main():
-    names = sys.argv[1:] or [name for name in STEPS if name not in BY_COMMAND]
+    names = sys.argv[1:]
+    if names in ([], ["--sanitize"]):
+        names = [name for name in STEPS
+                 if name.startswith("sanitize-") == bool(names)]
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")
