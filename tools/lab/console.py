@@ -33,7 +33,7 @@ TASK = re.compile(r"\bComm: (.+?) (?:Not tainted|Tainted)|"
                   r"stuck for \d+s! \[(.+):\d+\]|"
                   r"INFO: task (.+):\d+ blocked")
 
-# What counts as the run's own begins here: lab-main says it before it loads vmem.
+# Where the run's own begins: lab-main says it before it loads vmem.
 BEGIN = "vmem-lab: loading vmem"
 
 NOTHING = "nothing"             # no report, or none that counts
@@ -123,12 +123,16 @@ class Console:
         self.lines += new
         return new
 
+    def begin(self):
+        """Where vmem was loaded, or 0 if it never was."""
+        return next((number for number, line in enumerate(self.lines)
+                     if BEGIN in line), 0)
+
     def reports(self):
-        """The kernel's since vmem was loaded, or all if it never was."""
-        for number, line in enumerate(self.lines):
-            if BEGIN in line:
-                return reports(self.lines[number:])
-        return reports(self.lines)
+        return reports(self.lines[self.begin():])
+
+    def boot_reports(self):
+        return reports(self.lines[:self.begin()])
 
 
 def main():
