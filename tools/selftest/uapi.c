@@ -17,598 +17,158 @@
 #include <sys/syscall.h>
 #include <linux/kvm.h>
 
+#include "commands.h"
 #include "ktap.h"
-#include "session.h"
-#include "tables.h"
-
-/* ---- A guest to ask about ---- */
-
-#define RAM_GPA MB(1)
-#define RAM_LEN MB(2)
-
-/* Pages mapped at VA 0, every other one: so many rows of VMEM_MAP_RANGE. */
-#define NR_MAPPED 16
-
-struct guest {
-	int kvm_fd;
-	int vm_fd;
-	int vcpu_fd;
-	struct guest_ram ram;
-	struct tables tables;
-	struct vmem_regs regs;
-	struct vmem_region region;
-	int session;
-};
-
-static void add_slot(int vm_fd, const struct guest_ram *ram)
-{
-	struct kvm_userspace_memory_region slot = {
-		.guest_phys_addr = ram->gpa,
-		.memory_size = ram->len,
-		.userspace_addr = (uintptr_t)ram->hva,
-	};
-
-	must(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot),
-	     "KVM_SET_USER_MEMORY_REGION");
-}
-
-static void guest_init(struct guest *g)
-{
-	__u64 i;
-
-	g->ram = ram_new(RAM_GPA, RAM_LEN);
-	g->tables = tables_new_amd64(&g->ram);
-	g->regs = tables_regs(&g->tables);
-	for (i = 0; i < NR_MAPPED; i++)
-		tables_map(&g->tables, i * 2 * PAGE, RAM_GPA, VMEM_LEVEL_PT,
-			   PTE_PWU);
-	g->region.gpa = g->ram.gpa;
-	g->region.len = g->ram.len;
-	g->region.hva = (uintptr_t)g->ram.hva;
-	g->kvm_fd = (int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
-	g->vm_fd =
-		(int)must(ioctl(g->kvm_fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
-	add_slot(g->vm_fd, &g->ram);
-	g->vcpu_fd = (int)must(ioctl(g->vm_fd, KVM_CREATE_VCPU, 0),
-			       "KVM_CREATE_VCPU");
-}
-
-static void guest_free(struct guest *g)
-{
-	close(g->vcpu_fd);
-	close(g->vm_fd);
-	close(g->kvm_fd);
-	ram_free(&g->ram);
-}
-
-static int open_on_kvm(const struct guest *g)
-{
-	int session = session_open();
-
-	CHECK_EQ(session_attach_kvm(session, g->vm_fd), 0);
-	return session;
-}
-
-static int open_on_regions(const struct guest *g)
-{
-	int session = session_open();
-
-	CHECK_EQ(session_attach_regions(session, &g->region, 1), 0);
-	return session;
-}
-
-/* ---- The commands ---- */
-
-/* More than a page, as a struct's tail may be. */
-#define MAX_ARGS (2 * PAGE)
-
-/* Elements of the arrays that a call gets. */
-#define NR_ELEMENTS 10
-
-/* Room for them when they are grown. */
-#define MAX_ELEMENT 256
-
-/**
- * struct call - one call, right in every respect until a test changes it
- * @args: the struct of the command, and zeroes behind it
- * @array: what the kernel writes, or the regions it reads
- * @vas: the addresses of VMEM_TRANSLATE
- * @cr3: the root of VMEM_SET_SPACES
- * @excluded: what it leaves out
- * @session: who is asked
- */
-struct call {
-	union {
-		__u32 size;
-		__u8 bytes[MAX_ARGS];
-		struct vmem_info_args info;
-		struct vmem_attach_kvm_args attach_kvm;
-		struct vmem_attach_regions_args attach_regions;
-		struct vmem_memslots_args memslots;
-		struct vmem_vcpu_args vcpu;
-		struct vmem_translate_args translate;
-		struct vmem_map_range_args map_range;
-		struct vmem_read_args read;
-		struct vmem_set_spaces_args set_spaces;
-		struct vmem_walk_spaces_args walk_spaces;
-		struct vmem_snapshot_args snapshot;
-		struct vmem_snapshot_read_args snapshot_read;
-	} args;
-	__u8 array[NR_ELEMENTS * MAX_ELEMENT];
-	__u64 vas[NR_ELEMENTS];
-	__u64 cr3;
-	struct vmem_span excluded;
-	int session;
-};
-
-/* Where a command's struct does not have it. */
-#define NONE (-1)
-
-/**
- * struct command - one row for each command
- * @name: its name
- * @cmd: its number
- * @size: size of its struct
- * @fill: writes the struct, all but @size
- * @flags: the flags that it knows
- * @reserved: offset of the reserved field that must be 0
- * @regs: offset of the struct vmem_regs
- * @nr: offset of the number of elements
- * @element: offset of the size of one element
- * @element_size: what that is
- * @element_min: the least that it may be, if that is less
- * @array: offset of the pointer to the array or buffer
- * @out_nr: offset of the number of elements, or bytes, that were done
- */
-struct command {
-	const char *name;
-	unsigned long cmd;
-	__u32 size;
-	void (*fill)(struct call *call, const struct guest *g);
-	__u32 flags;
-	int reserved;
-	int regs;
-	int nr;
-	int element;
-	__u32 element_size;
-	__u32 element_min;
-	int array;
-	int out_nr;
-};
-
-static void fill_info(struct call *call, const struct guest *g)
-{
-	(void)call;
-	(void)g;
-}
-
-static void fill_attach_kvm(struct call *call, const struct guest *g)
-{
-	call->args.attach_kvm.vm_fd = g->vm_fd;
-}
-
-static void fill_attach_regions(struct call *call, const struct guest *g)
-{
-	memset(call->array, 0, sizeof(call->array));
-	memcpy(call->array, &g->region, sizeof(g->region));
-	call->args.attach_regions.nr = 1;
-	call->args.attach_regions.region_size = sizeof(struct vmem_region);
-	call->args.attach_regions.regions = (uintptr_t)call->array;
-}
-
-static void fill_memslots(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.memslots.nr = NR_ELEMENTS;
-	call->args.memslots.slot_size = sizeof(struct vmem_memslot);
-	call->args.memslots.slots = (uintptr_t)call->array;
-}
-
-static void fill_vcpu(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.vcpu.index = 0;
-}
-
-static void fill_translate(struct call *call, const struct guest *g)
-{
-	__u64 i;
-
-	for (i = 0; i < NR_ELEMENTS; i++)
-		call->vas[i] = i * PAGE;
-	call->args.translate.nr = NR_ELEMENTS;
-	call->args.translate.result_size = sizeof(struct vmem_translation);
-	call->args.translate.vas = (uintptr_t)call->vas;
-	call->args.translate.results = (uintptr_t)call->array;
-	call->args.translate.regs = g->regs;
-	call->args.translate.root = 0;
-}
-
-static void fill_map_range(struct call *call, const struct guest *g)
-{
-	call->args.map_range.nr = NR_ELEMENTS;
-	call->args.map_range.mapping_size = sizeof(struct vmem_mapping);
-	call->args.map_range.mappings = (uintptr_t)call->array;
-	call->args.map_range.regs = g->regs;
-	call->args.map_range.last_va = ~0ULL;
-}
-
-static void fill_read(struct call *call, const struct guest *g)
-{
-	call->args.read.regs = g->regs;
-	call->args.read.len = sizeof(call->array);
-	call->args.read.buf = (uintptr_t)call->array;
-}
-
-/* The root that the other commands have in CR3 is in a list here. */
-static void fill_set_spaces(struct call *call, const struct guest *g)
-{
-	call->cr3 = g->regs.cr3;
-	call->excluded = (struct vmem_span){ GB(1), GB(1) };
-	call->args.set_spaces.regs = g->regs;
-	call->args.set_spaces.regs.cr3 = 0;
-	call->args.set_spaces.nr_cr3 = 1;
-	call->args.set_spaces.nr_excluded = 1;
-	call->args.set_spaces.cr3 = (uintptr_t)&call->cr3;
-	call->args.set_spaces.excluded = (uintptr_t)&call->excluded;
-	call->args.set_spaces.va = 0;
-	call->args.set_spaces.last_va = ~0ULL;
-}
-
-static void fill_walk_spaces(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.walk_spaces.nr = NR_ELEMENTS;
-	call->args.walk_spaces.record_size = sizeof(struct vmem_record);
-	call->args.walk_spaces.records = (uintptr_t)call->array;
-}
-
-#define SNAPSHOT_BASE GB(2)
-
-static void fill_snapshot(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.snapshot.base = SNAPSHOT_BASE;
-}
-
-static void fill_snapshot_read(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.snapshot_read.gpa = SNAPSHOT_BASE;
-	call->args.snapshot_read.len = sizeof(call->array);
-	call->args.snapshot_read.buf = (uintptr_t)call->array;
-}
-
-#define AT(type, member) ((int)offsetof(struct vmem_##type##_args, member))
-
-static const struct command commands[] = {
-	[_IOC_NR(VMEM_INFO)] = {
-		.name = "VMEM_INFO",
-		.cmd = VMEM_INFO,
-		.size = sizeof(struct vmem_info_args),
-		.fill = fill_info,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = NONE,
-		.element = NONE,
-		.array = NONE,
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_ATTACH_KVM)] = {
-		.name = "VMEM_ATTACH_KVM",
-		.cmd = VMEM_ATTACH_KVM,
-		.size = sizeof(struct vmem_attach_kvm_args),
-		.fill = fill_attach_kvm,
-		.reserved = AT(attach_kvm, __reserved),
-		.regs = NONE,
-		.nr = NONE,
-		.element = NONE,
-		.array = NONE,
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_ATTACH_REGIONS)] = {
-		.name = "VMEM_ATTACH_REGIONS",
-		.cmd = VMEM_ATTACH_REGIONS,
-		.size = sizeof(struct vmem_attach_regions_args),
-		.fill = fill_attach_regions,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = AT(attach_regions, nr),
-		.element = AT(attach_regions, region_size),
-		.element_size = sizeof(struct vmem_region),
-		.array = AT(attach_regions, regions),
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_MEMSLOTS)] = {
-		.name = "VMEM_MEMSLOTS",
-		.cmd = VMEM_MEMSLOTS,
-		.size = sizeof(struct vmem_memslots_args),
-		.fill = fill_memslots,
-		.reserved = AT(memslots, __reserved),
-		.regs = NONE,
-		.nr = AT(memslots, nr),
-		.element = AT(memslots, slot_size),
-		.element_size = sizeof(struct vmem_memslot),
-		.array = AT(memslots, slots),
-		.out_nr = AT(memslots, out_nr),
-	},
-	[_IOC_NR(VMEM_VCPU)] = {
-		.name = "VMEM_VCPU",
-		.cmd = VMEM_VCPU,
-		.size = sizeof(struct vmem_vcpu_args),
-		.fill = fill_vcpu,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = NONE,
-		.element = NONE,
-		.array = NONE,
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_TRANSLATE)] = {
-		.name = "VMEM_TRANSLATE",
-		.cmd = VMEM_TRANSLATE,
-		.size = sizeof(struct vmem_translate_args),
-		.fill = fill_translate,
-		.reserved = AT(translate, regs.__reserved),
-		.flags = VMEM_TRANSLATE_SPACES,
-		.regs = AT(translate, regs),
-		.nr = AT(translate, nr),
-		.element = AT(translate, result_size),
-		.element_size = sizeof(struct vmem_translation),
-		.element_min = VMEM_TRANSLATION_BRIEF,
-		.array = AT(translate, results),
-		.out_nr = AT(translate, out_nr),
-	},
-	[_IOC_NR(VMEM_MAP_RANGE)] = {
-		.name = "VMEM_MAP_RANGE",
-		.cmd = VMEM_MAP_RANGE,
-		.size = sizeof(struct vmem_map_range_args),
-		.fill = fill_map_range,
-		.reserved = AT(map_range, regs.__reserved),
-		.regs = AT(map_range, regs),
-		.nr = AT(map_range, nr),
-		.element = AT(map_range, mapping_size),
-		.element_size = sizeof(struct vmem_mapping),
-		.array = AT(map_range, mappings),
-		.out_nr = AT(map_range, out_nr),
-	},
-	[_IOC_NR(VMEM_READ)] = {
-		.name = "VMEM_READ",
-		.cmd = VMEM_READ,
-		.size = sizeof(struct vmem_read_args),
-		.fill = fill_read,
-		.reserved = AT(read, regs.__reserved),
-		.regs = AT(read, regs),
-		.nr = NONE,
-		.element = NONE,
-		.array = AT(read, buf),
-		.out_nr = AT(read, out_len),
-	},
-	[_IOC_NR(VMEM_SET_SPACES)] = {
-		.name = "VMEM_SET_SPACES",
-		.cmd = VMEM_SET_SPACES,
-		.size = sizeof(struct vmem_set_spaces_args),
-		.fill = fill_set_spaces,
-		.reserved = AT(set_spaces, regs.__reserved),
-		.regs = AT(set_spaces, regs),
-		.nr = AT(set_spaces, nr_cr3),
-		.element = NONE,
-		.array = AT(set_spaces, cr3),
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_WALK_SPACES)] = {
-		.name = "VMEM_WALK_SPACES",
-		.cmd = VMEM_WALK_SPACES,
-		.size = sizeof(struct vmem_walk_spaces_args),
-		.fill = fill_walk_spaces,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = AT(walk_spaces, nr),
-		.element = AT(walk_spaces, record_size),
-		.element_size = sizeof(struct vmem_record),
-		.array = AT(walk_spaces, records),
-		.out_nr = AT(walk_spaces, out_nr),
-	},
-	[_IOC_NR(VMEM_SNAPSHOT)] = {
-		.name = "VMEM_SNAPSHOT",
-		.cmd = VMEM_SNAPSHOT,
-		.size = sizeof(struct vmem_snapshot_args),
-		.fill = fill_snapshot,
-		.flags = VMEM_SNAPSHOT_COW,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = NONE,
-		.element = NONE,
-		.array = NONE,
-		.out_nr = NONE,
-	},
-	[_IOC_NR(VMEM_SNAPSHOT_READ)] = {
-		.name = "VMEM_SNAPSHOT_READ",
-		.cmd = VMEM_SNAPSHOT_READ,
-		.size = sizeof(struct vmem_snapshot_read_args),
-		.fill = fill_snapshot_read,
-		.reserved = NONE,
-		.regs = NONE,
-		.nr = NONE,
-		.element = NONE,
-		.array = AT(snapshot_read, buf),
-		.out_nr = AT(snapshot_read, out_len),
-	},
-};
-
-static const struct command *command(unsigned long cmd)
-{
-	return &commands[_IOC_NR(cmd)];
-}
-
-static const struct command *const commands_end =
-	commands + ARRAY_SIZE(commands);
-
-static bool is_attach(const struct command *c)
-{
-	return c->cmd == VMEM_ATTACH_KVM || c->cmd == VMEM_ATTACH_REGIONS;
-}
-
-static __u32 *u32_at(struct call *call, int offset)
-{
-	return (__u32 *)(call->args.bytes + offset);
-}
-
-static __u64 *u64_at(struct call *call, int offset)
-{
-	return (__u64 *)(call->args.bytes + offset);
-}
-
-static void call_fill(struct call *call, const struct command *c,
-		      const struct guest *g)
-{
-	memset(&call->args, 0, sizeof(call->args));
-	memset(call->array, POISON, sizeof(call->array));
-	memset(call->args.bytes, POISON, c->size);
-	call->args.size = c->size;
-	*u32_at(call, offsetof(struct vmem_info_args, flags)) = 0;
-	if (c->reserved != NONE)
-		*u32_at(call, c->reserved) = 0;
-	if (c->cmd == VMEM_MEMSLOTS)
-		call->args.memslots.gpa = 0;
-	if (c->cmd == VMEM_MAP_RANGE)
-		call->args.map_range.va = 0;
-	if (c->cmd == VMEM_READ)
-		call->args.read.va = 0;
-	c->fill(call, g);
-}
-
-static void set_spaces(int session, const struct guest *g)
-{
-	const struct session_spaces spaces = {
-		.regs = g->regs,
-		.cr3 = &g->regs.cr3,
-		.nr_cr3 = 1,
-		.last_va = ~0ULL,
-	};
-
-	CHECK_EQ(session_set_spaces(session, &spaces), 0);
-}
-
-/* What comes before it, where a command is not the first. */
-static void prepare_for(const struct command *c, const struct guest *g,
-			int session)
-{
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-
-	if (c->cmd == VMEM_WALK_SPACES || c->cmd == VMEM_SNAPSHOT ||
-	    c->cmd == VMEM_SNAPSHOT_READ)
-		set_spaces(session, g);
-	if (c->cmd == VMEM_SNAPSHOT_READ)
-		CHECK_EQ(session_snapshot(session, 0, SNAPSHOT_BASE, &made,
-					  &nr_calls),
-			 0);
-}
-
-/* A session that @c works on. */
-static int open_for(const struct command *c, const struct guest *g)
-{
-	int session = is_attach(c) ? session_open() : open_on_kvm(g);
-
-	prepare_for(c, g, session);
-	return session;
-}
-
-/* A call of @c that works, on a session of its own. */
-static void call_init(struct call *call, const struct command *c,
-		      const struct guest *g)
-{
-	call->session = open_for(c, g);
-	call_fill(call, c, g);
-}
-
-static int call_end(struct call *call, const struct command *c)
-{
-	int ret = session_call(call->session, c->cmd, call->args.bytes);
-
-	close(call->session);
-	return ret;
-}
 
 /* ---- The struct and its size ---- */
 
-/* Calls every command with @size and, behind the struct, one byte of @tail. */
-static void sizes(int diff, __u8 tail, int want)
+/* Sizes that are refused, by one session: it is as good as new behind them. */
+static void sizes_refused(const struct command *c, const struct guest *g)
+{
+	static const __u32 huge[] = { PAGE + 1, MAX_ARGS, 0x7fffffff, ~0u };
+	struct call call, before;
+	__u32 size;
+	size_t i;
+
+	call_init(&call, c, g);
+	before = call;
+	for (size = 0; size < (c->min_size ?: c->size); size++) {
+		call.args.size = before.args.size = size;
+		CHECK_EQ_AT(c->name, call_make(&call, c), -EINVAL);
+	}
+	for (i = 0; i < ARRAY_SIZE(huge); i++) {
+		call.args.size = before.args.size = huge[i];
+		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
+	}
+	/* What is not zero is the last byte, or the first behind the struct. */
+	for (size = c->size + 1; size <= PAGE;
+	     size += size < PAGE - 16 ? 9 : 1) {
+		call.args.size = before.args.size = size;
+		call.args.bytes[size - 1] = before.args.bytes[size - 1] = 1;
+		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
+		call.args.bytes[size - 1] = before.args.bytes[size - 1] = 0;
+		call.args.bytes[c->size] = before.args.bytes[c->size] = 0x80;
+		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
+		call.args.bytes[c->size] = before.args.bytes[c->size] = 0;
+	}
+	check_untouched(c->name, &call, &before);
+	call.args.size = c->size;
+	CHECK_EQ_AT(c->name, call_end(&call, c), 0);
+}
+
+static void size_is_refused(void)
 {
 	const struct command *c;
-	struct call call;
 	struct guest g;
 
 	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		call_init(&call, c, &g);
-		call.args.size = c->size + diff;
-		call.args.bytes[c->size + 7] = tail;
-		CHECK_EQ_AT(c->name, call_end(&call, c), want);
+	for (c = commands; c < ways_end; c++)
+		sizes_refused(c, &g);
+	guest_free(&g);
+}
+
+/* Nothing is written behind what the caller has, nor behind what it is. */
+static void size_taken(const struct command *c, const struct guest *g,
+		       __u32 size)
+{
+	struct call call, before;
+
+	call_init(&call, c, g);
+	call.args.size = size;
+	memset(call.args.bytes + (size < c->size ? size : c->size), 0,
+	       MAX_ARGS - c->size);
+	if (size <= c->size)
+		memset(call.args.bytes + size, 0xff, PAGE - size);
+	before = call;
+	CHECK_EQ_AT(c->name, call_end(&call, c), 0);
+	CHECK_EQ_AT(c->name, bytes_changed(c, &call, &before), 0);
+	CHECK_EQ_AT(c->name,
+		    memcmp(call.args.bytes + size, before.args.bytes + size,
+			   MAX_ARGS - size),
+		    0);
+}
+
+static void size_is_taken(void)
+{
+	const struct command *c;
+	struct guest g;
+	__u32 size;
+
+	guest_init(&g);
+	for (c = commands; c < ways_end; c++) {
+		for (size = c->min_size ?: c->size; size <= c->size + 16;
+		     size++)
+			size_taken(c, &g, size);
+		size_taken(c, &g, PAGE - 1);
+		size_taken(c, &g, PAGE);
 	}
 	guest_free(&g);
 }
 
-static void size_exact(void)
-{
-	sizes(0, 0, 0);
-}
+/* ---- Answers ---- */
 
-static void size_exact_ignores_what_follows(void)
+/*
+ * Leaves @byte on the kernel's stack, where a call has its copy of its struct,
+ * and whatever else is there.
+ */
+static void stain_stack(int session, __u8 byte)
 {
-	sizes(0, 0xff, 0);
-}
-
-static void size_short(void)
-{
-	sizes(-1, 0, -EINVAL);
-}
-
-static void size_tail_zero(void)
-{
-	sizes(8, 0, 0);
-}
-
-static void size_tail_not_zero(void)
-{
-	sizes(8, 1, -E2BIG);
-}
-
-static void size_of_nothing(void)
-{
-	static const __u32 values[] = { 0, 1, 4, 7 };
 	const struct command *c;
 	struct call call;
-	struct guest g;
-	size_t i;
 
-	guest_init(&g);
 	for (c = commands; c < commands_end; c++) {
-		for (i = 0; i < ARRAY_SIZE(values); i++) {
-			call_init(&call, c, &g);
-			call.args.size = values[i];
-			CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
-		}
+		memset(&call, byte, sizeof(call));
+		call.args.size = c->size;
+		CHECK_EQ_AT(c->name,
+			    session_call(session, c->cmd, call.args.bytes),
+			    -EOPNOTSUPP);
 	}
-	guest_free(&g);
 }
 
-static void size_huge(void)
+/* A call whose outputs are @byte before it, and so is what it might leak. */
+static void call_over(struct call *call, const struct command *c,
+		      const struct guest *g, __u8 byte)
 {
-	static const __u32 values[] = { PAGE + 1, MAX_ARGS, 0x7fffffff, ~0u };
+	struct call before;
+	__u64 done;
+
+	call_poison(call, c, g, byte);
+	call->session = open_for(c, g);
+	before = *call;
+	stain_stack(call->session, byte);
+	CHECK_EQ_AT(c->name, call_end(call, c), 0);
+	CHECK_EQ_AT(c->name, bytes_changed(c, call, &before), 0);
+	done = c->out_nr == NONE ? 0 : out_nr(c, call) * c->element_size;
+	CHECK_EQ_AT(c->name,
+		    memcmp(call->array + done, before.array + done,
+			   sizeof(call->array) - done),
+		    0);
+}
+
+/* Whatever was there before, the answer is the same: so all of it was written. */
+static void outputs_are_written(void)
+{
 	const struct command *c;
-	struct call call;
+	struct call one, other;
+	const struct part *out;
 	struct guest g;
-	size_t i;
+	__u64 done;
 
 	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		for (i = 0; i < ARRAY_SIZE(values); i++) {
-			call_init(&call, c, &g);
-			call.args.size = values[i];
-			CHECK_EQ_AT(c->name, call_end(&call, c), -E2BIG);
-		}
+	for (c = commands; c < ways_end; c++) {
+		call_over(&one, c, &g, POISON);
+		call_over(&other, c, &g, (__u8)~POISON);
+		for (out = c->outs; out->at != NONE; out++)
+			CHECK_EQ_AT(c->name,
+				    memcmp(one.args.bytes + out->at,
+					   other.args.bytes + out->at,
+					   out->len),
+				    0);
+		if (c->out_nr == NONE)
+			continue;
+		done = out_nr(c, &one) * c->element_size;
+		CHECK_EQ_AT(c->name, done > 0, true);
+		CHECK_EQ_AT(c->name, memcmp(one.array, other.array, done), 0);
 	}
 	guest_free(&g);
 }
@@ -671,7 +231,7 @@ static void args_not_writable(void)
 	guest_init(&g);
 	for (c = commands; c < commands_end; c++) {
 		/* What has no answer to write may do without writing. */
-		if (is_attach(c) || c->cmd == VMEM_SET_SPACES)
+		if (c->attaches || c->cmd == VMEM_SET_SPACES)
 			continue;
 		call_fill(&call, c, &g);
 		must(mprotect(p, PAGE, PROT_READ | PROT_WRITE), "mprotect");
@@ -727,30 +287,28 @@ static void reserved_field(void)
 	guest_free(&g);
 }
 
+/* There are as many commands as the table has, and all others are refused. */
 static void unknown_command(void)
 {
-	static const unsigned long cmds[] = {
-		_IO(VMEM_IOC_TYPE, 0x0c),
-		_IO(VMEM_IOC_TYPE, 0xff),
+	static const unsigned long others[] = {
 		_IO(VMEM_IOC_TYPE ^ 1, 0x00),
 		_IOWR(VMEM_IOC_TYPE, 0x00, struct vmem_info_args),
+		_IOR(VMEM_IOC_TYPE, 0x00, struct vmem_info_args),
+		_IOC(_IOC_NONE, VMEM_IOC_TYPE, 0x00, 8),
 	};
-	struct vmem_info_args args = { .size = sizeof(args) };
+	__u32 nr, size = 0;
 	int session = session_open();
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(cmds); i++)
-		CHECK_EQ(session_call(session, cmds[i], &args), -ENOTTY);
+	for (nr = 0; nr <= 0xff; nr++)
+		CHECK_EQ(session_call(session, _IO(VMEM_IOC_TYPE, nr), &size),
+			 commands + nr < commands_end ? -EINVAL : -ENOTTY);
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		CHECK_EQ(session_call(session, others[i], &size), -ENOTTY);
 	close(session);
 }
 
 /* ---- Arrays ---- */
-
-/* Its array is bytes, of which it has 64-bit counts. */
-static bool is_read(const struct command *c)
-{
-	return c->cmd == VMEM_READ || c->cmd == VMEM_SNAPSHOT_READ;
-}
 
 static void nr_of_0(void)
 {
@@ -976,7 +534,7 @@ static void not_connected(void)
 
 	guest_init(&g);
 	for (c = commands; c < commands_end; c++) {
-		if (is_attach(c))
+		if (c->attaches)
 			continue;
 		call_init(&call, c, &g);
 		close(call.session);
@@ -1887,13 +1445,9 @@ static void no_pins_left(void)
 }
 
 static const struct ktap_case cases[] = {
-	{ "size_exact", size_exact },
-	{ "size_exact_ignores_what_follows", size_exact_ignores_what_follows },
-	{ "size_short", size_short },
-	{ "size_tail_zero", size_tail_zero },
-	{ "size_tail_not_zero", size_tail_not_zero },
-	{ "size_of_nothing", size_of_nothing },
-	{ "size_huge", size_huge },
+	{ "size_is_refused", size_is_refused },
+	{ "size_is_taken", size_is_taken },
+	{ "outputs_are_written", outputs_are_written },
 	{ "args_not_readable", args_not_readable },
 	{ "args_not_writable", args_not_writable },
 	{ "unknown_flag", unknown_flag },
