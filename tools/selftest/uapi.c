@@ -243,50 +243,6 @@ static void args_not_writable(void)
 	guest_free(&g);
 }
 
-static void unknown_flag(void)
-{
-	static const __u32 flags[] = { 1, 2, 1u << 31, ~0u };
-	const struct command *c;
-	struct call call;
-	struct guest g;
-	size_t i;
-
-	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		for (i = 0; i < ARRAY_SIZE(flags); i++) {
-			call_init(&call, c, &g);
-			call.args.info.flags = flags[i] & ~c->flags;
-			CHECK_EQ_AT(c->name, call_end(&call, c),
-				    flags[i] & ~c->flags ? -EOPNOTSUPP : 0);
-		}
-	}
-	guest_free(&g);
-}
-
-static void reserved_field(void)
-{
-	const struct command *c;
-	struct call call;
-	struct guest g;
-
-	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		if (c->reserved != NONE) {
-			call_init(&call, c, &g);
-			*u32_at(&call, c->reserved) = 1;
-			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
-		}
-		if (c->regs != NONE) {
-			call_init(&call, c, &g);
-			*u32_at(&call, c->regs + (int)offsetof(struct vmem_regs,
-							       __reserved)) =
-				0x80000000;
-			CHECK_EQ_AT(c->name, call_end(&call, c), -EOPNOTSUPP);
-		}
-	}
-	guest_free(&g);
-}
-
 /* There are as many commands as the table has, and all others are refused. */
 static void unknown_command(void)
 {
@@ -309,48 +265,6 @@ static void unknown_command(void)
 }
 
 /* ---- Arrays ---- */
-
-static void nr_of_0(void)
-{
-	const struct command *c;
-	struct call call;
-	struct guest g;
-
-	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		call_init(&call, c, &g);
-		if (c->nr != NONE)
-			*u32_at(&call, c->nr) = 0;
-		if (c->cmd == VMEM_READ)
-			call.args.read.len = 0;
-		if (c->cmd == VMEM_SNAPSHOT_READ)
-			call.args.snapshot_read.len = 0;
-		CHECK_EQ_AT(c->name, call_end(&call, c),
-			    c->nr != NONE || is_read(c) ? -EINVAL : 0);
-	}
-	guest_free(&g);
-}
-
-static void element_too_small(void)
-{
-	const struct command *c;
-	struct call call;
-	struct guest g;
-
-	guest_init(&g);
-	for (c = commands; c < commands_end; c++) {
-		if (c->element == NONE)
-			continue;
-		call_init(&call, c, &g);
-		*u32_at(&call, c->element) = 0;
-		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
-		call_init(&call, c, &g);
-		*u32_at(&call, c->element) =
-			(c->element_min ?: c->element_size) - 1;
-		CHECK_EQ_AT(c->name, call_end(&call, c), -EINVAL);
-	}
-	guest_free(&g);
-}
 
 /* Asks for @size bytes of each element, which are as if all had been asked for. */
 static void element_shortened_to(const struct command *c, const struct guest *g,
@@ -743,39 +657,6 @@ static void threads_share_a_session(void)
 
 /* ---- Region tables ---- */
 
-/* User space ends here or earlier, by the processor and the kernel. */
-#define TOP BIT_ULL(63)
-
-static void region_is_refused(void)
-{
-	static const struct {
-		const char *what;
-		struct vmem_region region;
-		int want;
-	} refused[] = {
-		{ "gpa unaligned", { 1, PAGE, PAGE }, -EINVAL },
-		{ "len unaligned", { 0, PAGE + 1, PAGE }, -EINVAL },
-		{ "hva unaligned", { 0, PAGE, PAGE + 0x800 }, -EINVAL },
-		{ "len 0", { 0, 0, PAGE }, -EINVAL },
-		{ "gpa wraps", { -PAGE, 2 * PAGE, PAGE }, -EOVERFLOW },
-		{ "hva wraps", { 0, 2 * PAGE, -PAGE }, -EOVERFLOW },
-		{ "all wraps", { PAGE, -PAGE, 2 * PAGE }, -EOVERFLOW },
-		{ "hva in the kernel", { 0, PAGE, TOP }, -EFAULT },
-		{ "hva ends there", { 0, 2 * PAGE, TOP - PAGE }, -EFAULT },
-	};
-	size_t i;
-	int session;
-
-	for (i = 0; i < ARRAY_SIZE(refused); i++) {
-		session = session_open();
-		CHECK_EQ_AT(refused[i].what,
-			    session_attach_regions(session, &refused[i].region,
-						   1),
-			    refused[i].want);
-		close(session);
-	}
-}
-
 static void regions_overlap(void)
 {
 	struct vmem_region regions[3];
@@ -871,58 +752,6 @@ static void check_regs(const struct guest *g, const char *what,
 				CHECK_EQ_AT(what, ret, want);
 		}
 	}
-}
-
-static void registers_are_refused(void)
-{
-	struct vmem_regs regs;
-	struct guest g;
-
-	guest_init(&g);
-	regs = g.regs;
-	regs.cr0 &= ~CR0_PG;
-	check_regs(&g, "paging off", &regs, -EINVAL);
-	regs = g.regs;
-	regs.efer = 0;
-	check_regs(&g, "PAE", &regs, -EOPNOTSUPP);
-	regs = g.regs;
-	regs.cr4 |= CR4_LA57;
-	check_regs(&g, "5-level", &regs, -EOPNOTSUPP);
-	regs = g.regs;
-	regs.maxphyaddr = 31;
-	check_regs(&g, "MAXPHYADDR 31", &regs, -EINVAL);
-	regs.maxphyaddr = 53;
-	check_regs(&g, "MAXPHYADDR 53", &regs, -EINVAL);
-	regs.maxphyaddr = 0;
-	check_regs(&g, "MAXPHYADDR 0", &regs, -EINVAL);
-	guest_free(&g);
-}
-
-static void registers_are_taken(void)
-{
-	struct vmem_regs regs;
-	struct guest g;
-
-	guest_init(&g);
-	regs = g.regs;
-	check_regs(&g, "as they are", &regs, 0);
-	regs.cr3 |= 0xfff;
-	check_regs(&g, "PCID", &regs, 0);
-	regs.cr3 |= 1ULL << 63;
-	check_regs(&g, "CR3 bit 63", &regs, 0);
-	regs = g.regs;
-	regs.maxphyaddr = 52;
-	check_regs(&g, "MAXPHYADDR 52", &regs, 0);
-	regs.maxphyaddr = 32;
-	check_regs(&g, "MAXPHYADDR 32", &regs, 0);
-	regs = g.regs;
-	regs.efer &= ~EFER_LMA;
-	check_regs(&g, "LMA is not looked at", &regs, 0);
-	regs = g.regs;
-	regs.cr4 = 0;
-	regs.efer = 0;
-	check_regs(&g, "2-level", &regs, 0);
-	guest_free(&g);
 }
 
 static void root_is_outside(void)
@@ -1450,11 +1279,7 @@ static const struct ktap_case cases[] = {
 	{ "outputs_are_written", outputs_are_written },
 	{ "args_not_readable", args_not_readable },
 	{ "args_not_writable", args_not_writable },
-	{ "unknown_flag", unknown_flag },
-	{ "reserved_field", reserved_field },
 	{ "unknown_command", unknown_command },
-	{ "nr_of_0", nr_of_0 },
-	{ "element_too_small", element_too_small },
 	{ "element_shortened", element_shortened },
 	{ "element_grown", element_grown },
 	{ "region_grown", region_grown },
@@ -1466,11 +1291,8 @@ static const struct ktap_case cases[] = {
 	{ "info_of_each_source", info_of_each_source },
 	{ "descriptor_is_not_a_vm", descriptor_is_not_a_vm },
 	{ "threads_share_a_session", threads_share_a_session },
-	{ "region_is_refused", region_is_refused },
 	{ "regions_overlap", regions_overlap },
 	{ "regions_of_max_nr", regions_of_max_nr },
-	{ "registers_are_refused", registers_are_refused },
-	{ "registers_are_taken", registers_are_taken },
 	{ "root_is_outside", root_is_outside },
 	{ "range_wraps", range_wraps },
 	{ "buffer_wraps", buffer_wraps },
