@@ -838,50 +838,56 @@ union vmem_args {
 
 /**
  * struct vmem_cmd - a command
- * @handle: serves it; gets a copy of its argument struct, which is copied back
- *	if it returns 0
+ * @handle: serves it; gets a copy of its argument struct
  * @size: bytes of the argument struct as this kernel knows it
  * @min_size: bytes of the struct's first version
  * @flags: the flags that it takes
+ * @answers: the struct is copied back if @handle returns 0. What has no answer
+ *	does without, so that it cannot fail once it is done.
  */
 struct vmem_cmd {
 	int (*handle)(struct vmem_session *session, void *data);
 	u32 size;
 	u32 min_size;
 	u32 flags;
+	bool answers;
 };
 
-#define VMEM_CMD(cmd, fn, args, last, known_flags)                     \
+#define VMEM_CMD(cmd, fn, args, last, known_flags, has_answer)         \
 	[_IOC_NR(cmd)] = {                                             \
 		.handle = (fn),                                        \
 		.size = sizeof(args) +                                 \
 			BUILD_BUG_ON_ZERO(sizeof(args) % sizeof(u64)), \
 		.min_size = offsetofend(args, last),                   \
 		.flags = (known_flags),                                \
+		.answers = (has_answer),                               \
 	}
 
 static const struct vmem_cmd vmem_cmds[] = {
-	VMEM_CMD(VMEM_INFO, handle_info, struct vmem_info_args, __reserved, 0),
+	VMEM_CMD(VMEM_INFO, handle_info, struct vmem_info_args, __reserved, 0,
+		 true),
 	VMEM_CMD(VMEM_ATTACH_KVM, handle_attach_kvm,
-		 struct vmem_attach_kvm_args, __reserved, 0),
+		 struct vmem_attach_kvm_args, __reserved, 0, false),
 	VMEM_CMD(VMEM_ATTACH_REGIONS, handle_attach_regions,
-		 struct vmem_attach_regions_args, regions, 0),
+		 struct vmem_attach_regions_args, regions, 0, false),
 	VMEM_CMD(VMEM_MEMSLOTS, handle_memslots, struct vmem_memslots_args,
-		 out_next_gpa, 0),
-	VMEM_CMD(VMEM_VCPU, handle_vcpu, struct vmem_vcpu_args, out_regs, 0),
+		 out_next_gpa, 0, true),
+	VMEM_CMD(VMEM_VCPU, handle_vcpu, struct vmem_vcpu_args, out_regs, 0,
+		 true),
 	VMEM_CMD(VMEM_TRANSLATE, handle_translate, struct vmem_translate_args,
-		 root, VMEM_TRANSLATE_SPACES),
+		 root, VMEM_TRANSLATE_SPACES, true),
 	VMEM_CMD(VMEM_MAP_RANGE, handle_map_range, struct vmem_map_range_args,
-		 out_anomalies, 0),
-	VMEM_CMD(VMEM_READ, handle_read, struct vmem_read_args, out_level, 0),
+		 out_anomalies, 0, true),
+	VMEM_CMD(VMEM_READ, handle_read, struct vmem_read_args, out_level, 0,
+		 true),
 	VMEM_CMD(VMEM_SET_SPACES, handle_set_spaces,
-		 struct vmem_set_spaces_args, last_va, 0),
+		 struct vmem_set_spaces_args, last_va, 0, false),
 	VMEM_CMD(VMEM_WALK_SPACES, handle_walk_spaces,
-		 struct vmem_walk_spaces_args, out_stats, 0),
+		 struct vmem_walk_spaces_args, out_stats, 0, true),
 	VMEM_CMD(VMEM_SNAPSHOT, handle_snapshot, struct vmem_snapshot_args,
-		 out_stats, VMEM_SNAPSHOT_COW),
+		 out_stats, VMEM_SNAPSHOT_COW, true),
 	VMEM_CMD(VMEM_SNAPSHOT_READ, handle_snapshot_read,
-		 struct vmem_snapshot_read_args, out_len, 0),
+		 struct vmem_snapshot_read_args, out_len, 0, true),
 };
 
 static const struct vmem_cmd *find_cmd(unsigned int nr)
@@ -938,7 +944,7 @@ static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 		return -EOPNOTSUPP;
 
 	ret = cmd->handle(file->private_data, &args);
-	if (ret)
+	if (ret || !cmd->answers)
 		return ret;
 	return put_elements(arg, 0, min(size, cmd->size), 1, &args, cmd->size);
 }

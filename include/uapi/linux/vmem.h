@@ -27,15 +27,17 @@
  * @out_* are written by the kernel, all others by the caller. Pointers are
  * __u64. Addresses and sizes are in bytes.
  *
- * If a call fails, its argument struct is as it was; an array that it was to
- * write may have been written in part.
+ * If a call fails, its argument struct is as it was, unless it is the struct
+ * itself that cannot be written; an array that the call was to write may have
+ * been written in part. A struct with no @out_* members is not written at all.
  *
  * "Not mapped" is an answer, given in a status. An errno means that the
  * question could not be asked:
  *
  * ============ ===============================================================
  * -EFAULT      A pointer cannot be read or written, or a region lies outside
- *              user space.
+ *              user space. Where the last thing, to write the struct, is what
+ *              fails, the call has been done all the same.
  * -EINVAL      The struct is shorter than its first version, or a value is out
  *              of its documented range: registers with paging off, for one.
  * -E2BIG       The struct is longer than the kernel's and its tail is not
@@ -801,7 +803,7 @@ struct vmem_snapshot_stats {
  *	VMEM_SET_SPACES: new tables that map the same, and a place for each page
  *	that they map
  * @size: sizeof(struct vmem_snapshot_args)
- * @flags: VMEM_SNAPSHOT_*
+ * @flags: VMEM_SNAPSHOT_*; VMEM_SNAPSHOT_COW is -EINVAL without a @cow_mask
  * @base: guest-physical address where the snapshot's memory is to begin, a
  *	multiple of 4096
  * @out_more: 1 if it is not finished: call again, with the same arguments
@@ -842,7 +844,8 @@ struct vmem_snapshot_args {
  * @size: sizeof(struct vmem_snapshot_read_args)
  * @flags: must be 0
  * @gpa: guest-physical address in the snapshot
- * @len: bytes to read, at least 1. What lies between the pieces is zero.
+ * @len: bytes to read, at least 1; @gpa + @len that wraps around is -EOVERFLOW.
+ *	What lies between the pieces, or beyond them, is zero.
  * @buf: pointer to the @len bytes to write
  * @out_len: bytes read; where it is less than @len, call again for the rest
  */
