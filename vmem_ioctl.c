@@ -650,6 +650,9 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	ret = with_pins(session, walk_spaces, args);
 	args->out_more = ret != 0;
 	args->out_stats = set->walk.stats;
+	/* What was found goes on behind the records that are written. */
+	if (ret == -EFAULT && args->out_nr)
+		ret = VMEM_WALK_STOP;
 	progress = args->out_nr || set->walk.root != root || set->walk.va != va;
 	if (set->walk.done) {
 		/* Pairs with smp_load_acquire() in finished_spaces(). */

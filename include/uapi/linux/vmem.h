@@ -71,7 +71,9 @@
  *
  * A call that has done a part when it meets a limit (its buffer, the pages it
  * may pin, the entries it may read) returns 0, says how far it got, and goes
- * on from there when it is called again; nothing is lost in between.
+ * on from there when it is called again; nothing is lost in between. For
+ * VMEM_WALK_SPACES, where the session knows how far it got, the end of what can
+ * be written of @records is such a limit as well.
  *
  * A session keeps the pages that it reads pinned, so that the next call finds
  * them, until their owner maps something else there, or they are too many, or
