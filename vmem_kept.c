@@ -38,6 +38,7 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/err.h>
+#include <linux/error-injection.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -317,8 +318,8 @@ static int charge_page(struct vmem_kept *kept)
  * With @locked given, a fault that has to wait (for userfaultfd, say) drops
  * mmap_lock and can be interrupted by a fatal signal.
  */
-static long pin_one_page(struct mm_struct *mm, unsigned long hva,
-			 struct page **page)
+static noinline long pin_one_page(struct mm_struct *mm, unsigned long hva,
+				  struct page **page)
 {
 	int locked = 1;
 	long ret;
@@ -334,6 +335,9 @@ static long pin_one_page(struct mm_struct *mm, unsigned long hva,
 		mmap_read_unlock(mm);
 	return ret;
 }
+
+/* For tools/selftest/fail.c, on a kernel that is built for it. */
+ALLOW_ERROR_INJECTION(pin_one_page, ERRNO);
 
 /* What is neither memory nor a reason to give up is an answer: no memory. */
 static int pin_error(long ret)

@@ -267,11 +267,14 @@ static void fill_snapshot_read(struct call *call, const struct guest *g)
 #define ARGS(type) struct vmem_##type##_args
 #define AT(type, member) ((int)offsetof(ARGS(type), member))
 
-/* What is from the member @first to the member @last. */
-#define PART(type, first, last)                                          \
-	{                                                                \
-		AT(type, first), AT(type, last) - AT(type, first) +      \
-					 sizeof(((ARGS(type) *)0)->last) \
+/* What is from the member @first up to the member @next, or to the end. */
+#define PART(type, first, next)                 \
+	{                                       \
+		AT(type, first), AT(type, next) \
+	}
+#define TAIL(type, first)                           \
+	{                                           \
+		AT(type, first), sizeof(ARGS(type)) \
 	}
 
 #define READS(type, member, len)               \
@@ -290,12 +293,13 @@ static void fill_snapshot_read(struct call *call, const struct guest *g)
 	.reserved = AT(translate, regs.__reserved),                       \
 	.flags = VMEM_TRANSLATE_SPACES, .nr = AT(translate, nr),          \
 	.array = AT(translate, results), .out_nr = AT(translate, out_nr), \
-	.outs = { PART(translate, out_nr, out_nr) }
+	.outs = { PART(translate, out_nr, root) }
 
-#define TRANSLATES(how_many, element)                                     \
-	{                                                                 \
-		WRITES(translate, results, (how_many) * (element)),       \
-			READS(translate, vas, (how_many) * sizeof(__u64)) \
+#define TRANSLATE_BUFFERS                                                  \
+	{                                                                  \
+		WRITES(translate, results,                                 \
+		       NR_ELEMENTS * sizeof(struct vmem_translation)),     \
+			READS(translate, vas, NR_ELEMENTS * sizeof(__u64)) \
 	}
 
 #define NR_COMMANDS 12
@@ -305,7 +309,7 @@ const struct command commands[] = {
 		.name = "VMEM_INFO",
 		COMMAND(VMEM_INFO, info),
 		.fill = fill_info,
-		.outs = { PART(info, out_api_version, __reserved) },
+		.outs = { TAIL(info, out_api_version) },
 	},
 	[_IOC_NR(VMEM_ATTACH_KVM)] = {
 		.name = "VMEM_ATTACH_KVM",
@@ -330,8 +334,8 @@ const struct command commands[] = {
 		.name = "VMEM_MEMSLOTS",
 		COMMAND(VMEM_MEMSLOTS, memslots),
 		.fill = fill_memslots,
-		.outs = { PART(memslots, out_nr, out_nr),
-			  PART(memslots, out_next_gpa, out_next_gpa) },
+		.outs = { PART(memslots, out_nr, __reserved),
+			  TAIL(memslots, out_next_gpa) },
 		.buffers = { WRITES(memslots, slots,
 				    sizeof(struct vmem_memslot)) },
 		.reserved = AT(memslots, __reserved),
@@ -345,15 +349,14 @@ const struct command commands[] = {
 		.name = "VMEM_VCPU",
 		COMMAND(VMEM_VCPU, vcpu),
 		.fill = fill_vcpu,
-		.outs = { PART(vcpu, out_id, out_regs) },
+		.outs = { TAIL(vcpu, out_id) },
 	},
 	[_IOC_NR(VMEM_TRANSLATE)] = {
 		.name = "VMEM_TRANSLATE",
 		COMMAND(VMEM_TRANSLATE, translate),
 		TRANSLATE,
 		.fill = fill_translate,
-		.buffers = TRANSLATES(NR_ELEMENTS,
-				      sizeof(struct vmem_translation)),
+		.buffers = TRANSLATE_BUFFERS,
 		.element = AT(translate, result_size),
 		.element_size = sizeof(struct vmem_translation),
 		.element_min = VMEM_TRANSLATION_BRIEF,
@@ -362,7 +365,7 @@ const struct command commands[] = {
 		.name = "VMEM_MAP_RANGE",
 		COMMAND(VMEM_MAP_RANGE, map_range),
 		.fill = fill_map_range,
-		.outs = { PART(map_range, out_nr, out_anomalies) },
+		.outs = { TAIL(map_range, out_nr) },
 		.buffers = { WRITES(map_range, mappings,
 				    NR_ELEMENTS * sizeof(struct vmem_mapping)) },
 		.reserved = AT(map_range, regs.__reserved),
@@ -377,7 +380,7 @@ const struct command commands[] = {
 		.name = "VMEM_READ",
 		COMMAND(VMEM_READ, read),
 		.fill = fill_read,
-		.outs = { PART(read, out_len, out_level) },
+		.outs = { TAIL(read, out_len) },
 		.buffers = { WRITES(read, buf, READ_LEN) },
 		.reserved = AT(read, regs.__reserved),
 		.regs = AT(read, regs),
@@ -402,7 +405,7 @@ const struct command commands[] = {
 		COMMAND(VMEM_WALK_SPACES, walk_spaces),
 		.prepare = prepare_spaces,
 		.fill = fill_walk_spaces,
-		.outs = { PART(walk_spaces, out_nr, out_stats) },
+		.outs = { TAIL(walk_spaces, out_nr) },
 		.buffers = { WRITES(walk_spaces, records,
 				    NR_ELEMENTS * sizeof(struct vmem_record)) },
 		.nr = AT(walk_spaces, nr),
@@ -417,14 +420,14 @@ const struct command commands[] = {
 		.prepare = prepare_spaces,
 		.fill = fill_snapshot,
 		.flags = VMEM_SNAPSHOT_COW,
-		.outs = { PART(snapshot, out_more, out_stats) },
+		.outs = { TAIL(snapshot, out_more) },
 	},
 	[_IOC_NR(VMEM_SNAPSHOT_READ)] = {
 		.name = "VMEM_SNAPSHOT_READ",
 		COMMAND(VMEM_SNAPSHOT_READ, snapshot_read),
 		.prepare = prepare_snapshot,
 		.fill = fill_snapshot_read,
-		.outs = { PART(snapshot_read, out_len, out_len) },
+		.outs = { TAIL(snapshot_read, out_len) },
 		.buffers = { WRITES(snapshot_read, buf, READ_LEN) },
 		.element_size = 1,
 		.array = AT(snapshot_read, buf),
@@ -435,7 +438,9 @@ const struct command commands[] = {
 		TRANSLATE,
 		.name = "VMEM_TRANSLATE, brief",
 		.fill = fill_translate_brief,
-		.buffers = TRANSLATES(NR_ELEMENTS, VMEM_TRANSLATION_BRIEF),
+		.buffers = { WRITES(translate, results,
+				    NR_ELEMENTS * VMEM_TRANSLATION_BRIEF),
+			     READS(translate, vas, NR_ELEMENTS * sizeof(__u64)) },
 		.element_size = VMEM_TRANSLATION_BRIEF,
 	},
 	{
@@ -443,7 +448,9 @@ const struct command commands[] = {
 		TRANSLATE,
 		.name = "VMEM_TRANSLATE of many",
 		.fill = fill_translate_many,
-		.buffers = TRANSLATES(NR_MANY, sizeof(struct vmem_translation)),
+		.buffers = { WRITES(translate, results,
+				    NR_MANY * sizeof(struct vmem_translation)),
+			     READS(translate, vas, NR_MANY * sizeof(__u64)) },
 		.element_size = sizeof(struct vmem_translation),
 	},
 	{
@@ -452,8 +459,7 @@ const struct command commands[] = {
 		.name = "VMEM_TRANSLATE in spaces",
 		.prepare = prepare_walk,
 		.fill = fill_translate_space,
-		.buffers = TRANSLATES(NR_ELEMENTS,
-				      sizeof(struct vmem_translation)),
+		.buffers = TRANSLATE_BUFFERS,
 		.element_size = sizeof(struct vmem_translation),
 	},
 	{
@@ -462,7 +468,7 @@ const struct command commands[] = {
 		.prepare = prepare_cow,
 		.fill = fill_snapshot_cow,
 		.flags = VMEM_SNAPSHOT_COW,
-		.outs = { PART(snapshot, out_more, out_stats) },
+		.outs = { TAIL(snapshot, out_more) },
 	},
 };
 
@@ -552,7 +558,7 @@ static bool is_out(const struct command *c, int offset)
 	const struct part *part;
 
 	for (part = c->outs; part->at != NONE; part++)
-		if (offset >= part->at && offset < part->at + (int)part->len)
+		if (offset >= part->at && offset < part->end)
 			return true;
 	return false;
 }

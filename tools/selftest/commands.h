@@ -100,11 +100,11 @@ struct call {
 /**
  * struct part - some members of a struct, one behind the other
  * @at: offset of the first one; NONE if there is none
- * @len: bytes of all of them
+ * @end: where the last one ends
  */
 struct part {
 	int at;
-	__u32 len;
+	int end;
 };
 
 /**

@@ -87,7 +87,7 @@ static void same_outs(const char *what, const struct command *c,
 	for (out = c->outs; out->at != NONE; out++)
 		CHECK_EQ_AT(what,
 			    memcmp(args + out->at, want->args.bytes + out->at,
-				   out->len),
+				   out->end - out->at),
 			    0);
 }
 

@@ -30,118 +30,118 @@ struct value {
 	int want;
 };
 
-#define VALUE(nr, type, member, v, err)                                  \
-	{                                                                \
-		.cmd = (nr), .what = #nr ": " #member,                   \
-		.at = (int)offsetof(struct vmem_##type##_args, member),  \
-		.len = sizeof(((struct vmem_##type##_args *)0)->member), \
-		.value = (__u64)(v), .want = (err)                       \
+#define VALUE(bits, nr, type, member, v, err)                           \
+	{                                                               \
+		.cmd = (nr), .what = "VMEM_" #type ": " #member,        \
+		.at = (int)offsetof(struct vmem_##type##_args, member), \
+		.len = (bits) / 8, .value = (__u64)(v), .want = (err)   \
 	}
 
-#define ATTACH_KVM(member, v, err) \
-	VALUE(VMEM_ATTACH_KVM, attach_kvm, member, v, err)
-#define ATTACH_REGIONS(member, v, err) \
-	VALUE(VMEM_ATTACH_REGIONS, attach_regions, member, v, err)
-#define MEMSLOTS(member, v, err) VALUE(VMEM_MEMSLOTS, memslots, member, v, err)
-#define VCPU(member, v, err) VALUE(VMEM_VCPU, vcpu, member, v, err)
-#define TRANSLATE(member, v, err) \
-	VALUE(VMEM_TRANSLATE, translate, member, v, err)
-#define MAP_RANGE(member, v, err) \
-	VALUE(VMEM_MAP_RANGE, map_range, member, v, err)
-#define READ(member, v, err) VALUE(VMEM_READ, read, member, v, err)
-#define SET_SPACES(member, v, err) \
-	VALUE(VMEM_SET_SPACES, set_spaces, member, v, err)
-#define WALK_SPACES(member, v, err) \
-	VALUE(VMEM_WALK_SPACES, walk_spaces, member, v, err)
-#define SNAPSHOT_READ(member, v, err) \
-	VALUE(VMEM_SNAPSHOT_READ, snapshot_read, member, v, err)
+#define ATTACH_KVM(bits, member, v, err) \
+	VALUE(bits, VMEM_ATTACH_KVM, attach_kvm, member, v, err)
+#define ATTACH_REGIONS(bits, member, v, err) \
+	VALUE(bits, VMEM_ATTACH_REGIONS, attach_regions, member, v, err)
+#define MEMSLOTS(bits, member, v, err) \
+	VALUE(bits, VMEM_MEMSLOTS, memslots, member, v, err)
+#define VCPU(bits, member, v, err) VALUE(bits, VMEM_VCPU, vcpu, member, v, err)
+#define TRANSLATE(bits, member, v, err) \
+	VALUE(bits, VMEM_TRANSLATE, translate, member, v, err)
+#define MAP_RANGE(bits, member, v, err) \
+	VALUE(bits, VMEM_MAP_RANGE, map_range, member, v, err)
+#define READ(bits, member, v, err) VALUE(bits, VMEM_READ, read, member, v, err)
+#define SET_SPACES(bits, member, v, err) \
+	VALUE(bits, VMEM_SET_SPACES, set_spaces, member, v, err)
+#define WALK_SPACES(bits, member, v, err) \
+	VALUE(bits, VMEM_WALK_SPACES, walk_spaces, member, v, err)
+#define SNAPSHOT_READ(bits, member, v, err) \
+	VALUE(bits, VMEM_SNAPSHOT_READ, snapshot_read, member, v, err)
 
 #define U32 (~0u)
 #define U64 (~0ULL)
 
 static const struct value values[] = {
-	ATTACH_KVM(vm_fd, -1, -EBADF),
-	ATTACH_KVM(vm_fd, INT_MAX, -EBADF),
-	ATTACH_KVM(vm_fd, INT_MIN, -EBADF),
-	ATTACH_REGIONS(nr, 0, -EINVAL),
+	ATTACH_KVM(32, vm_fd, -1, -EBADF),
+	ATTACH_KVM(32, vm_fd, INT_MAX, -EBADF),
+	ATTACH_KVM(32, vm_fd, INT_MIN, -EBADF),
+	ATTACH_REGIONS(32, nr, 0, -EINVAL),
 	/* The second one is all zero: its size is. */
-	ATTACH_REGIONS(nr, 2, -EINVAL),
-	ATTACH_REGIONS(nr, 4097, -EINVAL),
-	ATTACH_REGIONS(nr, 1u << 31, -EINVAL),
-	ATTACH_REGIONS(nr, U32, -EINVAL),
-	MEMSLOTS(nr, 0, -EINVAL),
-	MEMSLOTS(nr, 1, 0),
-	MEMSLOTS(nr, U32, 0),
-	MEMSLOTS(gpa, 1, 0),
-	MEMSLOTS(gpa, RAM_GPA - 1, 0),
-	MEMSLOTS(gpa, RAM_GPA + RAM_LEN - 1, 0),
-	MEMSLOTS(gpa, RAM_GPA + RAM_LEN, 0),
-	MEMSLOTS(gpa, BIT_ULL(52), 0),
-	MEMSLOTS(gpa, BIT_ULL(63), 0),
-	MEMSLOTS(gpa, U64, 0),
-	VCPU(index, 1, -EINVAL),
-	VCPU(index, INT_MAX, -EINVAL),
-	VCPU(index, 1u << 31, -EINVAL),
-	VCPU(index, U32, -EINVAL),
-	TRANSLATE(nr, 0, -EINVAL),
-	TRANSLATE(nr, 1, 0),
-	TRANSLATE(nr, NR_MANY, 0),
-	TRANSLATE(root, 1, -EINVAL),
-	TRANSLATE(root, 1u << 31, -EINVAL),
-	TRANSLATE(root, U32, -EINVAL),
-	MAP_RANGE(nr, 0, -EINVAL),
-	MAP_RANGE(nr, 1, 0),
-	MAP_RANGE(va, 1, 0),
-	MAP_RANGE(va, PAGE - 1, 0),
-	MAP_RANGE(va, PAGE + 1, 0),
-	MAP_RANGE(va, BIT_ULL(47) - 1, 0),
-	MAP_RANGE(va, BIT_ULL(47), 0),
-	MAP_RANGE(va, ~BIT_ULL(47), 0),
-	MAP_RANGE(va, ~BIT_ULL(47) + 1, 0),
-	MAP_RANGE(va, U64, 0),
-	MAP_RANGE(last_va, 0, 0),
-	MAP_RANGE(last_va, PAGE - 1, 0),
-	MAP_RANGE(last_va, PAGE, 0),
-	MAP_RANGE(last_va, U64 - 1, 0),
-	READ(va, 1, 0),
-	READ(va, BIT_ULL(47) - 1, 0),
-	READ(va, BIT_ULL(47), 0),
-	READ(va, ~BIT_ULL(47), 0),
-	READ(va, -(__u64)READ_LEN, 0),
-	READ(va, -(__u64)READ_LEN + 1, -EOVERFLOW),
-	READ(va, U64, -EOVERFLOW),
-	READ(len, 0, -EINVAL),
-	READ(len, 1, 0),
-	READ(len, PAGE + 1, 0),
-	READ(len, BIT_ULL(47), 0),
-	READ(len, BIT_ULL(63), 0),
-	READ(len, U64, 0),
-	SET_SPACES(nr_cr3, 0, -EINVAL),
-	SET_SPACES(nr_cr3, VMEM_MAX_ROOTS + 1, -EINVAL),
-	SET_SPACES(nr_cr3, 1u << 31, -EINVAL),
-	SET_SPACES(nr_cr3, U32, -EINVAL),
-	SET_SPACES(nr_excluded, 0, 0),
-	SET_SPACES(nr_excluded, VMEM_MAX_EXCLUDED + 1, -EINVAL),
-	SET_SPACES(nr_excluded, 1u << 31, -EINVAL),
-	SET_SPACES(nr_excluded, U32, -EINVAL),
-	SET_SPACES(va, 1, 0),
-	SET_SPACES(va, BIT_ULL(47), 0),
-	SET_SPACES(va, U64, 0),
-	SET_SPACES(last_va, 0, 0),
-	SET_SPACES(last_va, 1, 0),
-	SET_SPACES(last_va, U64 - 1, 0),
-	WALK_SPACES(nr, 0, -EINVAL),
-	WALK_SPACES(nr, 1, 0),
-	SNAPSHOT_READ(gpa, 0, 0),
-	SNAPSHOT_READ(gpa, SNAPSHOT_BASE - 1, 0),
-	SNAPSHOT_READ(gpa, SNAPSHOT_BASE + 1, 0),
-	SNAPSHOT_READ(gpa, BIT_ULL(52), 0),
-	SNAPSHOT_READ(gpa, -(__u64)READ_LEN - 1, 0),
-	SNAPSHOT_READ(gpa, -(__u64)READ_LEN, -EOVERFLOW),
-	SNAPSHOT_READ(gpa, U64, -EOVERFLOW),
-	SNAPSHOT_READ(len, 0, -EINVAL),
-	SNAPSHOT_READ(len, 1, 0),
-	SNAPSHOT_READ(len, U64, -EOVERFLOW),
+	ATTACH_REGIONS(32, nr, 2, -EINVAL),
+	ATTACH_REGIONS(32, nr, 4097, -EINVAL),
+	ATTACH_REGIONS(32, nr, 1u << 31, -EINVAL),
+	ATTACH_REGIONS(32, nr, U32, -EINVAL),
+	MEMSLOTS(32, nr, 0, -EINVAL),
+	MEMSLOTS(32, nr, 1, 0),
+	MEMSLOTS(32, nr, U32, 0),
+	MEMSLOTS(64, gpa, 1, 0),
+	MEMSLOTS(64, gpa, RAM_GPA - 1, 0),
+	MEMSLOTS(64, gpa, RAM_GPA + RAM_LEN - 1, 0),
+	MEMSLOTS(64, gpa, RAM_GPA + RAM_LEN, 0),
+	MEMSLOTS(64, gpa, BIT_ULL(52), 0),
+	MEMSLOTS(64, gpa, BIT_ULL(63), 0),
+	MEMSLOTS(64, gpa, U64, 0),
+	VCPU(32, index, 1, -EINVAL),
+	VCPU(32, index, INT_MAX, -EINVAL),
+	VCPU(32, index, 1u << 31, -EINVAL),
+	VCPU(32, index, U32, -EINVAL),
+	TRANSLATE(32, nr, 0, -EINVAL),
+	TRANSLATE(32, nr, 1, 0),
+	TRANSLATE(32, nr, NR_MANY, 0),
+	TRANSLATE(32, root, 1, -EINVAL),
+	TRANSLATE(32, root, 1u << 31, -EINVAL),
+	TRANSLATE(32, root, U32, -EINVAL),
+	MAP_RANGE(32, nr, 0, -EINVAL),
+	MAP_RANGE(32, nr, 1, 0),
+	MAP_RANGE(64, va, 1, 0),
+	MAP_RANGE(64, va, PAGE - 1, 0),
+	MAP_RANGE(64, va, PAGE + 1, 0),
+	MAP_RANGE(64, va, BIT_ULL(47) - 1, 0),
+	MAP_RANGE(64, va, BIT_ULL(47), 0),
+	MAP_RANGE(64, va, ~BIT_ULL(47), 0),
+	MAP_RANGE(64, va, ~BIT_ULL(47) + 1, 0),
+	MAP_RANGE(64, va, U64, 0),
+	MAP_RANGE(64, last_va, 0, 0),
+	MAP_RANGE(64, last_va, PAGE - 1, 0),
+	MAP_RANGE(64, last_va, PAGE, 0),
+	MAP_RANGE(64, last_va, U64 - 1, 0),
+	READ(64, va, 1, 0),
+	READ(64, va, BIT_ULL(47) - 1, 0),
+	READ(64, va, BIT_ULL(47), 0),
+	READ(64, va, ~BIT_ULL(47), 0),
+	READ(64, va, -(__u64)READ_LEN, 0),
+	READ(64, va, -(__u64)READ_LEN + 1, -EOVERFLOW),
+	READ(64, va, U64, -EOVERFLOW),
+	READ(64, len, 0, -EINVAL),
+	READ(64, len, 1, 0),
+	READ(64, len, PAGE + 1, 0),
+	READ(64, len, BIT_ULL(47), 0),
+	READ(64, len, BIT_ULL(63), 0),
+	READ(64, len, U64, 0),
+	SET_SPACES(32, nr_cr3, 0, -EINVAL),
+	SET_SPACES(32, nr_cr3, VMEM_MAX_ROOTS + 1, -EINVAL),
+	SET_SPACES(32, nr_cr3, 1u << 31, -EINVAL),
+	SET_SPACES(32, nr_cr3, U32, -EINVAL),
+	SET_SPACES(32, nr_excluded, 0, 0),
+	SET_SPACES(32, nr_excluded, VMEM_MAX_EXCLUDED + 1, -EINVAL),
+	SET_SPACES(32, nr_excluded, 1u << 31, -EINVAL),
+	SET_SPACES(32, nr_excluded, U32, -EINVAL),
+	SET_SPACES(64, va, 1, 0),
+	SET_SPACES(64, va, BIT_ULL(47), 0),
+	SET_SPACES(64, va, U64, 0),
+	SET_SPACES(64, last_va, 0, 0),
+	SET_SPACES(64, last_va, 1, 0),
+	SET_SPACES(64, last_va, U64 - 1, 0),
+	WALK_SPACES(32, nr, 0, -EINVAL),
+	WALK_SPACES(32, nr, 1, 0),
+	SNAPSHOT_READ(64, gpa, 0, 0),
+	SNAPSHOT_READ(64, gpa, SNAPSHOT_BASE - 1, 0),
+	SNAPSHOT_READ(64, gpa, SNAPSHOT_BASE + 1, 0),
+	SNAPSHOT_READ(64, gpa, BIT_ULL(52), 0),
+	SNAPSHOT_READ(64, gpa, -(__u64)READ_LEN - 1, 0),
+	SNAPSHOT_READ(64, gpa, -(__u64)READ_LEN, -EOVERFLOW),
+	SNAPSHOT_READ(64, gpa, U64, -EOVERFLOW),
+	SNAPSHOT_READ(64, len, 0, -EINVAL),
+	SNAPSHOT_READ(64, len, 1, 0),
+	SNAPSHOT_READ(64, len, U64, -EOVERFLOW),
 };
 
 /* A call that works, of @c; the session it is made on is as good as new. */

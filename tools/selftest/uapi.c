@@ -22,36 +22,41 @@
 
 /* ---- The struct and its size ---- */
 
-/* Sizes that are refused, by one session: it is as good as new behind them. */
+/* A call of @size, in which one byte is not what it is to be. */
+static void size_refused(const struct command *c, struct call *call, __u32 size,
+			 __u32 at, __u8 byte, int want)
+{
+	struct call before;
+	__u8 was = call->args.bytes[at];
+
+	call->args.bytes[at] = byte;
+	call->args.size = size;
+	before = *call;
+	CHECK_EQ_AT(c->name, call_make(call, c), want);
+	check_untouched(c->name, call, &before);
+	call->args.bytes[at] = was;
+}
+
+/* All by one session, which is as good as new behind them. */
 static void sizes_refused(const struct command *c, const struct guest *g)
 {
 	static const __u32 huge[] = { PAGE + 1, MAX_ARGS, 0x7fffffff, ~0u };
-	struct call call, before;
+	struct call call;
 	__u32 size;
 	size_t i;
 
 	call_init(&call, c, g);
-	before = call;
-	for (size = 0; size < (c->min_size ?: c->size); size++) {
-		call.args.size = before.args.size = size;
-		CHECK_EQ_AT(c->name, call_make(&call, c), -EINVAL);
+	for (size = 0; size < (c->min_size ?: c->size); size++)
+		size_refused(c, &call, size, MAX_ARGS - 1, 0, -EINVAL);
+	for (i = 0; i < ARRAY_SIZE(huge); i++)
+		size_refused(c, &call, huge[i], MAX_ARGS - 1, 0, -E2BIG);
+	/* Not zero: the last byte, or the first behind the struct. */
+	for (size = c->size + 1; size <= PAGE; size++) {
+		size_refused(c, &call, size, size - 1, 1, -E2BIG);
+		size_refused(c, &call, size, c->size, 0x80, -E2BIG);
+		if (size > c->size + 16 && size < PAGE - 16)
+			size += 64;
 	}
-	for (i = 0; i < ARRAY_SIZE(huge); i++) {
-		call.args.size = before.args.size = huge[i];
-		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
-	}
-	/* What is not zero is the last byte, or the first behind the struct. */
-	for (size = c->size + 1; size <= PAGE;
-	     size += size < PAGE - 16 ? 9 : 1) {
-		call.args.size = before.args.size = size;
-		call.args.bytes[size - 1] = before.args.bytes[size - 1] = 1;
-		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
-		call.args.bytes[size - 1] = before.args.bytes[size - 1] = 0;
-		call.args.bytes[c->size] = before.args.bytes[c->size] = 0x80;
-		CHECK_EQ_AT(c->name, call_make(&call, c), -E2BIG);
-		call.args.bytes[c->size] = before.args.bytes[c->size] = 0;
-	}
-	check_untouched(c->name, &call, &before);
 	call.args.size = c->size;
 	CHECK_EQ_AT(c->name, call_end(&call, c), 0);
 }
@@ -162,7 +167,7 @@ static void outputs_are_written(void)
 			CHECK_EQ_AT(c->name,
 				    memcmp(one.args.bytes + out->at,
 					   other.args.bytes + out->at,
-					   out->len),
+					   out->end - out->at),
 				    0);
 		if (c->out_nr == NONE)
 			continue;

@@ -1,0 +1,903 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * fail.c - every allocation and every page pin of every command fails in turn
+ *
+ * The n-th one is made to fail, for n = 1, 2 and so on, until a call gets by
+ * without: by /proc/PID/task/TID/fail-nth for what the kernel's own fault
+ * injection knows, and by fail_function for pins. A call that meets it is
+ * refused with an errno that fits, or answers in part, or has another way; and
+ * the same session then goes on as if nothing had been.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <time.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <linux/capability.h>
+#include <linux/kvm.h>
+
+#include "commands.h"
+#include "folder.h"
+#include "ktap.h"
+
+#define DEBUG "/sys/kernel/debug/"
+
+/* No command needs as many. */
+#define MAX_FAULTS 20000
+
+/* ---- Small files ---- */
+
+static int try_put_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static void put_number(const char *path, unsigned int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	errno = -try_put_file(path, text);
+	must(errno ? -1 : 0, path);
+}
+
+/* The number in a file, or -errno. */
+static long long get_number(const char *path)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int ret = -errno;
+
+	if (fd < 0)
+		return ret;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		ret = -errno;
+	else
+		ret = 0;
+	close(fd);
+	return ret ?: strtoll(text, NULL, 0);
+}
+
+/* ---- Faults ---- */
+
+/**
+ * struct faults - a kind of faults
+ * @name: its name
+ * @missing: says what the kernel lacks for it; NULL if nothing
+ * @arm: lets the n-th chance from now on fail
+ * @disarm: lets none fail; returns whether one did
+ * @is_answer: what it makes happen may be told as the guest's state
+ */
+struct faults {
+	const char *name;
+	const char *(*missing)(void);
+	void (*arm)(unsigned int n);
+	bool (*disarm)(void);
+	bool is_answer;
+};
+
+/* Open all the time, so that nothing else is done between arming and the call. */
+static int nth_fd = -1;
+
+static const char *nth_missing(void)
+{
+	if (nth_fd < 0)
+		nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	return nth_fd < 0 ? "CONFIG_FAULT_INJECTION" : NULL;
+}
+
+static void nth_arm(unsigned int n)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%u", n);
+
+	must(pwrite(nth_fd, text, len, 0), "fail-nth");
+}
+
+/*
+ * To read the file and to write to it are chances as well. After one that failed
+ * nothing is armed any more.
+ */
+static bool nth_disarm(void)
+{
+	char text[16] = "0";
+	bool fired = pread(nth_fd, text, sizeof(text) - 1, 0) > 0 &&
+		     !strtoul(text, NULL, 0);
+
+	if (pwrite(nth_fd, "0", 1, 0) < 0)
+		nth_arm(0);
+	return fired;
+}
+
+/* vmem's own function that pins a page. */
+#define PIN "pin_one_page"
+#define FUNCTION DEBUG "fail_function/"
+
+static const char *pin_missing(void)
+{
+	int ret = try_put_file(FUNCTION "inject", PIN);
+
+	return ret && ret != -EBUSY ? "CONFIG_FAIL_FUNCTION" : NULL;
+}
+
+static void pin_arm(unsigned int n)
+{
+	put_number(FUNCTION "interval", 1);
+	put_number(FUNCTION "verbose", 0);
+	put_number(FUNCTION "space", n);
+	put_number(FUNCTION "times", 1);
+	put_number(FUNCTION "probability", 100);
+}
+
+static bool pin_disarm(void)
+{
+	bool fired = get_number(FUNCTION "times") == 0;
+
+	put_number(FUNCTION "probability", 0);
+	return fired;
+}
+
+static void pin_errno(int err)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%#llx", (long long)err);
+	errno = -try_put_file(FUNCTION PIN "/retval", text);
+	must(errno ? -1 : 0, PIN "/retval");
+}
+
+/* There is no memory to pin it, or to fault it in. */
+static void pin_arm_no_memory(unsigned int n)
+{
+	pin_errno(-ENOMEM);
+	pin_arm(n);
+}
+
+/* There is nothing there. */
+static void pin_arm_nothing(unsigned int n)
+{
+	pin_errno(-EFAULT);
+	pin_arm(n);
+}
+
+static const struct faults allocations = {
+	.name = "allocations",
+	.missing = nth_missing,
+	.arm = nth_arm,
+	.disarm = nth_disarm,
+};
+
+static const struct faults pins_no_memory = {
+	.name = "pins, no memory",
+	.missing = pin_missing,
+	.arm = pin_arm_no_memory,
+	.disarm = pin_disarm,
+};
+
+static const struct faults pins_nothing = {
+	.name = "pins, nothing there",
+	.missing = pin_missing,
+	.arm = pin_arm_nothing,
+	.disarm = pin_disarm,
+	.is_answer = true,
+};
+
+/* By default the kernel spares nearly all allocations, and tells of each fault. */
+static void set_up_faults(void)
+{
+	static const struct {
+		const char *path;
+		const char *value;
+	} files[] = {
+		{ DEBUG "failslab/ignore-gfp-wait", "N" },
+		{ DEBUG "failslab/cache-filter", "N" },
+		{ DEBUG "failslab/verbose", "0" },
+		{ DEBUG "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ DEBUG "fail_page_alloc/ignore-gfp-highmem", "N" },
+		{ DEBUG "fail_page_alloc/min-order", "0" },
+		{ DEBUG "fail_page_alloc/verbose", "0" },
+		{ DEBUG "fail_usercopy/verbose", "0" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++)
+		if (try_put_file(files[i].path, files[i].value))
+			printf("# no %s\n", files[i].path);
+}
+
+static bool skip_without(const char *what)
+{
+	if (what)
+		printf("# the kernel has no %s\n", what);
+	ktap_skipped = what;
+	return what;
+}
+
+/* ---- The guest ---- */
+
+/*
+ * Page tables. Few, where each of them is pinned in turn; and more than any list
+ * of tables has room for at first.
+ */
+#define FEW_PTS 6
+#define MANY_PTS 150
+
+static __u64 nr_tables(__u32 nr_pts)
+{
+	return VMEM_LEVEL_PML4 - VMEM_LEVEL_PT + nr_pts;
+}
+
+static void guest_with(struct guest *g, __u32 nr_pts)
+{
+	__u64 i;
+
+	guest_init(g);
+	for (i = 1; i < nr_pts; i++)
+		tables_map(&g->tables, i * MB(2), RAM_GPA + i * PAGE,
+			   VMEM_LEVEL_PT, PTE_PWU);
+}
+
+/* Has the session keep all tables, and a page. */
+static void keep_pages(int session, const struct guest *g)
+{
+	static struct vmem_mapping rows[2 * MANY_PTS];
+	struct session_maps maps = {
+		.rows = rows,
+		.room = ARRAY_SIZE(rows),
+		.per_call = ARRAY_SIZE(rows),
+	};
+	struct vmem_read_args end;
+	__u8 byte;
+
+	CHECK_EQ(session_map_range(session, &g->regs, 0, ~0ULL, &maps), 0);
+	CHECK_EQ(session_read(session, &g->regs, 0, &byte, 1, &end), 0);
+}
+
+/* ---- One call that meets a fault ---- */
+
+/**
+ * struct sweep - one command and one kind of faults
+ * @c: the command
+ * @f: the faults
+ * @g: the guest
+ * @nr_pts: page tables that it has
+ * @kept: the session keeps the pages that the call is about
+ * @grown: the struct has a tail, which is copied in another way
+ * @want: the call without a fault
+ * @nr_refused: calls that were refused
+ * @nr_part: calls that answered in part
+ * @nr_whole: calls that did as if nothing had been
+ */
+struct sweep {
+	const struct command *c;
+	const struct faults *f;
+	const struct guest *g;
+	__u32 nr_pts;
+	bool kept;
+	bool grown;
+	struct call want;
+	unsigned int nr_refused;
+	unsigned int nr_part;
+	unsigned int nr_whole;
+};
+
+/* As much as there is room for, from all over the guest. */
+static void fill_large(struct call *call, const struct sweep *s)
+{
+	const struct command *c = s->c;
+	__u64 i;
+
+	call_fill(call, c, s->g);
+	if (c->cmd == VMEM_TRANSLATE)
+		for (i = 0; i < NR_MANY; i++)
+			call->vas[i] = i * MB(2);
+	if (c->cmd == VMEM_MAP_RANGE || c->cmd == VMEM_WALK_SPACES)
+		*u32_at(call, c->nr) = sizeof(call->array) / c->element_size;
+	if (c->cmd == VMEM_SNAPSHOT_READ) {
+		/* The last table, and pages behind it. */
+		call->args.snapshot_read.gpa +=
+			(nr_tables(s->nr_pts) - 1) * PAGE;
+		call->args.snapshot_read.len = sizeof(call->array);
+	}
+}
+
+static void open_large(const struct sweep *s, struct call *call)
+{
+	fill_large(call, s);
+	if (s->grown)
+		call->args.size += 8;
+	call->session = open_for(s->c, s->g);
+	if (s->kept && !s->c->attaches)
+		keep_pages(call->session, s->g);
+}
+
+/* What a call says that met a fault and was refused. */
+static void check_refusal(const struct sweep *s, int ret,
+			  const struct call *call, const struct call *before)
+{
+	const char *what = s->c->name;
+
+	if (ret == -ENXIO || ret == -EAGAIN)
+		CHECK_EQ_AT(what, s->f->is_answer, true);
+	else if (ret != -EFAULT)
+		CHECK_EQ_AT(what, ret, -ENOMEM);
+	CHECK_EQ_AT(what,
+		    memcmp(&call->args, &before->args, sizeof(call->args)), 0);
+}
+
+static void check_outs(const struct sweep *s, const struct call *call)
+{
+	const struct part *out;
+
+	for (out = s->c->outs; out->at != NONE; out++)
+		CHECK_EQ_AT(s->c->name,
+			    memcmp(call->args.bytes + out->at,
+				   s->want.args.bytes + out->at,
+				   out->end - out->at),
+			    0);
+}
+
+/* How much of its work is read again varies where a call goes on. */
+static bool has_stats(const struct command *c)
+{
+	return c->cmd == VMEM_WALK_SPACES || c->cmd == VMEM_SNAPSHOT;
+}
+
+/* What a call says that met a fault and was not refused. */
+static void check_answer(struct sweep *s, const struct call *call)
+{
+	__u64 nr = out_nr(s->c, call), all = out_nr(s->c, &s->want);
+
+	s->nr_part += nr < all;
+	s->nr_whole += nr == all;
+	if (s->f->is_answer)
+		return;
+	CHECK_EQ_AT(s->c->name, nr <= all, true);
+	CHECK_EQ_AT(s->c->name,
+		    memcmp(call->array, s->want.array, nr * s->c->element_size),
+		    0);
+	if (nr == all && !has_stats(s->c))
+		check_outs(s, call);
+}
+
+/* ---- What comes after it ---- */
+
+static void rest_of_attach(const struct sweep *s, int session, int ret)
+{
+	struct vmem_memslot slots[2];
+	struct call call;
+	__u32 nr;
+
+	fill_large(&call, s);
+	CHECK_EQ_AT(s->c->name,
+		    session_call(session, s->c->cmd, call.args.bytes),
+		    ret ? 0 : -EISCONN);
+	CHECK_EQ(session_memslots(session, slots, 2, 2, &nr), 0);
+	CHECK_EQ(nr, 1);
+	keep_pages(session, s->g);
+}
+
+static void rest_of_set_spaces(const struct sweep *s, int session, int ret)
+{
+	struct session_records records = { .per_call = 2 * MANY_PTS };
+	struct call call;
+
+	fill_large(&call, s);
+	CHECK_EQ_AT(s->c->name,
+		    session_call(session, s->c->cmd, call.args.bytes),
+		    ret ? 0 : -EISCONN);
+	CHECK_EQ(session_walk_spaces(session, &records), 0);
+	CHECK_EQ(records.stats.known, nr_tables(s->nr_pts));
+	free(records.rows);
+}
+
+/* What was told before and what is told now is all, and nothing twice. */
+static void rest_of_walk(const struct sweep *s, const struct call *call,
+			 int ret)
+{
+	__u64 told = ret ? 0 : out_nr(s->c, call);
+	__u64 all = out_nr(s->c, &s->want);
+	struct session_records records = { .per_call = 1 };
+	const __u8 *want = s->want.array + told * sizeof(*records.rows);
+	bool more = true;
+
+	while (more)
+		if (!CHECK_EQ(session_walk_once(call->session, &records, &more),
+			      0))
+			break;
+	if (!s->f->is_answer) {
+		CHECK_EQ_AT(s->c->name, told + records.nr, all);
+		CHECK_EQ_AT(s->c->name,
+			    memcmp(records.rows, want,
+				   records.nr * sizeof(*records.rows)),
+			    0);
+	}
+	free(records.rows);
+}
+
+/* The snapshot that @session makes, as a number. */
+static __u64 read_snapshot(int session, const struct vmem_snapshot_args *made)
+{
+	__u64 len = made->out_extents[0].len, sum = len, i;
+	__u64 *words = malloc(len);
+
+	must(words ? 0 : -1, "malloc");
+	CHECK_EQ(session_snapshot_read(session, made->base, words, len), 0);
+	for (i = 0; i < len / sizeof(*words); i++)
+		sum = sum * 31 + words[i];
+	free(words);
+	return sum;
+}
+
+static __u64 make_snapshot(const struct sweep *s, int session)
+{
+	struct vmem_snapshot_args made;
+	__u32 nr_calls;
+	int ret;
+
+	ret = session_snapshot(session, s->want.args.snapshot.flags,
+			       SNAPSHOT_BASE, &made, &nr_calls);
+	/* Tables that seemed not to be there are, by now. */
+	if (s->f->is_answer && ret == -EAGAIN)
+		return 0;
+	CHECK_EQ_AT(s->c->name, ret, 0);
+	return ret ? 0 : read_snapshot(session, &made);
+}
+
+static void rest_of_snapshot(const struct sweep *s, int session)
+{
+	static const struct command *of;
+	static __u64 want;
+	int other;
+
+	if (of != s->c) {
+		other = open_for(s->c, s->g);
+		want = make_snapshot(s, other);
+		of = s->c;
+		close(other);
+	}
+	if (s->f->is_answer)
+		make_snapshot(s, session);
+	else
+		CHECK_EQ_AT(s->c->name, make_snapshot(s, session), want);
+}
+
+static void again(const struct sweep *s, int session)
+{
+	struct call call;
+
+	fill_large(&call, s);
+	CHECK_EQ_AT(s->c->name,
+		    session_call(session, s->c->cmd, call.args.bytes), 0);
+	check_outs(s, &call);
+	CHECK_EQ_AT(s->c->name,
+		    memcmp(call.array, s->want.array, sizeof(call.array)), 0);
+}
+
+/* The session is as it was before the call, or as it is behind it. */
+static void check_rest(const struct sweep *s, const struct call *call, int ret)
+{
+	if (s->c->attaches)
+		rest_of_attach(s, call->session, ret);
+	else if (s->c->cmd == VMEM_SET_SPACES)
+		rest_of_set_spaces(s, call->session, ret);
+	else if (s->c->cmd == VMEM_WALK_SPACES)
+		rest_of_walk(s, call, ret);
+	else if (s->c->cmd == VMEM_SNAPSHOT)
+		rest_of_snapshot(s, call->session);
+	else
+		again(s, call->session);
+}
+
+/* ---- All commands ---- */
+
+/* False if the call got by without the n-th fault. */
+static bool call_with_fault(struct sweep *s, unsigned int n)
+{
+	struct call call, before;
+	bool fired;
+	int ret;
+
+	open_large(s, &call);
+	before = call;
+	s->f->arm(n);
+	ret = call_make(&call, s->c);
+	fired = s->f->disarm();
+
+	if (!fired)
+		CHECK_EQ_AT(s->c->name, ret, 0);
+	s->nr_refused += !!ret;
+	if (ret)
+		check_refusal(s, ret, &call, &before);
+	else
+		check_answer(s, &call);
+	CHECK_EQ_AT(s->c->name, bytes_changed(s->c, &call, &before), 0);
+	check_rest(s, &call, ret);
+	close(call.session);
+	return fired;
+}
+
+static void sweep(struct sweep *s)
+{
+	unsigned int n = 1;
+	time_t begin = time(NULL);
+
+	fill_large(&s->want, s);
+	s->want.session = open_for(s->c, s->g);
+	CHECK_EQ_AT(s->c->name, call_end(&s->want, s->c), 0);
+	while (call_with_fault(s, n) && n < MAX_FAULTS && !ktap_reason[0])
+		n++;
+	CHECK_EQ_AT(s->c->name, n < MAX_FAULTS, true);
+	printf("# %s, %s%s%s: %u faults: %u refused, %u in part, %d s\n",
+	       s->c->name, s->f->name, s->kept ? ", pages kept" : "",
+	       s->grown ? ", with a tail" : "", n - 1, s->nr_refused,
+	       s->nr_part, (int)(time(NULL) - begin));
+}
+
+/* @how: what does not depend on the command. Returns how many faults there were. */
+static unsigned int sweep_all(const struct sweep *how)
+{
+	long long pins = pins_held();
+	const struct command *c;
+	unsigned int nr = 0;
+	struct guest g;
+
+	guest_with(&g, how->nr_pts);
+	for (c = commands; c < ways_end; c++) {
+		struct sweep s = *how;
+
+		s.c = c;
+		s.g = &g;
+		sweep(&s);
+		nr += s.nr_refused + s.nr_part + s.nr_whole;
+	}
+	guest_free(&g);
+	CHECK_EQ(pins_held(), pins);
+	return nr;
+}
+
+static void every_allocation(void)
+{
+	const struct sweep how = { .f = &allocations, .nr_pts = FEW_PTS };
+
+	if (!skip_without(allocations.missing()))
+		CHECK(sweep_all(&how) > 100);
+}
+
+/* Where no page has to be pinned, and lists have to grow. */
+static void every_allocation_with_pages_kept(void)
+{
+	const struct sweep how = {
+		.f = &allocations,
+		.nr_pts = MANY_PTS,
+		.kept = true,
+	};
+
+	if (!skip_without(allocations.missing()))
+		sweep_all(&how);
+}
+
+static void every_copy_of_a_grown_struct(void)
+{
+	const struct sweep how = {
+		.f = &allocations,
+		.nr_pts = FEW_PTS,
+		.kept = true,
+		.grown = true,
+	};
+
+	if (!skip_without(allocations.missing()))
+		CHECK(sweep_all(&how) > 2 * (ways_end - commands));
+}
+
+static void every_pin_without_memory(void)
+{
+	const struct sweep how = { .f = &pins_no_memory, .nr_pts = FEW_PTS };
+
+	if (!skip_without(pins_no_memory.missing()))
+		CHECK(sweep_all(&how) > nr_tables(FEW_PTS));
+}
+
+static void every_pin_of_nothing(void)
+{
+	const struct sweep how = { .f = &pins_nothing, .nr_pts = FEW_PTS };
+
+	if (!skip_without(pins_nothing.missing()))
+		CHECK(sweep_all(&how) > nr_tables(FEW_PTS));
+}
+
+/* ---- Opening, closing ---- */
+
+/* What open() says if there is no memory, or no reading its path. */
+static void check_open(int fd)
+{
+	if (fd < 0 && fd != -ENOMEM && fd != -EFAULT)
+		CHECK_EQ(fd, -ENOMEM);
+}
+
+static void every_open(void)
+{
+	unsigned int n = 0;
+	bool fired;
+	int fd;
+
+	if (skip_without(allocations.missing()))
+		return;
+	do {
+		nth_arm(++n);
+		fd = open("/dev/vmem", O_RDWR | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+		fired = nth_disarm();
+		check_open(fd);
+		if (fd >= 0)
+			close(fd);
+	} while (fired && n < MAX_FAULTS);
+	CHECK(n > 1);
+	printf("# open: %u faults\n", n - 1);
+}
+
+/* With all that a session can have. It cannot fail, and leaves nothing. */
+static void every_close(void)
+{
+	long long pins = pins_held();
+	struct vmem_snapshot_args made;
+	unsigned int n = 0;
+	__u32 nr_calls;
+	struct guest g;
+	bool fired;
+	int session, ret;
+
+	if (skip_without(allocations.missing()))
+		return;
+	guest_with(&g, FEW_PTS);
+	do {
+		session = open_on_kvm(&g);
+		set_spaces(session, &g);
+		CHECK_EQ(session_snapshot(session, 0, SNAPSHOT_BASE, &made,
+					  &nr_calls),
+			 0);
+		nth_arm(++n);
+		ret = close(session);
+		fired = nth_disarm();
+		CHECK_EQ(ret, 0);
+		CHECK_EQ(pins_held(), pins);
+	} while (fired && n < MAX_FAULTS);
+	printf("# close: %u faults\n", n - 1);
+	guest_free(&g);
+}
+
+/* ---- The files in debugfs ---- */
+
+/* Room for what `spaces` says of the guest. */
+#define MAX_TEXT 65536
+
+/* Opens and reads it to its end. Returns how much, or -errno. */
+static int try_read_file(const struct folder *folder, const char *name,
+			 char *text)
+{
+	int fd = try_open_in(folder, name);
+	ssize_t len;
+	int nr = 0;
+
+	if (fd < 0)
+		return fd;
+	while ((len = read(fd, text + nr, MAX_TEXT - nr)) > 0)
+		nr += (int)len;
+	nr = len < 0 ? -errno : nr;
+	close(fd);
+	return nr;
+}
+
+static void every_read_of(const struct faults *f, const struct folder *folder,
+			  const char *name)
+{
+	static char want[MAX_TEXT], text[MAX_TEXT];
+	int len = try_read_file(folder, name, want), got;
+	unsigned int n = 0;
+	bool fired;
+
+	CHECK_EQ_AT(name, len > 0, true);
+	do {
+		f->arm(++n);
+		got = try_read_file(folder, name, text);
+		fired = f->disarm();
+		if (got < 0) {
+			check_open(got);
+		} else if (!f->is_answer && strcmp(name, "counters")) {
+			CHECK_EQ_AT(name, got, len);
+			CHECK_EQ_AT(name, memcmp(text, want, len), 0);
+		}
+	} while (fired && n < MAX_FAULTS);
+	printf("# %s, %s: %u faults\n", name, f->name, n - 1);
+}
+
+static void read_files(const struct faults *f)
+{
+	long long pins = pins_held();
+	struct folder folder;
+	struct guest g;
+	int session;
+
+	guest_with(&g, FEW_PTS);
+	session = open_on_kvm(&g);
+	set_spaces(session, &g);
+	folder = newest_folder();
+	every_read_of(f, &folder, "memslots");
+	every_read_of(f, &folder, "counters");
+	every_read_of(f, &folder, "spaces");
+	close(session);
+	guest_free(&g);
+	CHECK_EQ(pins_held(), pins);
+}
+
+static void every_allocation_of_files(void)
+{
+	if (!skip_without(allocations.missing()))
+		read_files(&allocations);
+}
+
+static void every_pin_of_files(void)
+{
+	if (!skip_without(pins_nothing.missing()))
+		read_files(&pins_nothing);
+}
+
+/* ---- Nothing is left ---- */
+
+static void leave_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+	must(syscall(SYS_capget, &head, caps), "capget");
+	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+	must(syscall(SYS_capset, &head, caps), "capset");
+}
+
+static int ask_with_pages(const struct guest *g, unsigned int nr)
+{
+	const struct rlimit limit = { nr * PAGE, nr * PAGE };
+	struct vmem_translation result;
+	int session = open_on_regions(g);
+	int ret;
+
+	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
+	ret = session_translate_one(session, &g->regs, 0, &result);
+	close(session);
+	return ret;
+}
+
+/* A path takes four pages: so the user who did all this has none locked. */
+static void child_has_its_limit(void *arg)
+{
+	struct guest g;
+
+	(void)arg;
+	guest_init(&g);
+	leave_ipc_lock();
+	CHECK_EQ(ask_with_pages(&g, 4), 0);
+	CHECK_EQ(ask_with_pages(&g, 3), -ENOMEM);
+	guest_free(&g);
+}
+
+static void charge_is_given_back(void)
+{
+	ktap_wait(ktap_fork(child_has_its_limit, NULL));
+}
+
+static long long pins_at_start;
+
+static void no_pins_left(void)
+{
+	CHECK_EQ(pins_held(), pins_at_start);
+}
+
+static void no_folders_left(void)
+{
+	CHECK_EQ(count_folders(), 0);
+}
+
+#define KMEMLEAK DEBUG "kmemleak"
+
+/* It does not tell of what is younger than 5 seconds. */
+#define KMEMLEAK_SECONDS 6
+
+/* Twice: what was a pointer the first time may be gone the second. */
+static void scan_for_leaks(void)
+{
+	sleep(KMEMLEAK_SECONDS);
+	try_put_file(KMEMLEAK, "scan");
+	try_put_file(KMEMLEAK, "scan");
+}
+
+static void nothing_leaked(void)
+{
+	static char line[512];
+	FILE *file;
+	int nr = 0;
+
+	file = fopen(KMEMLEAK, "r");
+	if (!file) {
+		skip_without("kmemleak");
+		return;
+	}
+	scan_for_leaks();
+	while (fgets(line, sizeof(line), file)) {
+		printf("# %s", line);
+		nr += !!strstr(line, "vmem");
+	}
+	fclose(file);
+	CHECK_EQ(nr, 0);
+}
+
+/* The module beside this program, for the kernel that runs. */
+static int open_module(void)
+{
+	char path[512], *end;
+	struct utsname name;
+	ssize_t len;
+
+	if (getenv("VMEM_MODULE"))
+		return open(getenv("VMEM_MODULE"), O_RDONLY | O_CLOEXEC);
+	must(uname(&name), "uname");
+	len = must(readlink("/proc/self/exe", path, sizeof(path) / 2),
+		   "/proc/self/exe");
+	path[len] = '\0';
+	end = strrchr(path, '/');
+	snprintf(end, sizeof(path) - (end - path), "/../module/%s/vmem.ko",
+		 name.release);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Nobody holds on to it. It is back for whoever comes next. */
+static void module_goes(void)
+{
+	int fd = open_module();
+
+	CHECK_EQ(get_number("/sys/module/vmem/refcnt"), 0);
+	if (fd < 0) {
+		skip_without("vmem.ko beside this program");
+		return;
+	}
+	if (CHECK_EQ(syscall(SYS_delete_module, "vmem", O_NONBLOCK), 0))
+		must(syscall(SYS_finit_module, fd, "", 0), "finit_module");
+	close(fd);
+}
+
+static const struct ktap_case cases[] = {
+	{ "every_open", every_open },
+	{ "every_close", every_close },
+	{ "every_allocation", every_allocation },
+	{ "every_allocation_with_pages_kept",
+	  every_allocation_with_pages_kept },
+	{ "every_copy_of_a_grown_struct", every_copy_of_a_grown_struct },
+	{ "every_allocation_of_files", every_allocation_of_files },
+	{ "every_pin_without_memory", every_pin_without_memory },
+	{ "every_pin_of_nothing", every_pin_of_nothing },
+	{ "every_pin_of_files", every_pin_of_files },
+	{ "no_pins_left", no_pins_left },
+	{ "no_folders_left", no_folders_left },
+	{ "charge_is_given_back", charge_is_given_back },
+	{ "nothing_leaked", nothing_leaked },
+	{ "module_goes", module_goes },
+};
+
+int main(void)
+{
+	set_up_faults();
+	try_put_file(KMEMLEAK, "clear");
+	pins_at_start = pins_held();
+	return ktap_main(cases, ARRAY_SIZE(cases));
+}
