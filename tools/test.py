@@ -27,8 +27,9 @@ GUESTS = ["--guest", "amd64", "--guest", "i686"]
 SANITIZER = ["--kernel", "build/sanitizer/arch/x86/boot/bzImage"]
 
 DEVICE = ["--", "tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
-          "build/bin/spaces", "build/bin/debugfs", "build/bin/snapshot",
-          "build/bin/restore", "build/bin/kept"]
+          "build/bin/fields", "build/bin/edges", "build/bin/spaces",
+          "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
+          "build/bin/kept"]
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
         "tools/selftest/docs.py"]
@@ -41,8 +42,7 @@ STEPS = {
     "budget": ["tools/bench/budget.py"],
     "device": [*LAB, *DEVICE],
     "live": [*LAB, *GUESTS, *LIVE],
-    "sanitize-kunit": ["kunit/run", "--sanitizer"],
-    "sanitize-device": [*LAB, *SANITIZER, *DEVICE],
+    "sanitize-device": [*LAB, *SANITIZER, *DEVICE, "build/bin/fail"],
     "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
 }
 

@@ -897,7 +897,6 @@ static const struct ktap_case cases[] = {
 int main(void)
 {
 	set_up_faults();
-	try_put_file(KMEMLEAK, "clear");
 	pins_at_start = pins_held();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }
