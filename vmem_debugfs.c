@@ -80,11 +80,13 @@ static int counters_show(struct seq_file *seq, void *data)
 	const struct vmem_kept *kept = &vmem_session_gmem(session)->kept;
 
 	seq_printf(seq, "calls %lld\n", atomic64_read(&session->calls));
+	seq_printf(seq, "calls_killed %lld\n", atomic64_read(&session->killed));
 	seq_printf(seq, "pages_pinned %llu\n", READ_ONCE(kept->pinned));
 	seq_printf(seq, "pages_kept %d\n", atomic_read(&kept->nr));
 	seq_printf(seq, "pages_dropped %llu\n", READ_ONCE(kept->dropped));
 	seq_printf(seq, "translations %lld\n",
 		   atomic64_read(&session->translations));
+	seq_printf(seq, "torn %lld\n", atomic64_read(&session->torn));
 	seq_printf(seq, "bytes_read %lld\n",
 		   atomic64_read(&session->bytes_read));
 	return 0;
@@ -325,14 +327,13 @@ static const struct file_operations spaces_fops = {
 	.llseek = seq_lseek,
 };
 
-/* Named by the process that attached it, and a number. */
+/* Named by the process that attached it, and its number. */
 void vmem_debugfs_add(struct vmem_session *session)
 {
-	static atomic_t last_id = ATOMIC_INIT(0);
 	char name[32];
 
 	snprintf(name, sizeof(name), "%d-%u", task_tgid_nr(current),
-		 atomic_inc_return(&last_id));
+		 session->id);
 	session->dir = debugfs_create_dir(name, vmem_dir);
 	debugfs_create_file_unsafe("memslots", 0400, session->dir, session,
 				   &memslots_fops);
@@ -347,9 +348,22 @@ void vmem_debugfs_remove(struct vmem_session *session)
 	debugfs_remove(session->dir);
 }
 
+static int totals_show(struct seq_file *seq, void *data)
+{
+	seq_printf(seq, "sessions_open %lld\n",
+		   atomic64_read(&vmem_totals.open));
+	seq_printf(seq, "attached %lld\n",
+		   atomic64_read(&vmem_totals.attached));
+	seq_printf(seq, "attaches_refused %lld\n",
+		   atomic64_read(&vmem_totals.refused));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(totals);
+
 void vmem_debugfs_init(void)
 {
 	vmem_dir = debugfs_create_dir("vmem", NULL);
+	debugfs_create_file("counters", 0400, vmem_dir, NULL, &totals_fops);
 }
 
 void vmem_debugfs_exit(void)

@@ -201,7 +201,7 @@ static struct kvm *kvm_from_fd(int vm_fd)
 	return kvm;
 }
 
-struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd)
+struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 {
 	struct kvm *kvm = kvm_from_fd(vm_fd);
 	struct kvm_gmem *kg;
@@ -209,6 +209,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd)
 
 	if (IS_ERR(kvm))
 		return ERR_CAST(kvm);
+	*owner = kvm->userspace_pid;
 	if (kvm->mm != current->mm && !capable(CAP_SYS_PTRACE))
 		goto out_put_kvm;
 

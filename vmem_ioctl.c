@@ -8,6 +8,8 @@
  * -EBUSY, so nobody waits while that one faults. The pages that a session keeps
  * have a lock of their own (see vmem/kept.h).
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -21,9 +23,14 @@
 #include <vmem/session.h>
 #include <vmem/translate.h>
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/vmem.h>
+
 /* Bits of struct vmem_space_set's @busy. */
 #define BUSY_WALK 0
 #define BUSY_SNAPSHOT 1
+
+struct vmem_totals vmem_totals;
 
 static struct vmem_gmem *session_gmem(struct vmem_session *session)
 {
@@ -114,6 +121,7 @@ static int session_attach(struct vmem_session *session, struct vmem_gmem *gmem)
 {
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
+	gmem->kept.session = session->id;
 	if (cmpxchg_release(&session->gmem, NULL, gmem)) {
 		vmem_gmem_release(gmem);
 		return -EISCONN;
@@ -122,13 +130,27 @@ static int session_attach(struct vmem_session *session, struct vmem_gmem *gmem)
 	return 0;
 }
 
+static int tell_attach(const struct vmem_session *session,
+		       enum vmem_source source, pid_t owner, int ret)
+{
+	if (!ret)
+		atomic64_inc(&vmem_totals.attached);
+	if (ret == -EPERM)
+		atomic64_inc(&vmem_totals.refused);
+	trace_vmem_attach(session->id, source, owner, ret);
+	return ret;
+}
+
 static int handle_attach_kvm(struct vmem_session *session, void *data)
 {
 	struct vmem_attach_kvm_args *args = data;
+	pid_t owner = 0;
+	int ret;
 
 	if (args->__reserved)
 		return -EOPNOTSUPP;
-	return session_attach(session, vmem_gmem_from_kvm(args->vm_fd));
+	ret = session_attach(session, vmem_gmem_from_kvm(args->vm_fd, &owner));
+	return tell_attach(session, VMEM_SOURCE_KVM, owner, ret);
 }
 
 static struct vmem_region *
@@ -160,6 +182,7 @@ static int handle_attach_regions(struct vmem_session *session, void *data)
 {
 	struct vmem_attach_regions_args *args = data;
 	struct vmem_region *regions;
+	int ret;
 
 	if (!args->nr || args->nr > VMEM_MAX_REGIONS ||
 	    !element_size_ok(args->region_size, sizeof(*regions)))
@@ -168,8 +191,10 @@ static int handle_attach_regions(struct vmem_session *session, void *data)
 	regions = copy_regions(args);
 	if (IS_ERR(regions))
 		return PTR_ERR(regions);
-	return session_attach(session,
-			      vmem_gmem_from_regions(regions, args->nr));
+	ret = session_attach(session,
+			     vmem_gmem_from_regions(regions, args->nr));
+	return tell_attach(session, VMEM_SOURCE_REGIONS, task_tgid_nr(current),
+			   ret);
 }
 
 /* Slots are fetched a few at a time, so that none is held across a fault. */
@@ -233,6 +258,8 @@ static int with_pins(struct vmem_session *session,
 		return ret;
 	ret = walk(session, &pins.mem, data);
 	atomic64_inc(&session->calls);
+	if (ret == -EINTR)
+		atomic64_inc(&session->killed);
 	vmem_pins_end(&pins);
 	return ret;
 }
@@ -244,6 +271,7 @@ static int with_pins(struct vmem_session *session,
  * struct translate_call - VMEM_TRANSLATE under way
  * @batch: the addresses at hand
  * @args: its arguments; @out_nr counts the answers that are written
+ * @torn: how many of these were VMEM_TORN
  * @root: the space, if it is given by its registers
  * @vas: the addresses of the batch
  * @results: its answers
@@ -251,6 +279,7 @@ static int with_pins(struct vmem_session *session,
 struct translate_call {
 	struct vmem_batch batch;
 	struct vmem_translate_args *args;
+	u32 torn;
 	struct vmem_root root;
 	u64 vas[TRANSLATE_AT_ONCE];
 	struct vmem_translation results[TRANSLATE_AT_ONCE];
@@ -289,6 +318,15 @@ fault:
 	return -EFAULT;
 }
 
+static u32 count_torn(const struct vmem_batch *batch)
+{
+	u32 i, nr = 0;
+
+	for (i = 0; i < batch->done; i++)
+		nr += batch->results[i].out_status == VMEM_TORN;
+	return nr;
+}
+
 static int put_translations(struct translate_call *call)
 {
 	struct vmem_translate_args *args = call->args;
@@ -299,6 +337,7 @@ static int put_translations(struct translate_call *call)
 
 	if (ret)
 		return ret;
+	call->torn += count_torn(batch);
 	args->out_nr += batch->done;
 	batch->nr = 0;
 	batch->done = 0;
@@ -325,12 +364,13 @@ static int walk_translate(struct vmem_session *session, struct vmem_mem *mem,
 	batch->results = call->results;
 	batch->nr = 0;
 	batch->done = 0;
-	call->args->out_nr = 0;
 	ret = get_vas(call);
 	if (!ret)
 		ret = vmem_translate_batch(batch);
 	put = put_translations(call);
 	atomic64_add(call->args->out_nr, &session->translations);
+	if (call->torn)
+		atomic64_add(call->torn, &session->torn);
 	return settle(put ?: ret, call->args->out_nr);
 }
 
@@ -369,6 +409,24 @@ static int translate_space(struct vmem_session *session,
 	return finished_spaces(session, args->root, &batch->spaces);
 }
 
+static void trace_translate(const struct vmem_session *session,
+			    const struct translate_call *call, int ret)
+{
+	const struct vmem_batch *batch = &call->batch;
+	const struct vmem_root *root =
+		batch->spaces ? &batch->spaces->roots[batch->index] :
+				&call->root;
+	const struct vmem_walked walked = {
+		.roots = 1,
+		.space = root->table,
+		.asked = call->args->nr,
+		.given = call->args->out_nr,
+		.more = call->args->out_nr < call->args->nr,
+	};
+
+	trace_vmem_walk(session->id, VMEM_TRANSLATE, &walked, ret);
+}
+
 static int handle_translate(struct vmem_session *session, void *data)
 {
 	struct vmem_translate_args *args = data;
@@ -382,12 +440,17 @@ static int handle_translate(struct vmem_session *session, void *data)
 	if (!call)
 		return -ENOMEM;
 	call->args = args;
+	call->torn = 0;
+	args->out_nr = 0;
 	call->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
 	call->batch.refill = args->nr > TRANSLATE_AT_ONCE ? refill_translate :
 							    NULL;
 	ret = translate_space(session, call);
-	if (!ret)
+	if (!ret) {
 		ret = with_pins(session, walk_translate, call);
+		if (trace_vmem_walk_enabled())
+			trace_translate(session, call, ret);
+	}
 	kmem_cache_free(translate_cache, call);
 	return ret;
 }
@@ -413,6 +476,23 @@ static int walk_map_range(struct vmem_session *session, struct vmem_mem *mem,
 
 	range->mem = mem;
 	return vmem_virt_to_phys(range);
+}
+
+static void trace_map_range(const struct vmem_session *session,
+			    const struct vmem_map_range_args *args,
+			    const struct vmem_range *range, int ret)
+{
+	const struct vmem_walked walked = {
+		.roots = 1,
+		.space = range->root->table,
+		.va = args->va,
+		.asked = args->nr,
+		.given = args->out_nr,
+		.entries = VMEM_MAX_ENTRIES - range->budget,
+		.more = args->out_more,
+	};
+
+	trace_vmem_walk(session->id, VMEM_MAP_RANGE, &walked, ret);
 }
 
 static int handle_map_range(struct vmem_session *session, void *data)
@@ -443,8 +523,10 @@ static int handle_map_range(struct vmem_session *session, void *data)
 	args->out_more = ret != 0;
 	args->out_next_va = range.va;
 	args->out_anomalies = range.anomalies;
-	args->out_torn = range.torn;
-	return settle(ret, range.va != args->va);
+	ret = settle(ret, range.va != args->va);
+	if (trace_vmem_walk_enabled())
+		trace_map_range(session, args, &range, ret);
+	return ret;
 }
 
 static int sink_to_user(const void *src, size_t len, void *priv)
@@ -464,6 +546,23 @@ static int walk_read(struct vmem_session *session, struct vmem_mem *mem,
 
 	copy->mem = mem;
 	return vmem_read(copy);
+}
+
+static void trace_read(const struct vmem_session *session,
+		       const struct vmem_read_args *args,
+		       const struct vmem_root *root, int ret)
+{
+	const struct vmem_walked walked = {
+		.roots = 1,
+		.space = root->table,
+		.va = args->va,
+		.asked = args->len,
+		.given = args->out_len,
+		.more = args->out_len < args->len &&
+			args->out_status == VMEM_MAPPED,
+	};
+
+	trace_vmem_walk(session->id, VMEM_READ, &walked, ret);
 }
 
 static int handle_read(struct vmem_session *session, void *data)
@@ -491,7 +590,12 @@ static int handle_read(struct vmem_session *session, void *data)
 	args->out_status = copy.status;
 	args->out_level = copy.level;
 	atomic64_add(args->out_len, &session->bytes_read);
-	return settle(ret, args->out_len);
+	if (copy.status == VMEM_TORN)
+		atomic64_inc(&session->torn);
+	ret = settle(ret, args->out_len);
+	if (trace_vmem_walk_enabled())
+		trace_read(session, args, &root, ret);
+	return ret;
 }
 
 static void snapshot_free(struct vmem_snapshot *snapshot)
@@ -605,18 +709,32 @@ out_free_set:
 	return ret;
 }
 
+/**
+ * struct records_call - VMEM_WALK_SPACES under way
+ * @session: the session, in whose walk the call is
+ * @args: its arguments; @out_nr counts the records that are written
+ */
+struct records_call {
+	struct vmem_session *session;
+	struct vmem_walk_spaces_args *args;
+};
+
 static int emit_record(const struct vmem_record *record, void *priv)
 {
-	struct vmem_walk_spaces_args *args = priv;
+	struct records_call *call = priv;
+	struct vmem_walk_spaces_args *args = call->args;
 	int ret;
 
 	if (args->out_nr == args->nr)
 		return VMEM_WALK_STOP;
 	ret = put_element(args->records, args->out_nr, args->record_size,
 			  record, sizeof(*record));
-	if (!ret)
-		args->out_nr++;
-	return ret;
+	if (ret)
+		return ret;
+	args->out_nr++;
+	if (record->type == VMEM_ANOMALY && record->anomaly.status == VMEM_TORN)
+		atomic64_inc(&call->session->torn);
+	return 0;
 }
 
 static int walk_spaces(struct vmem_session *session, struct vmem_mem *mem,
@@ -626,13 +744,34 @@ static int walk_spaces(struct vmem_session *session, struct vmem_mem *mem,
 				   VMEM_MAX_ENTRIES, emit_record, data);
 }
 
+/* @begin: its cursor before the call, and what was found until then */
+static void trace_walk_spaces(const struct vmem_session *session,
+			      const struct vmem_walk_spaces_args *args,
+			      const struct vmem_spaces *begin, int ret)
+{
+	const struct vmem_spaces_stats *stats = &args->out_stats;
+	u32 root = min(begin->root, begin->nr_roots - 1);
+	const struct vmem_walked walked = {
+		.roots = begin->nr_roots,
+		.space = begin->roots[root].table,
+		.va = begin->va,
+		.asked = args->nr,
+		.given = args->out_nr,
+		.tables = stats->tables - begin->stats.tables,
+		.entries = stats->entries - begin->stats.entries,
+		.more = args->out_more,
+	};
+
+	trace_vmem_walk(session->id, VMEM_WALK_SPACES, &walked, ret);
+}
+
 static int handle_walk_spaces(struct vmem_session *session, void *data)
 {
 	struct vmem_walk_spaces_args *args = data;
+	struct records_call call = { .session = session, .args = args };
 	struct vmem_gmem *gmem = session_gmem(session);
 	struct vmem_space_set *set = vmem_session_set(session);
-	u64 va;
-	u32 root;
+	struct vmem_spaces begin;
 	bool progress;
 	int ret;
 
@@ -647,21 +786,21 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 		return -EBUSY;
 
 	args->out_nr = 0;
-	root = set->walk.root;
-	va = set->walk.va;
-	ret = with_pins(session, walk_spaces, args);
+	begin = set->walk;
+	ret = with_pins(session, walk_spaces, &call);
 	args->out_more = ret != 0;
 	args->out_stats = set->walk.stats;
-	/* What was found goes on behind the records that are written. */
-	if (ret == -EFAULT && args->out_nr)
-		ret = VMEM_WALK_STOP;
-	progress = args->out_nr || set->walk.root != root || set->walk.va != va;
+	progress = args->out_nr || set->walk.root != begin.root ||
+		   set->walk.va != begin.va;
 	if (set->walk.done) {
 		/* Pairs with smp_load_acquire() in finished_spaces(). */
 		smp_store_release(&set->finished, true);
 	}
 	clear_bit_unlock(BUSY_WALK, &set->busy);
-	return settle(ret, progress);
+	ret = settle(ret, progress);
+	if (trace_vmem_walk_enabled())
+		trace_walk_spaces(session, args, &begin, ret);
+	return ret;
 }
 
 static struct vmem_snapshot *
@@ -702,6 +841,25 @@ static bool is_passing(int ret)
 	       ret == -ESRCH;
 }
 
+/* @begin: the rebuild as it was before the call, when there were @nr tables */
+static void trace_snapshot(const struct vmem_session *session,
+			   const struct vmem_snapshot *snapshot,
+			   const struct vmem_rebuild *begin, u32 nr, int ret)
+{
+	const struct vmem_rebuild *rebuild = &snapshot->rebuild;
+	u32 root = min(begin->root, begin->nr_roots - 1);
+	const struct vmem_walked walked = {
+		.roots = begin->nr_roots,
+		.space = begin->roots[root].table,
+		.va = begin->va,
+		.given = snapshot->nr_made - nr,
+		.tables = rebuild->stats.tables - begin->stats.tables,
+		.more = !snapshot->done,
+	};
+
+	trace_vmem_walk(session->id, VMEM_SNAPSHOT, &walked, ret);
+}
+
 /* The caller has set BUSY_SNAPSHOT. */
 static int make_snapshot(struct vmem_session *session,
 			 struct vmem_space_set *set,
@@ -709,9 +867,9 @@ static int make_snapshot(struct vmem_session *session,
 {
 	struct vmem_snapshot *snapshot = set->snapshot;
 	struct vmem_rebuild *rebuild;
+	struct vmem_rebuild begin;
 	bool progress;
-	u32 root;
-	u64 va;
+	u32 nr;
 	int ret;
 
 	if (set->snapshot_error)
@@ -727,10 +885,10 @@ static int make_snapshot(struct vmem_session *session,
 		return -EINVAL;
 
 	rebuild = &snapshot->rebuild;
-	root = rebuild->root;
-	va = rebuild->va;
+	begin = *rebuild;
+	nr = snapshot->nr_made;
 	ret = with_pins(session, walk_snapshot, NULL);
-	progress = rebuild->root != root || rebuild->va != va;
+	progress = rebuild->root != begin.root || rebuild->va != begin.va;
 	if (ret && !is_passing(ret))
 		set->snapshot_error = ret;
 	args->out_more = ret != 0;
@@ -748,7 +906,10 @@ static int make_snapshot(struct vmem_session *session,
 		/* Pairs with smp_load_acquire() in handle_snapshot_read(). */
 		smp_store_release(&set->snapshot_finished, true);
 	}
-	return set->snapshot_error ?: settle(ret, progress);
+	ret = set->snapshot_error ?: settle(ret, progress);
+	if (trace_vmem_walk_enabled())
+		trace_snapshot(session, snapshot, &begin, nr, ret);
+	return ret;
 }
 
 static int handle_snapshot(struct vmem_session *session, void *data)
@@ -794,6 +955,20 @@ static int walk_snapshot_read(struct vmem_session *session,
 				  args);
 }
 
+static void trace_snapshot_read(const struct vmem_session *session,
+				const struct vmem_snapshot_read_args *args,
+				int ret)
+{
+	const struct vmem_walked walked = {
+		.va = args->gpa,
+		.asked = args->len,
+		.given = args->out_len,
+		.more = args->out_len < args->len,
+	};
+
+	trace_vmem_walk(session->id, VMEM_SNAPSHOT_READ, &walked, ret);
+}
+
 static int handle_snapshot_read(struct vmem_session *session, void *data)
 {
 	struct vmem_snapshot_read_args *args = data;
@@ -815,8 +990,11 @@ static int handle_snapshot_read(struct vmem_session *session, void *data)
 		return -EBUSY;
 
 	args->out_len = 0;
-	ret = with_pins(session, walk_snapshot_read, args);
-	return settle(ret, args->out_len);
+	ret = settle(with_pins(session, walk_snapshot_read, args),
+		     args->out_len);
+	if (trace_vmem_walk_enabled())
+		trace_snapshot_read(session, args, ret);
+	return ret;
 }
 
 /* What every argument struct begins with. */
@@ -957,6 +1135,7 @@ static long vmem_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 /* Another machine's memory is nothing that a locked-down kernel gives out. */
 static int vmem_open(struct inode *inode, struct file *file)
 {
+	static atomic_t last_id = ATOMIC_INIT(0);
 	struct vmem_session *session;
 	int ret = security_locked_down(LOCKDOWN_KCORE);
 
@@ -966,6 +1145,8 @@ static int vmem_open(struct inode *inode, struct file *file)
 	if (!session)
 		return -ENOMEM;
 	kref_init(&session->ref);
+	session->id = atomic_inc_return(&last_id);
+	atomic64_inc(&vmem_totals.open);
 	file->private_data = session;
 	return nonseekable_open(inode, file);
 }
@@ -994,6 +1175,7 @@ static int vmem_release(struct inode *inode, struct file *file)
 	if (gmem)
 		vmem_kept_close(&gmem->kept);
 	vmem_session_put(session);
+	atomic64_dec(&vmem_totals.open);
 	return 0;
 }
 
@@ -1027,9 +1209,16 @@ static int __init vmem_init(void)
 		goto out_core_exit;
 	vmem_debugfs_init();
 	ret = misc_register(&vmem_device);
-	if (!ret)
-		return 0;
+	if (ret)
+		goto out_debugfs_exit;
+	pr_info("interface %u: 4-level and 2-level paging, of KVM VMs and region tables; %s\n",
+		VMEM_API_VERSION,
+		IS_ENABLED(CONFIG_SECURITY_LOCKDOWN_LSM) ?
+			"closed by lockdown for confidentiality" :
+			"this kernel has no lockdown");
+	return 0;
 
+out_debugfs_exit:
 	vmem_debugfs_exit();
 	kmem_cache_destroy(translate_cache);
 out_core_exit:

@@ -43,6 +43,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <trace/events/vmem.h>
 #include <vmem/gmem.h>
 
 /* How often the source may give other answers before a call gives up. */
@@ -154,17 +155,28 @@ static void drop_page(struct vmem_kept *kept, struct kept_page *page,
 	list_move(&page->idle, gone);
 }
 
-static void drop_range(struct vmem_kept *kept, unsigned long start,
-		       unsigned long end, struct list_head *gone)
+static void count_dropped(struct vmem_kept *kept, enum vmem_drop why,
+			  unsigned long start, unsigned long end, u32 nr)
+{
+	if (!nr)
+		return;
+	kept->dropped += nr;
+	trace_vmem_drop(kept->session, why, start, end, nr);
+}
+
+static void drop_range(struct vmem_kept *kept, enum vmem_drop why,
+		       unsigned long start, unsigned long end,
+		       struct list_head *gone)
 {
 	struct kept_page *page = first_from(kept, start & PAGE_MASK);
 	struct kept_page *next;
+	u32 nr = 0;
 
-	for (; page && page->hva < end; page = next) {
+	for (; page && page->hva < end; page = next, nr++) {
 		next = at_node(rb_next(&page->by_hva));
 		drop_page(kept, page, gone);
-		kept->dropped++;
 	}
+	count_dropped(kept, why, start, end, nr);
 }
 
 static void uncharge_page(struct vmem_kept *kept)
@@ -200,7 +212,7 @@ static bool on_invalidate(struct mmu_interval_notifier *notifier,
 
 	spin_lock(&kept->lock);
 	mmu_interval_set_seq(notifier, seq);
-	drop_range(kept, range->start, range->end, &gone);
+	drop_range(kept, VMEM_DROP_MAPPING, range->start, range->end, &gone);
 	spin_unlock(&kept->lock);
 	let_all_go(kept, &gone);
 	return true;
@@ -242,7 +254,7 @@ void vmem_kept_close(struct vmem_kept *kept)
 
 	spin_lock(&kept->lock);
 	kept->closed = true;
-	drop_range(kept, 0, ULONG_MAX, &gone);
+	drop_range(kept, VMEM_DROP_CLOSED, 0, ULONG_MAX, &gone);
 	spin_unlock(&kept->lock);
 	let_all_go(kept, &gone);
 }
@@ -273,7 +285,7 @@ static void follow_source(struct vmem_gmem *gmem, struct list_head *gone)
 	generation = generation_of(gmem);
 	if (generation == kept->generation)
 		return;
-	drop_range(kept, 0, ULONG_MAX, gone);
+	drop_range(kept, VMEM_DROP_SLOTS, 0, ULONG_MAX, gone);
 	kept->generation = generation;
 }
 
@@ -354,7 +366,8 @@ static void keep_page(struct vmem_kept *kept, struct kept_page *page,
 	kept->pinned++;
 	if (kept->closed || mmu_interval_read_retry(&kept->notifier, seq)) {
 		page->dropped = true;
-		kept->dropped++;
+		count_dropped(kept, VMEM_DROP_RACED, page->hva,
+			      page->hva + PAGE_SIZE, 1);
 	} else {
 		rb_add(&page->by_hva, &kept->by_hva, hva_less);
 	}

@@ -19,7 +19,8 @@ format() {
 		"${all_c[@]}"
 }
 
-# libelf's types have the names that they have everywhere. checkpatch ends with 1
+# libelf's types have the names that they have everywhere, and tracepoints the
+# layout that they have in the kernel. checkpatch ends with 1
 # if it has something to say, and with another status if it cannot; it leaves the
 # names that it met in a file.
 checkpatch() {
@@ -28,7 +29,9 @@ checkpatch() {
 		--terse --no-summary --file "${all_c[@]}") ||
 		[ $? = 1 ] || return
 	rm -f .checkpatch-camelcase.*
-	! grep -vE '^$|Avoid CamelCase: <G?Elf(_[A-Z][a-z]+)?>$' <<<"$said"
+	! grep -vE -e '^$|Avoid CamelCase: <G?Elf(_[A-Z][a-z]+)?>$' \
+		-e '^include/trace/.* CHECK: (Alignment|Lines) should ' \
+		<<<"$said"
 }
 
 # sparse and W=1 warn and go on, so it is their silence that counts.

@@ -57,12 +57,13 @@ struct vmem_gmem {
 /**
  * vmem_gmem_from_kvm - take the memory of a KVM VM
  * @vm_fd: a descriptor of the VM
+ * @owner: set to the process that made the VM, if it is one, whatever is returned
  *
  * Return: the memory; ERR_PTR(-EBADF) if it is no KVM VM; -EPERM if the VM is
  * another process's and the caller lacks CAP_SYS_PTRACE; -ESRCH if that process
  * has exited; -ENOMEM; any other errno of vmem_kept_init().
  */
-struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd);
+struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner);
 
 /**
  * vmem_gmem_from_regions - take memory of the calling process

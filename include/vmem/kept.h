@@ -24,6 +24,20 @@ struct vmem_gmem;
 #define VMEM_KEPT_HASH_BITS 9
 
 /**
+ * enum vmem_drop - why a page is kept no longer, for the trace
+ * @VMEM_DROP_MAPPING: its owner's mapping of it changes
+ * @VMEM_DROP_SLOTS: the source of guest memory gives other answers
+ * @VMEM_DROP_RACED: either happened while it was pinned, so it was not kept
+ * @VMEM_DROP_CLOSED: the session's file is closed
+ */
+enum vmem_drop {
+	VMEM_DROP_MAPPING = 1,
+	VMEM_DROP_SLOTS = 2,
+	VMEM_DROP_RACED = 3,
+	VMEM_DROP_CLOSED = 4,
+};
+
+/**
  * struct vmem_kept - the pages that a session holds pinned
  * @lock: of all up to @dropped, and of the pages in it. The notifier takes it
  *	under whatever the owner's mm has locked, so it is the innermost lock:
@@ -37,6 +51,7 @@ struct vmem_gmem;
  * @dropped: how many of them were let go, or not kept, because of a change or
  *	because of @closed
  * @nr: how many pages are pinned now
+ * @session: number of the session, for the trace; set before it has pages
  * @user: who has attached the session, and is charged for them
  * @notifier: of all of the owner's memory; present from vmem_kept_init() to
  *	vmem_kept_destroy(). Has a reference on the mm_struct, none on its users.
@@ -51,6 +66,7 @@ struct vmem_kept {
 	u64 pinned;
 	u64 dropped;
 	atomic_t nr;
+	u32 session;
 	struct user_struct *user;
 	struct mmu_interval_notifier notifier;
 };

@@ -45,12 +45,53 @@ struct vmem_space_set {
 };
 
 /**
+ * struct vmem_walked - what a call has done, for the trace; 0 is what it has not,
+ *	or what is not counted
+ * @roots: address spaces that it may look at
+ * @space: the space that it began in: guest-physical address of its root table
+ * @va: where it began; of VMEM_SNAPSHOT_READ, a guest-physical address; of
+ *	VMEM_TRANSLATE, which has many, 0
+ * @asked: addresses, bytes or records that it was asked for at most
+ * @given: how many of them it gave; of VMEM_SNAPSHOT, new tables made
+ * @tables: the guest's tables that it read
+ * @entries: entries of tables that it read
+ * @more: it is to be called again for the rest
+ */
+struct vmem_walked {
+	u32 roots;
+	u64 space;
+	u64 va;
+	u64 asked;
+	u64 given;
+	u64 tables;
+	u64 entries;
+	bool more;
+};
+
+/**
+ * struct vmem_totals - counters of all sessions together
+ * @open: files of the device that are open, attached or not
+ * @attached: times that one was attached to a guest
+ * @refused: times that this was answered with -EPERM
+ */
+struct vmem_totals {
+	atomic64_t open;
+	atomic64_t attached;
+	atomic64_t refused;
+};
+
+extern struct vmem_totals vmem_totals;
+
+/**
  * struct vmem_session - one open of the device
+ * @id: its number, which no other has while the module is loaded
  * @ref: one for the open file, one for each open file of its debugfs folder
  * @gmem: the guest's memory; NULL until attached
  * @set: the spaces; NULL until set
  * @dir: the folder in debugfs
  * @calls: calls that walked
+ * @killed: those of them that a signal ended
+ * @torn: answers that were VMEM_TORN
  * @translations: addresses translated
  * @bytes_read: bytes read by virtual address
  *
@@ -58,11 +99,14 @@ struct vmem_space_set {
  * and smp_load_acquire(). All goes with the last reference.
  */
 struct vmem_session {
+	u32 id;
 	struct kref ref;
 	struct vmem_gmem *gmem;
 	struct vmem_space_set *set;
 	struct dentry *dir;
 	atomic64_t calls;
+	atomic64_t killed;
+	atomic64_t torn;
 	atomic64_t translations;
 	atomic64_t bytes_read;
 };

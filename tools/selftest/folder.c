@@ -20,7 +20,7 @@ int count_folders(void)
 	dir = opendir(VMEM_DIR);
 	must(dir ? 0 : -1, VMEM_DIR);
 	while ((entry = readdir(dir)))
-		nr += entry->d_name[0] != '.';
+		nr += entry->d_type == DT_DIR && entry->d_name[0] != '.';
 	closedir(dir);
 	return nr;
 }
@@ -68,12 +68,14 @@ int open_in(const struct folder *folder, const char *name)
 
 struct counters pread_counters(int fd)
 {
-	static const char *const names[] = { "calls",	     "pages_pinned",
-					     "pages_kept",   "pages_dropped",
-					     "translations", "bytes_read" };
+	static const char *const names[] = { "calls",	      "calls_killed",
+					     "pages_pinned",  "pages_kept",
+					     "pages_dropped", "translations",
+					     "torn",	      "bytes_read" };
 	struct counters c = {};
-	long long *const values[] = { &c.calls,	  &c.pinned,	   &c.kept,
-				      &c.dropped, &c.translations, &c.bytes };
+	long long *const values[] = { &c.calls, &c.killed,  &c.pinned,
+				      &c.kept,	&c.dropped, &c.translations,
+				      &c.torn,	&c.bytes };
 	char text[512] = "", name[32];
 	const char *line = text;
 	unsigned int i;

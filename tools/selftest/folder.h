@@ -24,18 +24,22 @@ int open_in(const struct folder *folder, const char *name);
 /**
  * struct counters - the file of this name
  * @calls: calls that walked
+ * @killed: those of them that a signal ended
  * @pinned: pages pinned so far
  * @kept: pages that are pinned
  * @dropped: pages let go, or not kept, because of a change
  * @translations: addresses translated
+ * @torn: answers that were VMEM_TORN
  * @bytes: bytes read by virtual address
  */
 struct counters {
 	long long calls;
+	long long killed;
 	long long pinned;
 	long long kept;
 	long long dropped;
 	long long translations;
+	long long torn;
 	long long bytes;
 };
 
