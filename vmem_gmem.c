@@ -218,7 +218,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 		goto out_put_kvm;
 
 	ret = -ENOMEM;
-	kg = kzalloc(sizeof(*kg), GFP_KERNEL_ACCOUNT);
+	kg = kzalloc(sizeof(*kg), VMEM_GFP);
 	if (!kg)
 		goto out_put_mm;
 	kg->kvm = kvm;
@@ -372,7 +372,7 @@ struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr)
 		goto out_free_regions;
 
 	ret = -ENOMEM;
-	rg = kzalloc(sizeof(*rg), GFP_KERNEL_ACCOUNT);
+	rg = kzalloc(sizeof(*rg), VMEM_GFP);
 	if (!rg)
 		goto out_free_regions;
 

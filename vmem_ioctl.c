@@ -161,8 +161,7 @@ copy_regions(const struct vmem_attach_regions_args *args)
 	u32 i;
 	int ret;
 
-	regions =
-		kvmalloc_array(args->nr, sizeof(*regions), GFP_KERNEL_ACCOUNT);
+	regions = kvmalloc_array(args->nr, sizeof(*regions), VMEM_GFP);
 	if (!regions)
 		return ERR_PTR(-ENOMEM);
 
@@ -436,7 +435,7 @@ static int handle_translate(struct vmem_session *session, void *data)
 	if (!args->nr ||
 	    !element_size_ok(args->result_size, VMEM_TRANSLATION_BRIEF))
 		return -EINVAL;
-	call = kmem_cache_alloc(translate_cache, GFP_KERNEL);
+	call = kmem_cache_alloc(translate_cache, VMEM_GFP);
 	if (!call)
 		return -ENOMEM;
 	call->args = args;
@@ -626,8 +625,8 @@ static int copy_roots(struct vmem_space_set *set,
 	u32 i;
 	int ret;
 
-	set->roots = kvmalloc_array(args->nr_cr3, sizeof(*set->roots),
-				    GFP_KERNEL_ACCOUNT);
+	set->roots =
+		kvmalloc_array(args->nr_cr3, sizeof(*set->roots), VMEM_GFP);
 	if (!set->roots)
 		return -ENOMEM;
 	set->nr_roots = args->nr_cr3;
@@ -660,9 +659,9 @@ static int copy_scope(struct vmem_space_set *set,
 	struct vmem_span *excluded = NULL;
 
 	if (size) {
-		excluded = vmemdup_user(u64_to_user_ptr(args->excluded), size);
-		if (IS_ERR(excluded))
-			return PTR_ERR(excluded);
+		excluded = kvmalloc(size, VMEM_GFP);
+		if (!excluded)
+			return -ENOMEM;
 	}
 	set->scope = (struct vmem_scope){
 		.va = args->va,
@@ -670,6 +669,8 @@ static int copy_scope(struct vmem_space_set *set,
 		.excluded = excluded,
 		.nr_excluded = args->nr_excluded,
 	};
+	if (copy_from_user(excluded, u64_to_user_ptr(args->excluded), size))
+		return -EFAULT;
 	return spans_in_order(excluded, args->nr_excluded) ? 0 : -EINVAL;
 }
 
@@ -688,7 +689,7 @@ static int handle_set_spaces(struct vmem_session *session, void *data)
 	    args->nr_excluded > VMEM_MAX_EXCLUDED)
 		return -EINVAL;
 
-	set = kzalloc(sizeof(*set), GFP_KERNEL_ACCOUNT);
+	set = kzalloc(sizeof(*set), VMEM_GFP);
 	if (!set)
 		return -ENOMEM;
 	ret = copy_roots(set, args);
@@ -807,8 +808,7 @@ static struct vmem_snapshot *
 snapshot_alloc(const struct vmem_space_set *set,
 	       const struct vmem_snapshot_args *args)
 {
-	struct vmem_snapshot *snapshot =
-		kzalloc(sizeof(*snapshot), GFP_KERNEL_ACCOUNT);
+	struct vmem_snapshot *snapshot = kzalloc(sizeof(*snapshot), VMEM_GFP);
 	struct vmem_rebuild *rebuild;
 
 	if (!snapshot)
@@ -817,8 +817,8 @@ snapshot_alloc(const struct vmem_space_set *set,
 	rebuild->roots = set->roots;
 	rebuild->nr_roots = set->nr_roots;
 	rebuild->scope = set->scope;
-	rebuild->built = kvcalloc(set->nr_roots, sizeof(*rebuild->built),
-				  GFP_KERNEL_ACCOUNT);
+	rebuild->built =
+		kvcalloc(set->nr_roots, sizeof(*rebuild->built), VMEM_GFP);
 	if (!rebuild->built) {
 		kfree(snapshot);
 		return NULL;
@@ -1141,7 +1141,7 @@ static int vmem_open(struct inode *inode, struct file *file)
 
 	if (ret)
 		return ret;
-	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	session = kzalloc(sizeof(*session), VMEM_GFP);
 	if (!session)
 		return -ENOMEM;
 	kref_init(&session->ref);

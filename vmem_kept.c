@@ -416,7 +416,7 @@ static const void *pin_new_page(struct vmem_gmem *gmem, u64 gpa)
 	ret = gmem->ops->to_hva(gmem, gpa, &hva);
 	if (ret)
 		return ERR_PTR(ret);
-	page = kzalloc(sizeof(*page), GFP_KERNEL_ACCOUNT);
+	page = kzalloc(sizeof(*page), VMEM_GFP);
 	if (!page)
 		return ERR_PTR(-ENOMEM);
 	page->gfn = gpa >> VMEM_PAGE_SHIFT;

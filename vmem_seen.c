@@ -10,6 +10,7 @@
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <vmem/mem.h>
 #include <vmem/seen.h>
 
 #define FIRST_SLOTS 256U
@@ -58,8 +59,8 @@ static int grow(struct vmem_seen *seen)
 	struct vmem_owner *old;
 	u32 i;
 
-	bigger.slots = kvcalloc(bigger.nr_slots, sizeof(*bigger.slots),
-				GFP_KERNEL_ACCOUNT);
+	bigger.slots =
+		kvcalloc(bigger.nr_slots, sizeof(*bigger.slots), VMEM_GFP);
 	if (!bigger.slots)
 		return -ENOMEM;
 

@@ -29,7 +29,7 @@ static int make_room(void *arrayp, u32 nr, u32 *room, size_t size)
 		return 0;
 	if (nr >= VMEM_MAX_TABLES)
 		return -ENOSPC;
-	array = kvcalloc(more, size, GFP_KERNEL_ACCOUNT);
+	array = kvcalloc(more, size, VMEM_GFP);
 	if (!array)
 		return -ENOMEM;
 	if (nr)
@@ -70,7 +70,7 @@ static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
 			&snapshot->room_made, sizeof(made));
 	if (ret)
 		return ret;
-	made.page = kzalloc(VMEM_PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+	made.page = kzalloc(VMEM_PAGE_SIZE, VMEM_GFP);
 	if (!made.page)
 		return -ENOMEM;
 	*table = gpa;
@@ -237,8 +237,7 @@ static int sort_blocks(struct vmem_snapshot *snapshot)
 	u32 i;
 
 	snapshot->placed = kvcalloc(max(snapshot->nr_blocks, 1U),
-				    sizeof(*snapshot->placed),
-				    GFP_KERNEL_ACCOUNT);
+				    sizeof(*snapshot->placed), VMEM_GFP);
 	if (!snapshot->placed)
 		return -ENOMEM;
 	for (i = 0; i < snapshot->nr_blocks; i++)

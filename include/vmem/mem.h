@@ -15,6 +15,13 @@
 #define VMEM_PAGE_SIZE BIT(VMEM_PAGE_SHIFT)
 #define VMEM_PAGE_MASK (~(u64)(VMEM_PAGE_SIZE - 1))
 
+/*
+ * How all that a caller, or its guest, can have allocated is asked for: it is
+ * charged to the memory cgroup of the caller. If there is none, nobody is killed
+ * for it and nothing is said in the kernel's log: the caller gets an errno.
+ */
+#define VMEM_GFP (GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
+
 struct vmem_mem;
 
 /**

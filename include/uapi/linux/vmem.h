@@ -62,8 +62,9 @@
  * -ENXIO       There is no guest memory where CR3 points, or none that can be
  *              read.
  * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or calls in other
- *              threads use all that the session may hold, or memory is short,
- *              or memory slots changed as fast as they were looked up.
+ *              threads use all that the session may hold, or memory is short
+ *              or over what the caller's memory cgroup may have, or memory
+ *              slots changed as fast as they were looked up.
  * -ESRCH       The process whose memory it was has exited. What needs no
  *              memory (info, slots, vCPUs) is answered all the same.
  * -EINTR       The caller was killed.
@@ -563,8 +564,9 @@ struct vmem_read_args {
 /*
  * How many tables VMEM_WALK_SPACES keeps track of. It bounds the memory that a
  * guest can make a walk use to 64 MiB, and half as much again while that grows.
- * VMEM_SNAPSHOT makes no more, which may take 4 GiB of the caller's memory
- * cgroup, and takes pages from no more pieces of 2 MiB of the guest's memory.
+ * VMEM_SNAPSHOT makes no more, which may take 4.3 GiB, and takes pages from no
+ * more pieces of 2 MiB of the guest's memory. All of it is charged to the memory
+ * cgroup of the caller, who gets -ENOMEM where that has no room.
  */
 #define VMEM_MAX_TABLES (1u << 20)
 

@@ -11,6 +11,7 @@
 #define GFP_KERNEL 0U
 #define GFP_KERNEL_ACCOUNT 0U
 #define __GFP_NOWARN 0U
+#define __GFP_RETRY_MAYFAIL 0U
 #define __GFP_NORETRY 0U
 
 /* What the kernel aligns to its size if it is that large: a table, a page. */
