@@ -37,6 +37,7 @@ LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
 STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
+    "promises": ["tools/selftest/promises.py"],
     "image": ["tools/selftest/image.py"],
     "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],

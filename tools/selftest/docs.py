@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run the examples of the README and of the man page on a running guest.
 
-An example is a line that begins with "# vmemctl" in a literal block, with the
-lines that continue it. What stands there for a reader's own guest is replaced
+An example is a line that begins with "# vmemctl", or with "# echo" and goes on to
+it, in a literal block, with the lines that continue it. What stands there for a reader's own guest is replaced
 by the lab's; every command must succeed and print something, and what is said
 to be redirected must be there afterwards. Examples on images are run by
 image.py, where there is no guest.
@@ -47,7 +47,7 @@ def examples(blocks):
     for block in blocks:
         lines = iter(block.splitlines())
         for line in lines:
-            if not line.startswith("# vmemctl"):
+            if not line.startswith(("# vmemctl", "# echo")):
                 continue
             command = line[2:]
             while command.rstrip().endswith(("\\", "|")):
