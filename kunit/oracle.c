@@ -558,6 +558,23 @@ static u32 first_of(const struct group *g, u32 root)
 	return i;
 }
 
+/* The first part that may be looked at and has addresses of this mode. */
+static bool first_canonical(const struct oracle *o, struct vmem_span *span)
+{
+	const struct vmem_regime *regime = &o->g->roots[0].regime;
+	int i = 0;
+
+	while (next_allowed(o, &i, 0, U64_MAX, span)) {
+		if (vmem_is_canonical(regime, span->va))
+			return true;
+		if (span->last_va <= regime->hole_last)
+			continue;
+		span->va = regime->hole_last + 1;
+		return true;
+	}
+	return false;
+}
+
 /*
  * CR3 leads nowhere. As of any table that is told once, the record names the
  * addresses from the first that is allowed to the next that is not.
@@ -565,9 +582,8 @@ static u32 first_of(const struct group *g, u32 root)
 static void tell_no_root(struct oracle *o, u32 root)
 {
 	struct vmem_span span;
-	int i = 0;
 
-	if (next_allowed(o, &i, 0, U64_MAX, &span))
+	if (first_canonical(o, &span))
 		tell_anomaly(o, root, VMEM_UNBACKED, mode_of(o)->top,
 			     o->g->roots[root].table, 0, span);
 }
@@ -575,15 +591,9 @@ static void tell_no_root(struct oracle *o, u32 root)
 /* A root is read once there is an address to look for in it. */
 static bool has_addresses(const struct oracle *o)
 {
-	const struct vmem_regime *regime = &o->g->roots[0].regime;
-	int i;
+	struct vmem_span span;
 
-	for (i = 0; i < o->nr_allowed; i++) {
-		if (o->allowed[i].va < regime->hole ||
-		    o->allowed[i].last_va > regime->hole_last)
-			return true;
-	}
-	return false;
+	return first_canonical(o, &span);
 }
 
 static void oracle_root(struct oracle *o, u32 root)
