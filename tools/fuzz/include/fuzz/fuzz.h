@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the targets have in common: the input as a string of choices, what goes
+ * wrong on purpose, and what is said when something goes wrong by itself.
+ */
+#ifndef _FUZZ_FUZZ_H
+#define _FUZZ_FUZZ_H
+
+#include <linux/types.h>
+#include <setjmp.h>
+#include <stdio.h>
+
+/**
+ * struct input - what is left of an input
+ * @at: contents are taken from here on
+ * @end: choices are taken from here downwards, so that one that comes or goes
+ *	does not change what the contents mean
+ */
+struct input {
+	const u8 *at;
+	const u8 *end;
+};
+
+/* The next @nr bytes, up to 8, of the contents; zeros behind the end. */
+u64 take(struct input *in, int nr);
+
+/* Copy the next bytes of the contents, as many as there are up to @nr. */
+size_t take_bytes(struct input *in, void *to, size_t nr);
+
+/* A choice of @nr bytes. */
+u64 choose_bits(struct input *in, int nr);
+
+/* A choice below @limit. */
+u32 choose(struct input *in, u32 limit);
+
+void fuzz_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Something is not as it has to be: say it, and die of it. */
+_Noreturn void fuzz_broken(const char *file, int line, const char *what);
+
+#define REQUIRE(cond)                                             \
+	do {                                                      \
+		if (!(cond))                                      \
+			fuzz_broken(__FILE__, __LINE__, #cond);   \
+	} while (0)
+
+/*
+ * The input asks for more than a check has room for, and says nothing: back to
+ * where the target has set this.
+ */
+extern jmp_buf fuzz_start;
+_Noreturn void fuzz_too_much(void);
+
+/* Let the @nth allocation of the core from now fail; 0 for none. */
+void fuzz_fail_alloc(unsigned int nth);
+bool fuzz_no_memory(void);
+
+/* Called before each load of an entry, if set. */
+extern void (*fuzz_guest)(const void *entry, size_t size);
+
+static inline void fuzz_before_load(const void *entry, size_t size)
+{
+	if (fuzz_guest)
+		fuzz_guest(entry, size);
+}
+
+#endif
