@@ -57,7 +57,8 @@ static void put_pages(struct arena *a, struct input *in, u64 table, int index)
 	int level = 1 + take(in, 1) % a->mode.max_leaf;
 	u64 flags = take_flags(a, in);
 	u64 step = space_span(a->g->s, level);
-	u8 frame = take(in, 1), run = take(in, 1);
+	u8 frame = take(in, 1);
+	int run = take(in, 1) % a->longest;
 	u64 raw = space_leaf(a->g->s, level, space_frame(a->g->s, level),
 			     flags & ~PTE_PS);
 
@@ -77,14 +78,12 @@ static void put_pages(struct arena *a, struct input *in, u64 table, int index)
 static void put_links(struct arena *a, struct input *in, u64 table, int index)
 {
 	u64 raw = random_table(a, take(in, 1)) | take_flags(a, in);
-	u8 run = take(in, 1);
+	u8 many = take(in, 1);
+	/* A whole table of links is rare, but of great effect. */
+	int run = many >= 0xfe ? a->longest : many % 8 + 1;
 
-	for (; index < entries_of_table(a); index++) {
+	for (; index < entries_of_table(a) && run--; index++)
 		put(a, table, index, raw & ~PTE_PS);
-		/* A whole table of links is rare, but of great effect. */
-		if (run < 0xfe && !(run-- % 8))
-			break;
-	}
 }
 
 /* As kernels do with their own half: the same entries in another table. */
@@ -243,6 +242,12 @@ void arena_align_scope(struct arena *a)
 	scope->nr_excluded = nr;
 }
 
+void arena_init(struct arena *a)
+{
+	*a = (struct arena){ .mode = modes[0], .longest = 1024 };
+	a->g = group_alloc(&nobody, &a->mode);
+}
+
 static void make_mode(struct arena *a, struct input *in)
 {
 	u8 how = take(in, 1);
@@ -253,8 +258,6 @@ static void make_mode(struct arena *a, struct input *in)
 		a->mode.regs.cow_mask = GENMASK_ULL(11, 9);
 		a->mode.regs.cow_value = BIT_ULL(9);
 	}
-	if (!a->g)
-		a->g = group_alloc(&nobody, &a->mode);
 	a->g->s->regs = a->mode.regs;
 }
 
@@ -266,7 +269,7 @@ void arena_make(struct arena *a, struct input *in)
 	make_mode(a, in);
 	shape = take(in, 1);
 	/* Bounced pages catch more and cost more. */
-	group_reset(a->g, shape >= 0xf8);
+	group_reset(a->g, shape >= 0xf8 && !a->steady);
 	a->nr_entries = 0;
 	a->nr_tables = 2 + shape % (ARENA_TABLES - 1);
 	for (i = 0; i < a->nr_tables; i++)
@@ -274,6 +277,6 @@ void arena_make(struct arena *a, struct input *in)
 	for (i = 0; i < nr_roots; i++)
 		group_add_root(a->g, arena_gpa(a, in) | choose(in, SZ_4K));
 	make_scope(a, in);
-	while (arena_write(a, in))
+	while (!a->empty && arena_write(a, in))
 		;
 }

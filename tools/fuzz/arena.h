@@ -21,6 +21,9 @@
  * @nr_entries: how many entries were written, those that follow each other as
  *	one page after the other counted too
  * @cow: it marks pages copy-on-write, of which the helpers know nothing
+ * @longest: set by the target: so many entries may follow each other
+ * @steady: set by the target: pages stay where they are while they are not pinned
+ * @empty: set by the target: there is nothing in the pages
  */
 struct arena {
 	struct group *g;
@@ -29,7 +32,13 @@ struct arena {
 	int nr_tables;
 	int nr_entries;
 	bool cow;
+	int longest;
+	bool steady;
+	bool empty;
 };
+
+/* Before anything else; clears what the target is to set. */
+void arena_init(struct arena *a);
 
 /* Make a guest, in place of what is in @a. */
 void arena_make(struct arena *a, struct input *in);

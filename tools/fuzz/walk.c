@@ -452,6 +452,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	REQUIRE(!vmem_core_init());
+	arena_init(&arena);
 	oracle = oracle_alloc(NULL);
 	records = records_alloc(NULL);
 	parts = records_alloc(NULL);

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Target: writing. Mappings, links and what takes them away, in any order, in
+ * tables that are any bytes or were made by nothing else; tables that move, and
+ * tables, writes and memory that are not to be had.
+ */
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <linux/limits.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+
+#include "arena.h"
+#include "tables.h"
+
+/* More than this many tables are not to be had. */
+#define MAX_PAGES 200
+
+static struct arena arena;
+static struct tables *fixed;
+static struct tables *movable;
+static struct tables *tables;
+static struct guest *before;
+static struct vmem_root from[GROUP_MAX_ROOTS];
+static bool grown;
+
+static int some_level(struct input *in)
+{
+	return 1 + choose(in, arena.mode.top);
+}
+
+/* The errnos that the header has, and those of @tables. */
+static bool is_documented(int ret)
+{
+	switch (ret) {
+	case -EINVAL:
+	case -ERANGE:
+	case -EEXIST:
+	case -EACCES:
+	case -EIO:
+	case -EMLINK:
+	case -ENXIO:
+	case -ENOENT:
+	case -ENOMEM:
+	case -EBADE:
+		return true;
+	}
+	return ret >= 0 && ret <= VMEM_MAP_ABSENT;
+}
+
+/* After these, the tables are as they were. */
+static bool is_refusal(int ret)
+{
+	return ret == -EINVAL || ret == -EEXIST || ret == -EACCES ||
+	       ret == -EIO || ret == -ENOENT;
+}
+
+static struct vmem_mapping some_mapping(struct input *in)
+{
+	u64 size = space_span(arena.g->s, some_level(in));
+	u64 va = arena_edge(&arena, in) & ~(choose(in, 16) ? size - 1 : 0);
+	u64 nr = 1 + (choose(in, 4) ? choose(in, 4) : choose(in, 64));
+	struct vmem_mapping mapping = {
+		.va = va,
+		.last_va = va + (size * nr - 1),
+		.page_size = size,
+		.kind = choose(in, 4) ? VMEM_KIND_BASIC : choose(in, 4),
+		.perms = choose(in, 8),
+	};
+
+	if (choose(in, 4))
+		mapping.gpa = arena_gpa(&arena, in) & -size;
+	else
+		mapping.gpa = choose_bits(in, 7) & -size;
+	if (mapping.last_va < va)
+		mapping.last_va = U64_MAX;
+	return mapping;
+}
+
+static struct vmem_aliasing some_aliasing(struct input *in)
+{
+	u32 owner = choose(in, arena.g->nr_roots + 1);
+
+	return (struct vmem_aliasing){
+		.table = choose(in, 5),
+		.perms = choose(in, 8),
+		.space = owner < arena.g->nr_roots ? from[owner].table : 0,
+		.our_va = arena_edge(&arena, in),
+		.their_va = arena_edge(&arena, in),
+		.owner_root = owner,
+	};
+}
+
+/* Entries such as a walk could have found on the way. */
+static void some_path(struct input *in, struct vmem_trace *path)
+{
+	u64 mask = arena.mode.entry_size == 8 ? U64_MAX : U32_MAX;
+	int i;
+
+	for (i = 0; i < VMEM_MAX_LEVELS; i++)
+		path[i].raw = (choose_bits(in, 8) & mask) | PTE_P;
+}
+
+/* The page that was mapped last is where it was to be. */
+static void check_mapped(u32 root, const struct vmem_mapping *mapping)
+{
+	struct ref ref;
+
+	ref_translate(arena.g->s->guest, &arena.g->regs[root],
+		      mapping->last_va, &ref);
+	if (mapping->kind == VMEM_KIND_UNMAPPED) {
+		REQUIRE(ref.t.out_status != VMEM_MAPPED);
+		return;
+	}
+	REQUIRE(ref.t.out_status == VMEM_MAPPED);
+	REQUIRE(ref.t.out_gpa ==
+		mapping->gpa + (mapping->last_va - mapping->va));
+	REQUIRE(ref.t.out_page_size == mapping->page_size);
+	REQUIRE(ref.t.out_perms == mapping->perms);
+}
+
+static int map(struct input *in, bool *unmap)
+{
+	u32 root = choose(in, arena.g->nr_roots);
+	struct vmem_mapping mapping = some_mapping(in);
+	int ret = vmem_map(&tables->t, &arena.g->roots[root], &mapping);
+
+	REQUIRE(ret <= 0);
+	*unmap = mapping.kind == VMEM_KIND_UNMAPPED;
+	if (!ret && grown)
+		check_mapped(root, &mapping);
+	return ret;
+}
+
+static int map_aware(struct input *in)
+{
+	struct vmem_built built = {
+		.tables = &tables->t,
+		.from = from,
+		.roots = arena.g->roots,
+		.nr = arena.g->nr_roots,
+	};
+	struct vmem_record record = {
+		.type = VMEM_SPACE + choose(in, 4),
+		.root = choose(in, arena.g->nr_roots + 1),
+	};
+	struct vmem_trace path[VMEM_MAX_LEVELS];
+	bool with_path = !choose(in, 3);
+
+	if (record.type == VMEM_ALIASING || choose(in, 3)) {
+		record.type = VMEM_ALIASING;
+		record.aliasing = some_aliasing(in);
+	} else {
+		record.mapping = some_mapping(in);
+	}
+	if (with_path)
+		some_path(in, path);
+	return vmem_space_aware_map(&built, &record, with_path ? path : NULL);
+}
+
+static void fail_something(struct input *in)
+{
+	u32 nth = 1 + choose(in, 8);
+
+	switch (choose(in, 8)) {
+	case 0:
+		tables->fail_alloc = nth;
+		break;
+	case 1:
+		tables->fail_write = nth;
+		break;
+	case 2:
+		tables->fail_update = nth;
+		break;
+	case 3:
+		fuzz_fail_alloc(nth);
+		break;
+	case 4:
+		guest_fail_pin(arena.g->s->guest, nth, -ENOMEM);
+	}
+}
+
+static void fail_no_more(void)
+{
+	fuzz_fail_alloc(0);
+	guest_fail_pin(arena.g->s->guest, 0, 0);
+	tables->fail_alloc = 0;
+	tables->fail_write = 0;
+	tables->fail_update = 0;
+}
+
+static void check_op(struct input *in)
+{
+	bool aware = choose(in, 3) == 0, unmap = false;
+	int ret;
+
+	guest_copy(before, arena.g->s->guest);
+	if (before->nr_pages > MAX_PAGES)
+		fuzz_too_much();
+	fail_something(in);
+	ret = aware ? map_aware(in) : map(in, &unmap);
+	fail_no_more();
+	REQUIRE(is_documented(ret));
+	REQUIRE(aware || ret <= 0);
+	/* In tables that lead back to themselves, a write changes the way. */
+	if (grown && is_refusal(ret))
+		REQUIRE(guest_equal(before, arena.g->s->guest));
+	if (unmap && tables == fixed)
+		REQUIRE(arena.g->s->guest->nr_pages == before->nr_pages);
+	REQUIRE(guest_is_intact(arena.g->s->guest));
+	REQUIRE(!tables->nr_frozen || tables_kept(tables));
+}
+
+static void make(struct input *in)
+{
+	u8 how = choose(in, 256);
+	u32 i;
+
+	grown = how & 1;
+	arena.empty = grown;
+	arena_make(&arena, in);
+	tables = how & 2 ? movable : fixed;
+	tables->nr_frozen = 0;
+	tables_forget(tables);
+	for (i = 0; i < arena.g->nr_roots; i++)
+		from[i] = arena.g->roots[i];
+	if (tables == movable)
+		REQUIRE(!vmem_tables_learn(&tables->t, arena.g->roots,
+					   arena.g->nr_roots));
+	if (tables == movable && how & 4)
+		tables_freeze(tables);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	REQUIRE(!vmem_core_init());
+	arena_init(&arena);
+	arena.steady = true;
+	fixed = tables_alloc(NULL, arena.g, false);
+	movable = tables_alloc(NULL, arena.g, true);
+	tables = fixed;
+	before = guest_alloc(NULL);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	struct input in = { data, data + size };
+	int ops = 0;
+
+	if (!setjmp(fuzz_start)) {
+		make(&in);
+		while (in.at < in.end && ops++ < 30)
+			check_op(&in);
+	}
+	fail_no_more();
+	vmem_tables_destroy(&tables->t);
+	return 0;
+}
