@@ -28,6 +28,7 @@ tools: ## vmemctl and the test programs
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)"
+	@$(MAKE) --no-print-directory -s -C tools/fuzz O="$(B)" ioctl
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit
@@ -54,6 +55,15 @@ bench: module tools ## how fast, as ratios: natively and in the lab
 	@mkdir -p $(B)/bench
 	@tools/bench/bench --json $(B)/bench/samples.json --plot $(B)/bench
 
+# How long for each target, and how many calls of the device by each thread.
+FUZZ_SECONDS ?= 600
+FUZZ_CALLS ?= 200000
+
+fuzz: module tools ## fuzz the core for FUZZ_SECONDS each, and the device
+	@$(SETUP) lab fuzz
+	@tools/fuzz/fuzz --seconds $(FUZZ_SECONDS) --coverage
+	@VMEM_CALLS=$(FUZZ_CALLS) tools/lab/lab run -- build/bin/fuzz-ioctl
+
 test: module tools ## everything that CI runs
 	@$(SETUP) all
 	@tools/test.py
@@ -63,11 +73,9 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@tools/test.py --sanitize
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/sanitizer \
-		$(B)/lab $(B)/bench
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench $(B)/fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module tools sanitizer demo lab kunit style bench test \
-	test-sanitize clean help
+.PHONY: all module tools demo lab kunit style bench fuzz test clean help

@@ -3,7 +3,7 @@
 #
 # setup.sh - install and fetch what building and testing vmem needs.
 #
-# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|bench|all]...
+# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|fuzz|bench|all]...
 #
 # The default is all, which is what the tests need: bench is not in it.
 #
@@ -34,6 +34,8 @@ packages_of() {
 		binutils ;;
 	style) echo clang-format sparse perl python3 groff shellcheck ;;
 	budget) echo gcc make libc6-dev python3 valgrind ;;
+	fuzz) echo clang libclang-rt-dev llvm make libjansson-dev libelf-dev \
+		pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
 	esac
 }
@@ -202,9 +204,9 @@ sets=("$@")
 packages=()
 for set in "${sets[@]}"; do
 	case $set in
-	module | user | kunit | lab | style | budget | bench) ;;
+	module | user | kunit | lab | style | budget | fuzz | bench) ;;
 	all)
-		sets=(module user kunit lab style budget)
+		sets=(module user kunit lab style budget fuzz)
 		break
 		;;
 	-h | --help)
