@@ -73,7 +73,8 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@tools/test.py --sanitize
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench $(B)/fuzz
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench \
+		$(B)/fuzz/seeds $(B)/fuzz/cover
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))

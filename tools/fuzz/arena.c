@@ -130,7 +130,7 @@ bool arena_write(struct arena *a, struct input *in)
 	default:
 		put_links(a, in, table, index);
 	}
-	return in->at < in->end;
+	return in->at < in->middle;
 }
 
 u64 arena_gpa(const struct arena *a, struct input *in)

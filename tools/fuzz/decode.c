@@ -218,7 +218,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input in = { data, data + size };
+	struct input in = { data, data + size, data + size };
 	struct vmem_regs regs = take_regs(&in);
 	bool amd64 = regs.efer & EFER_LME;
 	u64 ignored = amd64 ? bits(58, 52) | bits(11, 9) : bits(11, 9);
@@ -248,6 +248,6 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 				   raw & VMEM_PAGE_MASK, addr & ALL_PERMS,
 				   raw & 1);
 		}
-	} while (in.at < in.end);
+	} while (in.at < in.middle);
 	return 0;
 }

@@ -8,32 +8,26 @@
 
 #include <fuzz/fuzz.h>
 
+struct input input_of(const u8 *data, size_t size)
+{
+	return (struct input){ data, data + size / 2, data + size };
+}
+
 u64 take(struct input *in, int nr)
 {
 	u64 value = 0;
 	int i;
 
-	for (i = 0; i < nr && in->at < in->end; i++)
+	for (i = 0; i < nr && in->at < in->middle; i++)
 		value |= (u64)*in->at++ << 8 * i;
 	return value;
-}
-
-size_t take_bytes(struct input *in, void *to, size_t nr)
-{
-	size_t left = in->end - in->at;
-
-	if (nr > left)
-		nr = left;
-	memcpy(to, in->at, nr);
-	in->at += nr;
-	return nr;
 }
 
 u64 choose_bits(struct input *in, int nr)
 {
 	u64 value = 0;
 
-	while (nr-- && in->at < in->end)
+	while (nr-- && in->middle < in->end)
 		value = value << 8 | *--in->end;
 	return value;
 }

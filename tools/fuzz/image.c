@@ -188,6 +188,27 @@ static void ask_addresses(const struct vmem_regs *regs, struct input *in)
 	REQUIRE(is_documented(ret) && read.out_len <= read.len);
 }
 
+/* Who owns the tables, which is known when all was walked. */
+static void ask_shared(struct input *in)
+{
+	struct vmem_translation results[4];
+	u64 vas[4];
+	struct vmem_translate_args translate = {
+		.flags = VMEM_TRANSLATE_SPACES,
+		.nr = ARRAY_SIZE(vas),
+		.result_size = sizeof(*results),
+		.vas = (uintptr_t)vas,
+		.results = (uintptr_t)results,
+		.root = choose(in, 4),
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(vas); i++)
+		vas[i] = choose(in, 65536) * 4096ULL;
+	REQUIRE(is_documented(offline_ask(offline, VMEM_TRANSLATE,
+					  &translate)));
+}
+
 static void ask_spaces(const struct vmem_regs *regs, struct input *in)
 {
 	static u64 cr3[VMEM_MAX_ROOTS];
@@ -223,6 +244,8 @@ static void ask_spaces(const struct vmem_regs *regs, struct input *in)
 		ret = offline_ask(offline, VMEM_WALK_SPACES, &walk);
 		REQUIRE(is_documented(ret) && walk.out_nr <= walk.nr);
 	} while (walk.out_more && ++calls < 20);
+	if (!ret && !walk.out_more)
+		ask_shared(in);
 }
 
 static void ask(struct input *in)
@@ -231,6 +254,7 @@ static void ask(struct input *in)
 		regs_of_arch(choose(in, 2) ? "amd64" : "i686");
 	struct vmem_regs regs = arch->regs;
 	struct vmem_vcpu_args vcpu = { .index = choose(in, 4) };
+	struct vmem_info_args info;
 	struct vmem_memslot slots[4];
 	struct vmem_memslots_args memslots = {
 		.nr = ARRAY_SIZE(slots),
@@ -244,6 +268,8 @@ static void ask(struct input *in)
 		regs = vcpu.out_regs;
 	else if (image->nr_spaces)
 		regs = image->regs;
+	REQUIRE(!offline_ask(offline, VMEM_INFO, &info));
+	REQUIRE(info.out_nr_vcpus == image->nr_vcpus);
 	REQUIRE(!offline_ask(offline, VMEM_MEMSLOTS, &memslots));
 	REQUIRE(memslots.out_nr <= memslots.nr);
 	ask_addresses(&regs, in);
@@ -254,7 +280,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input in = { data, data + size };
+	/* The end of the file says as well what it is asked. */
+	struct input in = { data, data, data + size };
 
 	image = NULL;
 	offline = NULL;

@@ -197,6 +197,8 @@ static void check_op(struct input *in)
 	guest_copy(before, arena.g->s->guest);
 	if (before->nr_pages > MAX_PAGES)
 		fuzz_too_much();
+	if (tables == movable && !choose(in, 16))
+		tables_freeze(tables);
 	fail_something(in);
 	ret = aware ? map_aware(in, &path) : map(in, &unmap);
 	fail_no_more();
@@ -250,12 +252,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input in = { data, data + size };
+	struct input in = input_of(data, size);
 	int ops = 0;
 
 	if (!setjmp(fuzz_start)) {
 		make(&in);
-		while (in.at < in.end && ops++ < 30)
+		while (in.middle < in.end && ops++ < 30)
 			check_op(&in);
 	}
 	fail_no_more();

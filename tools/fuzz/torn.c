@@ -263,9 +263,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	/* What is there to begin with, and what comes. */
-	size_t first = size / 2;
-	struct input in = { data, data + first };
-	struct input later = { data + first, data + size };
+	struct input in = input_of(data, size / 2);
+	struct input later = input_of(data + size / 2, size - size / 2);
 
 	arena_make(&arena, &in);
 	input = &later;

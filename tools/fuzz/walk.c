@@ -463,7 +463,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input in = { data, data + size };
+	struct input in = input_of(data, size);
 
 	if (!setjmp(fuzz_start)) {
 		arena_make(&arena, &in);

@@ -13,21 +13,22 @@
 /**
  * struct input - what is left of an input
  * @at: contents are taken from here on
- * @end: choices are taken from here downwards, so that one that comes or goes
- *	does not change what the contents mean
+ * @middle: up to here
+ * @end: choices are taken from here downwards, to the middle
  */
 struct input {
 	const u8 *at;
+	const u8 *middle;
 	const u8 *end;
 };
+
+/* One half of these bytes is contents, the other choices. */
+struct input input_of(const u8 *data, size_t size);
 
 /* The next @nr bytes, up to 8, of the contents; zeros behind the end. */
 u64 take(struct input *in, int nr);
 
-/* Copy the next bytes of the contents, as many as there are up to @nr. */
-size_t take_bytes(struct input *in, void *to, size_t nr);
-
-/* A choice of @nr bytes. */
+/* A choice of @nr bytes; zeros when they are used up. */
 u64 choose_bits(struct input *in, int nr);
 
 /* A choice below @limit. */
