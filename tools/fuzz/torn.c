@@ -122,9 +122,51 @@ static void walk(void)
 	} while (ret && ++calls < MAX_CALLS);
 }
 
-static void check_answer(const struct vmem_translation *t)
+static struct vmem_entry entry_at(const struct vmem_translation *t, u32 i)
+{
+	const struct vmem_regime *regime = &arena.g->roots[0].regime;
+
+	return vmem_decode(regime, arena.mode.top - i, t->out_trace[i].raw);
+}
+
+/*
+ * Whatever the guest did, the path that is told leads where the answer says: no
+ * entry was read twice, once for this and once for that.
+ */
+static void check_path(u64 va, const struct vmem_translation *t)
+{
+	u32 i, perms = ALL_PERMS, last = t->out_nr_trace - 1;
+	struct vmem_entry entry;
+	u64 size;
+
+	for (i = 0; i <= last; i++) {
+		u64 index = t->out_trace[i].entry_gpa / arena.mode.entry_size;
+
+		size = space_span(arena.g->s, arena.mode.top - i);
+		REQUIRE(((va / size ^ index) &
+			 (BIT(arena.mode.index_bits) - 1)) == 0);
+		entry = entry_at(t, i);
+		perms &= entry.perms;
+		if (i == last)
+			break;
+		REQUIRE(entry.kind == VMEM_ENTRY_TABLE);
+		REQUIRE(entry.addr ==
+			(t->out_trace[i + 1].entry_gpa & VMEM_PAGE_MASK));
+	}
+	if (t->out_status != VMEM_MAPPED)
+		return;
+	if (arena.cow &&
+	    vmem_is_cow(&arena.g->roots[0].regime, t->out_trace[last].raw))
+		perms &= ~VMEM_WRITABLE;
+	REQUIRE(entry.kind == VMEM_ENTRY_LEAF && t->out_perms == perms);
+	REQUIRE(t->out_gpa == entry.addr + (va & (size - 1)));
+}
+
+static void check_answer(u64 va, const struct vmem_translation *t)
 {
 	REQUIRE(t->out_nr_trace <= (u32)arena.mode.top);
+	if (t->out_nr_trace && t->out_status != VMEM_TORN)
+		check_path(va, t);
 	if (t->out_status != VMEM_MAPPED) {
 		REQUIRE(t->out_status <= VMEM_TORN);
 		REQUIRE(!t->out_gpa && !t->out_perms && !t->out_page_size);
@@ -159,7 +201,7 @@ static void translate(void)
 	ret = vmem_translate_batch(&batch);
 	REQUIRE(is_plausible(ret) && (!ret == (batch.done == batch.nr)));
 	for (i = 0; i < batch.done; i++)
-		check_answer(&results[i]);
+		check_answer(vas[i], &results[i]);
 }
 
 static void flatten(void)
