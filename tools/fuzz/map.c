@@ -55,10 +55,35 @@ static bool is_refusal(int ret)
 	       ret == -EIO || ret == -ENOENT;
 }
 
-static struct vmem_mapping some_mapping(struct input *in)
+/* Where something was mapped, or linked to: there is more to come upon. */
+static struct place {
+	u32 root;
+	u64 va;
+} places[8];
+static u32 nr_places;
+
+static void note_place(u32 root, u64 va)
+{
+	places[nr_places++ % ARRAY_SIZE(places)] =
+		(struct place){ .root = root, .va = va };
+}
+
+static struct place some_place(struct input *in)
+{
+	u32 nr = min_t(u32, nr_places, ARRAY_SIZE(places));
+
+	if (nr && choose(in, 4))
+		return places[choose(in, nr)];
+	return (struct place){
+		.root = choose(in, arena.g->nr_roots),
+		.va = arena_edge(&arena, in),
+	};
+}
+
+static struct vmem_mapping some_mapping(struct input *in, u64 at)
 {
 	u64 size = space_span(arena.g->s, some_level(in));
-	u64 va = arena_edge(&arena, in) & ~(choose(in, 16) ? size - 1 : 0);
+	u64 va = at & ~(choose(in, 16) ? size - 1 : 0);
 	u64 nr = 1 + (choose(in, 4) ? choose(in, 4) : choose(in, 64));
 	struct vmem_mapping mapping = {
 		.va = va,
@@ -79,16 +104,19 @@ static struct vmem_mapping some_mapping(struct input *in)
 
 static struct vmem_aliasing some_aliasing(struct input *in)
 {
-	u32 owner = choose(in, arena.g->nr_roots + 1);
-
-	return (struct vmem_aliasing){
+	struct place owner = some_place(in);
+	struct vmem_aliasing aliasing = {
 		.table = choose(in, 5),
 		.perms = choose(in, 8),
-		.space = owner < arena.g->nr_roots ? from[owner].table : 0,
+		.space = from[owner.root].table,
 		.our_va = arena_edge(&arena, in),
-		.their_va = arena_edge(&arena, in),
-		.owner_root = owner,
+		.their_va = owner.va,
+		.owner_root = owner.root,
 	};
+
+	if (!choose(in, 32))
+		aliasing.owner_root++;
+	return aliasing;
 }
 
 /* Entries such as a walk could have found on the way. */
@@ -119,16 +147,43 @@ static void check_mapped(u32 root, const struct vmem_mapping *mapping)
 	REQUIRE(ref.t.out_perms == mapping->perms);
 }
 
+/* The table of a level that is on the path; 0 if the path ends above. */
+static u64 table_on_path(u32 root, u64 va, int level)
+{
+	u32 depth = arena.mode.top - level;
+	struct ref ref;
+
+	ref_translate(arena.g->s->guest, &arena.g->regs[root], va, &ref);
+	return ref.t.out_nr_trace > depth ?
+		       ref.t.out_trace[depth].entry_gpa & VMEM_PAGE_MASK :
+		       0;
+}
+
+/* Both come by the same table now, or there was none and is none. */
+static void check_linked(u32 root, const struct vmem_aliasing *aliasing,
+			 bool linked)
+{
+	/* The tables have their names in this order. */
+	int level = arena.mode.top == 4 ? (int)aliasing->table - 1 : 1;
+	u64 ours = table_on_path(root, aliasing->our_va, level);
+	u64 theirs =
+		table_on_path(aliasing->owner_root, aliasing->their_va, level);
+
+	REQUIRE(ours == theirs && !theirs == !linked);
+}
+
 static int map(struct input *in, bool *unmap)
 {
-	u32 root = choose(in, arena.g->nr_roots);
-	struct vmem_mapping mapping = some_mapping(in);
-	int ret = vmem_map(&tables->t, &arena.g->roots[root], &mapping);
+	struct place at = some_place(in);
+	struct vmem_mapping mapping = some_mapping(in, at.va);
+	int ret = vmem_map(&tables->t, &arena.g->roots[at.root], &mapping);
 
 	REQUIRE(ret <= 0);
 	*unmap = mapping.kind == VMEM_KIND_UNMAPPED;
 	if (!ret && grown)
-		check_mapped(root, &mapping);
+		check_mapped(at.root, &mapping);
+	if (!ret)
+		note_place(at.root, mapping.last_va);
 	return ret;
 }
 
@@ -146,16 +201,24 @@ static int map_aware(struct input *in, bool *path)
 		.root = choose(in, arena.g->nr_roots + 1),
 	};
 	struct vmem_trace entries[VMEM_MAX_LEVELS];
+	struct place at = some_place(in);
+	int ret;
 
 	if (record.type == VMEM_ALIASING || choose(in, 3)) {
 		record.type = VMEM_ALIASING;
 		record.aliasing = some_aliasing(in);
+		at.va = record.aliasing.our_va;
 	} else {
-		record.mapping = some_mapping(in);
+		record.mapping = some_mapping(in, at.va);
 	}
 	*path = !choose(in, 3);
 	some_path(in, entries);
-	return vmem_space_aware_map(&built, &record, *path ? entries : NULL);
+	ret = vmem_space_aware_map(&built, &record, *path ? entries : NULL);
+	if (ret >= 0 && grown && record.type == VMEM_ALIASING)
+		check_linked(record.root, &record.aliasing, !ret);
+	if (!ret)
+		note_place(record.root, at.va);
+	return ret;
 }
 
 static void fail_something(struct input *in)
@@ -222,6 +285,7 @@ static void make(struct input *in)
 	arena.empty = grown;
 	arena_make(&arena, in);
 	tables = how & 2 ? movable : fixed;
+	nr_places = 0;
 	tables->nr_frozen = 0;
 	tables_forget(tables);
 	for (i = 0; i < arena.g->nr_roots; i++)
