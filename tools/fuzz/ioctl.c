@@ -290,6 +290,8 @@ typedef unsigned __int128 errnos_t;
  * @cmd: its number
  * @size: bytes of its arguments
  * @pointers: offsets of the pointers in them, 0 behind the last
+ * @out: offset of the first of them that the kernel writes
+ * @out_len: how many bytes; 0 if all from there on are
  * @errnos: those that it may have
  * @fill: makes the rest of arguments that are right
  * @written: optional: how many bytes it may write at the last pointer
@@ -300,7 +302,9 @@ struct call {
 	unsigned long cmd;
 	__u32 size;
 	__u32 pointers[2];
-	errnos_t errnos;
+	__u32 out;
+	__u32 out_len;
+	__uint128_t errnos;
 	void (*fill)(struct thread *t, void *args);
 	__u64 (*written)(const void *args);
 	bool (*check)(const void *args);
@@ -567,40 +571,45 @@ static bool check_snapshot_read(const void *args)
 #define AT(lower, member) offsetof(struct vmem_##lower##_args, member)
 
 static const struct call calls[] = {
-	{ CALL(INFO, info, .errnos = E_ANY) },
+	{ CALL(INFO, info, .out = AT(info, out_api_version), .errnos = E_ANY) },
 	{ CALL(ATTACH_KVM, attach_kvm, .fill = fill_attach_kvm,
 	       .errnos = E_MEM | E(EISCONN)) },
 	{ CALL(ATTACH_REGIONS, attach_regions, .fill = fill_attach_regions,
 	       .pointers = { AT(attach_regions, regions) },
 	       .errnos = E_MEM | E(EISCONN) | E(EOVERFLOW)) },
-	{ CALL(MEMSLOTS, memslots, .fill = fill_memslots,
-	       .pointers = { AT(memslots, slots) },
-	       .written = written_memslots, .check = check_memslots,
+	{ CALL(MEMSLOTS, memslots, .out = AT(memslots, out_nr),
+	       .out_len = sizeof(__u32), .fill = fill_memslots,
+	       .pointers = { AT(memslots, slots) }, .written = written_memslots,
+	       .check = check_memslots, .errnos = E_GMEM) },
+	{ CALL(VCPU, vcpu, .out = AT(vcpu, out_id), .fill = fill_vcpu,
 	       .errnos = E_GMEM) },
-	{ CALL(VCPU, vcpu, .fill = fill_vcpu, .errnos = E_GMEM) },
-	{ CALL(TRANSLATE, translate, .fill = fill_translate,
+	{ CALL(TRANSLATE, translate, .out = AT(translate, out_nr),
+	       .out_len = sizeof(__u32), .fill = fill_translate,
 	       .pointers = { AT(translate, vas), AT(translate, results) },
 	       .written = written_translate, .check = check_translate,
 	       .errnos = E_MEM | E(ENXIO) | E(ENODATA) | E(EBUSY)) },
-	{ CALL(MAP_RANGE, map_range, .fill = fill_map_range,
-	       .pointers = { AT(map_range, mappings) },
+	{ CALL(MAP_RANGE, map_range, .out = AT(map_range, out_nr),
+	       .fill = fill_map_range, .pointers = { AT(map_range, mappings) },
 	       .written = written_map_range, .check = check_map_range,
 	       .errnos = E_MEM | E(ENXIO) | E(EOVERFLOW)) },
-	{ CALL(READ, read, .fill = fill_read, .pointers = { AT(read, buf) },
-	       .written = written_read, .check = check_read,
+	{ CALL(READ, read, .out = AT(read, out_len), .fill = fill_read,
+	       .pointers = { AT(read, buf) }, .written = written_read,
+	       .check = check_read,
 	       .errnos = E_MEM | E(ENXIO) | E(EOVERFLOW)) },
 	{ CALL(SET_SPACES, set_spaces, .fill = fill_set_spaces,
 	       .pointers = { AT(set_spaces, cr3), AT(set_spaces, excluded) },
 	       .errnos = E_GMEM | E(ENOMEM) | E(EISCONN) | E(EOVERFLOW)) },
-	{ CALL(WALK_SPACES, walk_spaces, .fill = fill_walk_spaces,
+	{ CALL(WALK_SPACES, walk_spaces, .out = AT(walk_spaces, out_nr),
+	       .fill = fill_walk_spaces,
 	       .pointers = { AT(walk_spaces, records) },
 	       .written = written_walk_spaces, .check = check_walk_spaces,
 	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(ENOSPC)) },
-	{ CALL(SNAPSHOT, snapshot, .fill = fill_snapshot,
-	       .check = check_snapshot,
+	{ CALL(SNAPSHOT, snapshot, .out = AT(snapshot, out_more),
+	       .fill = fill_snapshot, .check = check_snapshot,
 	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(ENOSPC) | E(EAGAIN) |
 			 E(EADDRINUSE) | E(ERANGE)) },
-	{ CALL(SNAPSHOT_READ, snapshot_read, .fill = fill_snapshot_read,
+	{ CALL(SNAPSHOT_READ, snapshot_read, .out = AT(snapshot_read, out_len),
+	       .fill = fill_snapshot_read,
 	       .pointers = { AT(snapshot_read, buf) },
 	       .written = written_snapshot_read, .check = check_snapshot_read,
 	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(EOVERFLOW)) },
@@ -728,6 +737,9 @@ static void make_call(struct thread *t, int session)
 		call->fill(t, t->args);
 		set32(t->args, 0, call->size);
 	}
+	if (call->out)
+		memset(t->args + call->out, POISON,
+		       call->out_len ?: call->size - call->out);
 	if (spoilt)
 		spoil(t, call, t->args);
 	memcpy(before, t->args, call->size);

@@ -97,6 +97,9 @@ static struct vmem_mapping some_mapping(struct input *in, u64 at)
 		mapping.gpa = arena_gpa(&arena, in) & -size;
 	else
 		mapping.gpa = choose_bits(in, 7) & -size;
+	/* Where tables lead back to themselves, there is no end to a large range. */
+	if (!grown && mapping.last_va - va >= 4 * SZ_1G)
+		mapping.last_va = va + (4 * SZ_1G - 1);
 	if (mapping.last_va < va)
 		mapping.last_va = U64_MAX;
 	return mapping;
@@ -307,6 +310,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	arena.steady = true;
+	arena.longest = 40;
 	fixed = tables_alloc(NULL, arena.g, false);
 	movable = tables_alloc(NULL, arena.g, true);
 	tables = fixed;
