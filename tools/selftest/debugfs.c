@@ -13,6 +13,7 @@
 
 #include "folder.h"
 #include "ktap.h"
+#include "module.h"
 #include "world.h"
 
 #define SMALL MB(4)
@@ -710,11 +711,6 @@ static void nobody_may_not_read(void)
 	shown_free(&s);
 }
 
-static int remove_module(void)
-{
-	return syscall(SYS_delete_module, "vmem", O_NONBLOCK) ? -errno : 0;
-}
-
 /*
  * The session is closed, its VM too, its memory is gone. Its files say what
  * they still can, or an errno; nobody has to say which. What is not fine is to
@@ -743,7 +739,7 @@ static void files_outlive_the_session(void)
 		printf("# %s after the close: %zu bytes, %d\n",
 		       names[i % ARRAY_SIZE(names)], text.len, text.error);
 		free(text.bytes);
-		CHECK_EQ(remove_module(), -EAGAIN);
+		CHECK_EQ(module_remove(), -EAGAIN);
 		close(fd[i]);
 	}
 	free(s.records.rows);

@@ -12,8 +12,6 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <linux/userfaultfd.h>
 
 #include "folder.h"
@@ -338,17 +336,6 @@ static void forked(void)
 	with_mapping(false, fork_and_write);
 }
 
-#define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
-
-static void set_huge_pages(const char *nr)
-{
-	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
-		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
-	close(fd);
-}
-
 /* A page of hugetlbfs, whose last reference may be the session's. */
 static void huge_page(void)
 {
@@ -540,22 +527,6 @@ static void walk_over_many(void)
 }
 
 /* ---- The limit of locked memory ---- */
-
-#define NOBODY 65534
-
-/* Pages count as nobody's from here on; the rights stay for now. */
-static void count_as_nobody(void)
-{
-	must(syscall(SYS_setresuid, NOBODY, 0, 0), "setresuid");
-}
-
-/* @max: what the limit may be raised to later */
-static void limit_pages(__u64 nr, __u64 max)
-{
-	const struct rlimit limit = { nr * PAGE, max * PAGE };
-
-	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-}
 
 static void ask_many_with_few(void *arg)
 {

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "ktap.h"
 #include "session.h"
+#include "tables.h"
 
 /* A call that is resumed for ever is a failure too, and gets this errno. */
 #define ENDLESS ELOOP
@@ -20,9 +22,19 @@ static __u64 pointer(const void *p)
 	return (__u64)(uintptr_t)p;
 }
 
+int session_try_open(void)
+{
+	int session = open("/dev/vmem", O_RDWR | O_CLOEXEC);
+
+	return session < 0 ? -errno : session;
+}
+
 int session_open(void)
 {
-	return (int)must(open("/dev/vmem", O_RDWR | O_CLOEXEC), "/dev/vmem");
+	int session = session_try_open();
+
+	errno = session < 0 ? -session : 0;
+	return (int)must(session, "/dev/vmem");
 }
 
 int session_call(int session, unsigned long cmd, void *args)
@@ -424,6 +436,18 @@ void become_nobody(void)
 {
 	must(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY), "setresgid");
 	must(syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY), "setresuid");
+}
+
+void count_as_nobody(void)
+{
+	must(syscall(SYS_setresuid, NOBODY, 0, 0), "setresuid");
+}
+
+void limit_pages(__u64 nr, __u64 max)
+{
+	const struct rlimit limit = { nr * PAGE, max * PAGE };
+
+	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
 }
 
 static long long stat_value(const char *name)

@@ -18,6 +18,9 @@
 /* Opens /dev/vmem. Gives up on the program where that fails. */
 int session_open(void);
 
+/* The same, but -errno where that fails. */
+int session_try_open(void);
+
 /* One ioctl: 0 or -errno. */
 int session_call(int session, unsigned long cmd, void *args);
 
@@ -135,6 +138,15 @@ int fd_of_process(pid_t pid, int fd);
 
 /* Leaves root, and every capability with it. */
 void become_nobody(void);
+
+/* Pages count as nobody's from here on; the rights stay. */
+void count_as_nobody(void);
+
+/*
+ * How many pages may be locked from here on. @max: what that may be raised to
+ * later
+ */
+void limit_pages(__u64 nr, __u64 max);
 
 /*
  * Pages that the whole system has pinned and not let go. The machine's other

@@ -14,6 +14,7 @@
 
 #include "copy.h"
 #include "ktap.h"
+#include "random.h"
 #include "world.h"
 
 #define SMALL MB(4)
@@ -1216,12 +1217,6 @@ static void many_processes(void)
 }
 
 /* ---- Random graphs ---- */
-
-static __u64 random_next(__u64 *state)
-{
-	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return *state >> 33;
-}
 
 #define POOL 4
 #define NR_GRAPH_PAGES 8

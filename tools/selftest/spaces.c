@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "ktap.h"
+#include "random.h"
 #include "world.h"
 
 #define ALL_PERMS (VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE)
@@ -934,12 +935,6 @@ static void amd64_one_self_map(void)
 }
 
 /* ---- Random graphs ---- */
-
-static __u64 random_next(__u64 *state)
-{
-	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return *state >> 33;
-}
 
 #define POOL 4
 

@@ -618,3 +618,14 @@ long kilobytes(const char *key)
 	fclose(file);
 	return value;
 }
+
+#define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
+
+void set_huge_pages(const char *nr)
+{
+	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
+		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
+	close(fd);
+}

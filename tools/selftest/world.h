@@ -84,6 +84,9 @@ double seconds(void);
 /* What /proc/meminfo says of @key. */
 long kilobytes(const char *key);
 
+/* How many huge pages the machine is to have, if it can. */
+void set_huge_pages(const char *nr);
+
 /*
  * Runs @fn, which calls for ever, in children that are killed in the middle of
  * @what. They are to be gone soon, and to leave no pin.
