@@ -35,6 +35,9 @@ struct caller {
 #define OR_EMPTY (BIT_ULL(VMEM_NOT_PRESENT) | OR_TORN)
 #define OR_GONE (BIT_ULL(VMEM_UNBACKED) | OR_TORN)
 
+/* A call reads on in what was guest memory when it found it: see spoil(). */
+#define OR_SPOILT BIT_ULL(VMEM_RESERVED)
+
 /* What else a table may be found to be on its way from a state to the next. */
 static const __u64 between[NR_EVENTS] = {
 	[BALLOON] = OR_EMPTY,
@@ -42,9 +45,9 @@ static const __u64 between[NR_EVENTS] = {
 	[HOLE] = OR_EMPTY,
 	[HUGE_HOLE] = OR_EMPTY,
 	[TRUNCATE] = OR_EMPTY | OR_GONE,
-	[REMOVE_SLOT] = OR_GONE,
+	[REMOVE_SLOT] = OR_GONE | OR_SPOILT,
 	[MOVE_SLOT] = OR_GONE,
-	[MREMAP] = OR_EMPTY | OR_GONE,
+	[MREMAP] = OR_EMPTY | OR_GONE | OR_SPOILT,
 	[FORK_EXIT] = OR_TORN,
 	[FORK_EXEC] = OR_TORN,
 };
@@ -93,8 +96,7 @@ static bool is_right(const struct caller *c, int event, __u64 status, __u64 gpa)
 /* Rows do not tell why there is none. */
 static bool may_be_missing(const struct caller *c, int event)
 {
-	return load(&c->s->dying) || !c->s->has[event] ||
-	       !is_known(c, event) ||
+	return load(&c->s->dying) || !c->s->has[event] || !is_known(c, event) ||
 	       (was_on_its_way(c, event) && between[event] & ~OR_TORN);
 }
 
@@ -154,7 +156,8 @@ static __u64 any_va(struct caller *c)
 static void ask_addresses(struct caller *c)
 {
 	struct vmem_translation results[MAX_ASKED];
-	const struct stage *s = c->s;
+	const struct vmem_regs *regs =
+		random_next(&c->random) % 2 ? &c->s->regs : &c->s->second;
 	__u32 i, nr = 1 + (__u32)random_next(&c->random) % MAX_ASKED;
 	__u64 vas[MAX_ASKED];
 	int ret;
@@ -162,10 +165,7 @@ static void ask_addresses(struct caller *c)
 	for (i = 0; i < nr; i++)
 		vas[i] = any_va(c);
 	begin(c);
-	ret = session_translate(c->session,
-				random_next(&c->random) % 2 ? &s->regs :
-							      &s->second,
-				vas, nr, results);
+	ret = session_translate(c->session, regs, vas, nr, results);
 	for (i = 0; was_answered(c, ret, 0) && i < nr; i++)
 		judge_translation(c, vas[i], &results[i]);
 }
@@ -196,8 +196,8 @@ static void read_table(struct caller *c)
 		return;
 	if (end.out_len == PAGE) {
 		if (!mark_is_right(c, event, page[511 * 8 + 1]))
-			stage_wrong(c->s, "%s: %u is read",
-				    event_names[event], page[511 * 8 + 1]);
+			stage_wrong(c->s, "%s: %u is read", event_names[event],
+				    page[511 * 8 + 1]);
 		return;
 	}
 	if (!is_right(c, event, end.out_status, 0))

@@ -13,12 +13,12 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -66,20 +66,6 @@ static int count_vms_without_owner(void)
 		      kill(pid, 0);
 	closedir(dir);
 	return nr;
-}
-
-/* Whether we may lock more than our user's limit. */
-static void set_ipc_lock(bool on)
-{
-	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
-						 0 };
-	struct __user_cap_data_struct caps[2];
-
-	must(syscall(SYS_capget, &head, caps), "capget");
-	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
-	if (on)
-		caps[0].effective |= 1u << CAP_IPC_LOCK;
-	must(syscall(SYS_capset, &head, caps), "capset");
 }
 
 /* Asks about the guest with a limit of so many pages. */
@@ -195,11 +181,13 @@ static void reap_orphans(void)
 	exit(1);
 }
 
+/* We come first, or those who ask all the time would keep us from ending it. */
 static pid_t begin_process(void)
 {
 	pid_t pid = (pid_t)must(fork(), "fork");
 
 	if (!pid) {
+		setpriority(PRIO_PROCESS, 0, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		ktap_reason[0] = '\0';
 	}
@@ -260,7 +248,7 @@ static void *ask_from_outside(void *arg)
 
 static pid_t begin_caller(struct stage *s, int passed_fd)
 {
-	void *(*const fns[])(void *arg) = { ask_from_outside };
+	static const thread_fn fns[] = { ask_from_outside };
 	static struct outsider o;
 	pid_t pid = begin_process();
 
@@ -274,7 +262,7 @@ static pid_t begin_caller(struct stage *s, int passed_fd)
 	return 0;
 }
 
-static const char *vmemctl(void)
+static const char *path_of_vmemctl(void)
 {
 	static char path[4096];
 	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 10);
@@ -303,8 +291,8 @@ static pid_t begin_vmemctl(struct stage *s, __u64 *random)
 	snprintf(vmm, sizeof(vmm), "%d", s->pid);
 	snprintf(late, sizeof(late), "%llx", LATE_VA);
 	snprintf(cr3, sizeof(cr3), "%llx", s->late ? s->regs.cr3 : s->wide.cr3);
-	execl(vmemctl(), "vmemctl", "-p", vmm, "--arch=amd64", "--cr3", cr3,
-	      command, strcmp(command, "vtop") ? NULL : late, NULL);
+	execl(path_of_vmemctl(), "vmemctl", "-p", vmm, "--arch=amd64", "--cr3",
+	      cr3, command, strcmp(command, "vtop") ? NULL : late, NULL);
 	_exit(1);
 }
 
@@ -316,9 +304,9 @@ static struct stage *new_stage(bool late, __u64 random)
 	must(s == MAP_FAILED ? -1 : 0, "mmap");
 	s->late = late;
 	s->seed = random;
-	s->pin_file = (int)must(memfd_create("pin", MFD_CLOEXEC |
-							   MFD_ALLOW_SEALING),
-				"memfd_create");
+	s->pin_file =
+		(int)must(memfd_create("pin", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+			  "memfd_create");
 	must(ftruncate(s->pin_file, PAGE), "ftruncate");
 	return s;
 }
@@ -473,20 +461,22 @@ static void memory_events(void)
 #define EXIT SIGUSR1
 #define EXEC SIGUSR2
 
+#define VMEMCTL BIT_ULL(0)
+#define LATE BIT_ULL(1)
+
 /**
  * struct death - an end of the VMM, of those who ask, or of both
  * @what: its name
  * @vmm: the signal that the VMM gets, 0 for none
  * @caller: that the callers get
- * @vmemctl: vmemctl is the caller
- * @late: they all wait for a table that never comes
+ * @how: VMEMCTL: vmemctl is the caller; LATE: they all wait for a table that
+ *	never comes
  */
 struct death {
 	const char *what;
 	int vmm;
 	int caller;
-	bool vmemctl;
-	bool late;
+	__u64 how;
 };
 
 /* Instead of those who asked so far. */
@@ -503,14 +493,14 @@ static void vmemctl_takes_over(struct play *p, __u64 *random)
 	if (p->s->late)
 		wait_for("vmemctl to wait", &p->s->nr_waiting, waiting + 1);
 	else
-		usleep(random_next(random) % 40000);
+		usleep(random_next(random) % 150000);
 }
 
 static void await_moment(struct play *p, const struct death *d, __u64 *random)
 {
-	if (d->late)
+	if (d->how & LATE)
 		wait_for("all to wait", &p->s->nr_waiting, 2 + NR_CALLERS);
-	if (d->vmemctl)
+	if (d->how & VMEMCTL)
 		vmemctl_takes_over(p, random);
 	usleep(random_next(random) % 8000);
 }
@@ -523,7 +513,7 @@ static void judge_end(const struct death *d, int status)
 {
 	if (WIFEXITED(status) && d->caller == SIGKILL) {
 		nr_early++;
-		CHECK(d->vmemctl && !d->late);
+		CHECK((d->how & VMEMCTL) && !(d->how & LATE));
 		CHECK(d->vmm || !WEXITSTATUS(status));
 	}
 }
@@ -556,18 +546,18 @@ static void die_once(const struct death *d, bool hold, __u64 *random)
 	struct play p;
 	int uffd = -1;
 
-	play_begin(&p, d->late, INT_MAX, random);
+	play_begin(&p, d->how & LATE, INT_MAX, random);
 	if (hold)
 		uffd = fd_of_process(p.vmm, p.s->uffd);
 	store(&p.s->batches, 1);
 	await_moment(&p, d, random);
-	if (d->late)
+	if (d->how & LATE)
 		CHECK_EQ_AT(d->what, module_remove(), -EAGAIN);
 	deliver(&p, d);
 	/* Who asked for a page that nobody can provide any more gets an answer. */
-	if (d->late && d->vmm && !hold)
+	if ((d->how & LATE) && d->vmm && !hold)
 		wait_for("callers to get an answer", &p.s->nr_back,
-			 d->vmemctl ? 0 : p.nr_callers);
+			 d->how & VMEMCTL ? 0 : p.nr_callers);
 	/* Who is left goes on, for a while. */
 	usleep(random_next(random) % 4000);
 	play_end(&p, d->what);
@@ -585,39 +575,38 @@ static void die(const struct death *d)
 	double start = seconds();
 
 	for (i = 0; i < nr && !ktap_reason[0]; i++)
-		die_once(d, d->late && i % 2, &random);
+		die_once(d, (d->how & LATE) && i % 2, &random);
 	printf("# %d times: %s, %.1f s\n", i, d->what, seconds() - start);
-	if (d->vmemctl)
+	if (d->how & VMEMCTL)
 		printf("# %d times vmemctl was done already\n", nr_early);
 	nr_early = 0;
 	print_answers();
 	check_module_goes(d->what);
 }
 
-#define DEATH(name, ...)                                                 \
-	static void name(void)                                           \
-	{                                                                \
-		die(&(const struct death){ .what = #name, __VA_ARGS__ }); \
+#define DEATH(name, vmm_signal, caller_signal, how)                          \
+	static void name(void)                                               \
+	{                                                                    \
+		die(&(const struct death){ #name, vmm_signal, caller_signal, \
+					   how });                           \
 	}
 
-DEATH(vmm_exits, .vmm = EXIT)
-DEATH(vmm_execs, .vmm = EXEC)
-DEATH(vmm_killed, .vmm = SIGKILL)
-DEATH(caller_exits, .caller = EXIT)
-DEATH(caller_execs, .caller = EXEC)
-DEATH(caller_killed, .caller = SIGKILL)
-DEATH(both_killed, .vmm = SIGKILL, .caller = SIGKILL)
-DEATH(vmemctl_killed, .caller = SIGKILL, .vmemctl = true)
-DEATH(vmemctl_and_vmm_killed, .vmm = SIGKILL, .caller = SIGKILL,
-      .vmemctl = true)
-DEATH(never_served_vmm_exits, .vmm = EXIT, .late = true)
-DEATH(never_served_vmm_execs, .vmm = EXEC, .late = true)
-DEATH(never_served_vmm_killed, .vmm = SIGKILL, .late = true)
-DEATH(never_served_caller_exits, .caller = EXIT, .late = true)
-DEATH(never_served_caller_killed, .caller = SIGKILL, .late = true)
-DEATH(never_served_both_killed, .vmm = SIGKILL, .caller = SIGKILL, .late = true)
-DEATH(never_served_vmemctl_killed, .caller = SIGKILL, .vmemctl = true,
-      .late = true)
+DEATH(vmm_exits, EXIT, 0, 0)
+DEATH(vmm_execs, EXEC, 0, 0)
+DEATH(vmm_killed, SIGKILL, 0, 0)
+DEATH(caller_exits, 0, EXIT, 0)
+DEATH(caller_execs, 0, EXEC, 0)
+DEATH(caller_killed, 0, SIGKILL, 0)
+DEATH(both_killed, SIGKILL, SIGKILL, 0)
+DEATH(vmemctl_killed, 0, SIGKILL, VMEMCTL)
+DEATH(vmemctl_and_vmm_killed, SIGKILL, SIGKILL, VMEMCTL)
+DEATH(never_served_vmm_exits, EXIT, 0, LATE)
+DEATH(never_served_vmm_execs, EXEC, 0, LATE)
+DEATH(never_served_vmm_killed, SIGKILL, 0, LATE)
+DEATH(never_served_caller_exits, 0, EXIT, LATE)
+DEATH(never_served_caller_killed, 0, SIGKILL, LATE)
+DEATH(never_served_both_killed, SIGKILL, SIGKILL, LATE)
+DEATH(never_served_vmemctl_killed, 0, SIGKILL, VMEMCTL | LATE)
 
 /* ---- The module ---- */
 
@@ -658,12 +647,13 @@ static bool is_missing(int error)
 }
 
 /* Another process's VM, which we may look at. */
-static void open_all_the_time(struct coming *coming)
+static void open_all_the_time(struct coming *coming, __u64 random)
 {
 	struct vmem_translation result;
 	int session, ret;
 
 	while (!load(&coming->stop)) {
+		usleep(random_next(&random) % 2000);
 		session = session_try_open();
 		if (session < 0) {
 			add(&coming->missing, 1);
@@ -674,8 +664,8 @@ static void open_all_the_time(struct coming *coming)
 		add(&coming->opened, 1);
 		ret = session_attach_kvm(session, probe.vm_fd);
 		if (!ret)
-			ret = session_translate_one(
-				session, &probe.spaces.regs, 0, &result);
+			ret = session_translate_one(session, &probe.spaces.regs,
+						    0, &result);
 		if (ret || result.out_gpa != FIXED_GPA)
 			stage_wrong(coming, "%d, or not where it is", ret);
 		close(session);
@@ -719,7 +709,7 @@ static void module_comes_and_goes(void)
 	for (i = 0; i < ARRAY_SIZE(children); i++) {
 		children[i] = begin_process();
 		if (!children[i])
-			open_all_the_time(coming);
+			open_all_the_time(coming, seed + i);
 	}
 	go_and_come(coming, times_or(100));
 	store(&coming->stop, 1);
@@ -824,6 +814,7 @@ int main(void)
 		seed = (__u64)time(NULL);
 	times = (int)number_in("VMEM_TIMES");
 	printf("# VMEM_SEED=%llu\n", seed);
+	must(setpriority(PRIO_PROCESS, 0, FIRST), "setpriority");
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
 	set_huge_pages("16");
 	count_as_nobody();

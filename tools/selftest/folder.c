@@ -101,3 +101,23 @@ struct counters read_counters(const struct folder *folder)
 	close(fd);
 	return c;
 }
+
+long long kept_by_all(void)
+{
+	struct folder folder;
+	struct dirent *entry;
+	long long kept = 0;
+	DIR *dir;
+
+	dir = opendir(VMEM_DIR);
+	must(dir ? 0 : -1, VMEM_DIR);
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(folder.path, sizeof(folder.path), VMEM_DIR "/%s",
+			 entry->d_name);
+		kept += read_counters(&folder).kept;
+	}
+	closedir(dir);
+	return kept;
+}

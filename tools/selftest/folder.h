@@ -12,6 +12,9 @@ struct folder {
 /* How many sessions have one. */
 int count_folders(void);
 
+/* Pages that all sessions together keep. */
+long long kept_by_all(void);
+
 /* That of the session that this process attached last. */
 struct folder newest_folder(void);
 

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -448,6 +449,19 @@ void limit_pages(__u64 nr, __u64 max)
 	const struct rlimit limit = { nr * PAGE, max * PAGE };
 
 	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
+}
+
+void set_ipc_lock(bool on)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
+						 0 };
+	struct __user_cap_data_struct caps[2];
+
+	must(syscall(SYS_capget, &head, caps), "capget");
+	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+	if (on)
+		caps[0].effective |= 1u << CAP_IPC_LOCK;
+	must(syscall(SYS_capset, &head, caps), "capset");
 }
 
 static long long stat_value(const char *name)

@@ -148,6 +148,9 @@ void count_as_nobody(void);
  */
 void limit_pages(__u64 nr, __u64 max);
 
+/* Whether we may lock more than the limit: CAP_IPC_LOCK. */
+void set_ipc_lock(bool on);
+
 /*
  * Pages that the whole system has pinned and not let go. The machine's other
  * programs are to be quiet: the kernel counts no pins by their owner.

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "caller.h"
@@ -97,7 +97,7 @@ static void mask_signals(int how)
 }
 
 /* The signals are the first thread's, so that the others are in their calls. */
-void be_process(void *(*const fns[])(void *arg), int nr, void *arg)
+void be_process(const thread_fn *fns, int nr, void *arg)
 {
 	pthread_t threads[4];
 	int i;
@@ -167,8 +167,9 @@ static void put(const struct piece *p, __u64 *pt, int n)
 }
 
 /*
- * What was guest memory goes on as something else: who still reads it as the
- * guest's gets an answer that no state has.
+ * What was guest memory goes on as something else. A call that has found it
+ * before may read that, and gets an answer that no state has; none that comes
+ * later may.
  */
 static void spoil(__u64 *pt)
 {
@@ -201,8 +202,8 @@ static void truncate_and_regrow(struct vmm *v, struct piece *p, int n)
 	put(p, p->pt, n);
 }
 
-static void set_slot(struct vmm *v, const struct piece *p, __u64 gpa,
-		     __u64 *pt, __u64 len)
+static void set_slot(struct vmm *v, const struct piece *p, __u64 gpa, __u64 *pt,
+		     __u64 len)
 {
 	world_add_slot(&v->s->w, 1 + (__u32)p->event, gpa, pt, len);
 }
@@ -266,7 +267,8 @@ static void fork_exec(struct vmm *v, struct piece *p, int n)
 	write_after_fork(p, n, true);
 }
 
-static void (*const events[NR_EVENTS])(struct vmm *v, struct piece *p, int n) = {
+static void (*const events[NR_EVENTS])(struct vmm *v, struct piece *p,
+				       int n) = {
 	[BALLOON] = balloon,
 	[HUGE_BALLOON] = balloon,
 	[HOLE] = punch_hole,
@@ -324,6 +326,7 @@ static void *let_things_happen(void *arg)
 	struct vmm *v = arg;
 	__u64 random = v->s->seed;
 
+	setpriority(PRIO_PROCESS, (id_t)gettid(), FIRST);
 	add(&v->s->nr_ready, 1);
 	while (!load(&v->s->stop)) {
 		if (load(&v->s->batches) == v->s->batches_done) {
@@ -366,9 +369,8 @@ static void add_piece(struct vmm *v, enum event event)
 	set_slot(v, p, gpa, p->pt, p->len);
 	/* Slots are KVM's: a region table has nothing there. */
 	if (event != REMOVE_SLOT && event != MOVE_SLOT)
-		s->regions[s->nr_regions++] = (struct vmem_region){
-			gpa, p->len, (uintptr_t)p->pt
-		};
+		s->regions[s->nr_regions++] =
+			(struct vmem_region){ gpa, p->len, (uintptr_t)p->pt };
 }
 
 static void add_wide_space(struct vmm *v)
@@ -422,9 +424,9 @@ static void build(struct vmm *v)
 	world_init(&s->w, MB(1));
 	s->w.spaces.cr3 = s->w.cr3;
 	s->nr_regions = 0;
-	s->regions[s->nr_regions++] = (struct vmem_region){
-		s->w.ram.gpa, s->w.ram.len, (uintptr_t)s->w.ram.hva
-	};
+	s->regions[s->nr_regions++] =
+		(struct vmem_region){ s->w.ram.gpa, s->w.ram.len,
+				      (uintptr_t)s->w.ram.hva };
 	add_spaces(v);
 	add_wide_space(v);
 	for (event = 0; event < NR_EVENTS; event++)
@@ -487,13 +489,9 @@ static void send_fd(int socket, int fd)
 
 void be_vmm(struct stage *s, int socket)
 {
+	static const thread_fn fns[] = { let_things_happen, ask_by_regions,
+					 ask_by_vm, never_serve };
 	static struct vmm v;
-	void *(*const fns[])(void *arg) = {
-		let_things_happen,
-		ask_by_regions,
-		ask_by_vm,
-		never_serve,
-	};
 
 	v.s = s;
 	s->pid = getpid();

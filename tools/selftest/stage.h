@@ -45,16 +45,16 @@ enum event {
 extern const char *const event_names[NR_EVENTS];
 
 /* Where a table is, and where the one that moves is meanwhile. */
-#define PIECE_GPA(event) (GB(4) + (event) * MB(4))
+#define PIECE_GPA(event) (GB(4) + MB(4) * (event))
 #define AWAY_GPA GB(8)
 
 /* What goes by it: an address, and the table itself as data. */
-#define PIECE_VA(event) (GB(1) + (event) * MB(2))
+#define PIECE_VA(event) (GB(1) + MB(2) * (event))
 #define DATA_VA(event) (PIECE_VA(event) + PAGE)
 #define AWAY_VA (GB(1) + NR_EVENTS * MB(2))
 
 /* Where the address leads to in the table's n-th state. */
-#define TARGET(event, n) (GB(16) * (1 + (event)) + (n) * PAGE)
+#define TARGET(event, n) (GB(16) * (1 + (event)) + PAGE * (n))
 
 /* What never changes: in both spaces, and in the second alone. */
 #define FIXED_VA MB(2)
@@ -155,23 +155,29 @@ static inline void add(int *value, int n)
 }
 
 /* Says what is wrong, the first few times. A macro, as ktap_fail() is. */
-#define stage_wrong(s, ...)                                                 \
-	do {                                                                \
-		if (__atomic_fetch_add(&(s)->wrong, 1, __ATOMIC_SEQ_CST) < 5) { \
-			printf("# wrong: " __VA_ARGS__);                    \
-			printf("\n");                                       \
-		}                                                           \
+#define stage_wrong(s, ...)                                                \
+	do {                                                               \
+		if (__atomic_fetch_add(&(s)->wrong, 1, __ATOMIC_SEQ_CST) < \
+		    5) {                                                   \
+			printf("# wrong: " __VA_ARGS__);                   \
+			printf("\n");                                      \
+		}                                                          \
 	} while (0)
+
+/* The nice value of who is not to wait for those who ask all the time. */
+#define FIRST (-15)
 
 /* Waits a little, or not at all. */
 void random_pause(__u64 *random);
+
+typedef void *(*thread_fn)(void *arg);
 
 /*
  * A process: calls each function in a thread of its own until all return. It
  * exits on SIGUSR1 and executes something else on SIGUSR2, whatever the threads
  * do. Does not return.
  */
-void be_process(void *(*const fns[])(void *arg), int nr, void *arg);
+void be_process(const thread_fn *fns, int nr, void *arg);
 
 /*
  * The VMM: makes the VM, sends the VM's descriptor over @socket, and lets things
