@@ -619,6 +619,26 @@ long kilobytes(const char *key)
 	return value;
 }
 
+static bool has_symbol(const char *name)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	char line[256], symbol[128];
+	bool found = false;
+
+	must(file ? 0 : -1, "/proc/kallsyms");
+	while (!found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "%*s %*s %127s", symbol) == 1 &&
+			!strcmp(symbol, name);
+	fclose(file);
+	return found;
+}
+
+long kilobytes_held_back(void)
+{
+	return has_symbol("kasan_quarantine_put") ? kilobytes("MemTotal") / 32 :
+						    0;
+}
+
 #define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
 
 void set_huge_pages(const char *nr)

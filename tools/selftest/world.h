@@ -84,6 +84,9 @@ double seconds(void);
 /* What /proc/meminfo says of @key. */
 long kilobytes(const char *key);
 
+/* How much of what is freed KASAN keeps at most, for a while. */
+long kilobytes_held_back(void);
+
 /* How many huge pages the machine is to have, if it can. */
 void set_huge_pages(const char *nr);
 
