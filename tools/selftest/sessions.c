@@ -43,6 +43,7 @@
 #define SHARED_VA MB(16)
 
 #define SNAPSHOT_BASE MB(512)
+#define ROOM_FOR_TABLES (64 * PAGE)
 #define MAX_ROWS 64
 #define MAX_SLOTS 8
 
@@ -95,7 +96,8 @@ struct answers {
  * @cr3: its roots
  * @alone: what it was told when nobody else asked
  * @session: the session
- * @walked: its spaces are walked to the end
+ * @begun: its spaces are being walked
+ * @walked: they are walked to the end
  * @made: it has made its snapshot
  * @stays: it is never closed, since others use it too
  * @fault: what went wrong; NULL for nothing
@@ -106,6 +108,7 @@ struct asker {
 	__u64 cr3[NR_ROOTS];
 	struct answers alone;
 	int session;
+	bool begun;
 	bool walked;
 	bool made;
 	bool stays;
@@ -233,6 +236,7 @@ static void build(void)
 static void open_asker(struct asker *a)
 {
 	a->session = session_open();
+	a->begun = false;
 	a->walked = false;
 	a->made = false;
 	must(-!!session_attach_kvm(a->session, world.vm_fd), "attach");
@@ -295,19 +299,18 @@ static int ask_info(struct asker *a, struct answers *now, __u64 *random)
 	return ret ?: info.out_source == VMEM_SOURCE_KVM ? 0 : -EPROTO;
 }
 
-/* In pieces of any length. A call that is refused is made again. */
+/* In pieces of any length. What a call that is refused has told is lost to us. */
 static int walk(struct asker *a, struct answers *now, __u64 *random)
 {
 	struct session_records *records = &now->records;
 	bool more = true;
 	int ret;
 
+	a->begun = true;
 	records->nr = 0;
 	while (more) {
 		records->per_call = 1 + (__u32)random_next(random) % 20;
 		ret = session_walk_once(a->session, records, &more);
-		if (ret == -ENOMEM && !load(&shared->stop))
-			continue;
 		if (ret)
 			return ret;
 	}
@@ -350,8 +353,9 @@ static int read_snapshot(struct asker *a, struct answers *now, __u64 *random)
 
 	(void)random;
 	if (!now->tables)
-		now->tables = malloc(len);
-	must(now->tables ? 0 : -1, "malloc");
+		now->tables = malloc(ROOM_FOR_TABLES);
+	errno = ENOMEM;
+	must(now->tables && len <= ROOM_FOR_TABLES ? 0 : -1, "room for tables");
 	return session_snapshot_read(a->session, SNAPSHOT_BASE, now->tables,
 				     len);
 }
@@ -420,7 +424,7 @@ static bool same_anyway(const struct answers *a, const struct answers *b)
  * @name: for people
  * @ask: makes it
  * @same: compares what it was told
- * @walk: it takes a session whose spaces are not walked yet
+ * @walk: it takes a session whose walk has not begun
  * @walked: it takes one whose spaces are
  * @make: it takes a session that has made no snapshot yet
  * @made: it takes one that has
@@ -458,7 +462,7 @@ static const struct question questions[] = {
 
 static bool can_ask(const struct asker *a, const struct question *q)
 {
-	return !(q->walk && a->walked) && !(q->walked && !a->walked) &&
+	return !(q->walk && a->begun) && !(q->walked && !a->walked) &&
 	       !(q->make && a->made) && !(q->made && !a->made);
 }
 
@@ -501,6 +505,24 @@ static void wait_until(const int *value, int n)
 }
 
 /* Ends at the first answer that is wrong. */
+static void ask(struct asker *a, const struct question *q, struct answers *now,
+		__u64 *random)
+{
+	if (!can_ask(a, q))
+		return;
+	now->made = a->alone.made;
+	if (!count_answer(a, q, now, q->ask(a, now, random)))
+		store(&shared->stop, 1);
+}
+
+static void ask_all(struct asker *a, struct answers *now, __u64 *random)
+{
+	size_t q;
+
+	for (q = 0; q < ARRAY_SIZE(questions); q++)
+		ask(a, &questions[q], now, random);
+}
+
 static void ask_at_random(struct worker *w, struct answers *now)
 {
 	struct asker *a = &w->askers[random_next(&w->random) % (__u64)w->nr];
@@ -512,11 +534,7 @@ static void ask_at_random(struct worker *w, struct answers *now)
 		close(a->session);
 		open_asker(a);
 	}
-	if (!can_ask(a, q))
-		return;
-	now->made = a->alone.made;
-	if (!count_answer(a, q, now, q->ask(a, now, &w->random)))
-		store(&shared->stop, 1);
+	ask(a, q, now, &w->random);
 }
 
 static void *work(void *arg)
@@ -525,7 +543,10 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	must(now ? 0 : -1, "calloc");
-	now->tables = malloc(tables_len(&w->askers->alone.made) + 64 * PAGE);
+	now->tables = malloc(ROOM_FOR_TABLES);
+	must(now->tables ? 0 : -1, "malloc");
+	if (w->nr == 1)
+		ask_all(w->askers, now, &w->random);
 	add(&shared->nr_ready, 1);
 	wait_until(&shared->go, 1);
 	while (!load(&shared->stop))
@@ -738,7 +759,7 @@ static void as_alone(void)
  * They are all one user's, who may lock too few pages for all: calls are refused
  * then, and those that are not are right.
  */
-#define FEW_PAGES 1000
+#define FEW_PAGES 500
 
 static void be_poor_process(void *arg)
 {
