@@ -636,10 +636,10 @@ static struct sample largest(const struct sample *samples, int nr)
 
 /*
  * The largest of the last tenth beside that of the first. Sessions come and go,
- * and have a snapshot or have none: what is allowed for is what that differs by
- * at two moments, and less than a page for each time that one was opened.
+ * and have a snapshot or have none: what is allowed for is that all have one at
+ * one moment, a dozen tables and what leads to them, and none at another.
  */
-#define TOLERATED_KB 8192
+#define TOLERATED_KB (NR * 64)
 
 /* Tables of its spaces, and pages that it reads, that a session may have kept. */
 #define PAGES_OF_A_SESSION 24
