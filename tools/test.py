@@ -45,7 +45,7 @@ STEPS = {
     "device": ["tools/lab/lab", "run", "--", "tools/selftest/run",
                "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
                "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
-               "build/bin/kept", "build/bin/events", "build/bin/sessions"],
+               "build/bin/kept", "build/bin/torn"],
     "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
              "--", "tools/selftest/run", "tools/selftest/live.py",
              "tools/selftest/live_spaces.py",

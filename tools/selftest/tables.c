@@ -115,7 +115,7 @@ __u64 tables_page_size(const struct tables *t, int level)
 	return PAGE << (t->index_bits * (level - 1));
 }
 
-static __u64 entry_gpa(const struct tables *t, __u64 table, __u64 va, int level)
+__u64 tables_entry(const struct tables *t, __u64 table, __u64 va, int level)
 {
 	__u64 index = va / tables_page_size(t, level);
 
@@ -149,13 +149,13 @@ __u64 tables_set(struct tables *t, __u64 va, int level, __u64 raw)
 	int l;
 
 	for (l = t->top; l > level; l--) {
-		entry = entry_gpa(t, table, va, l);
+		entry = tables_entry(t, table, va, l);
 		if (!(entry_read(t, entry) & PTE_P))
 			entry_write(t, entry,
 				    ram_alloc(t->ram, PAGE) | PTE_PWU);
 		table = entry_addr(entry_read(t, entry));
 	}
-	entry = entry_gpa(t, table, va, level);
+	entry = tables_entry(t, table, va, level);
 	entry_write(t, entry, raw);
 	return entry;
 }
@@ -226,7 +226,7 @@ struct vmem_translation tables_walk(const struct tables *t, __u64 va)
 		}
 		step = &tr.out_trace[tr.out_nr_trace++];
 		step->entry_gpa =
-			entry_gpa(t, entry_addr(raw), va, (int)tr.out_level);
+			tables_entry(t, entry_addr(raw), va, (int)tr.out_level);
 		raw = entry_read(t, step->entry_gpa);
 		step->raw = raw;
 		if (!(raw & PTE_P)) {

@@ -96,6 +96,9 @@ struct vmem_regs tables_regs(const struct tables *t);
 /* Bytes that one entry of a table of @level covers. */
 __u64 tables_page_size(const struct tables *t, int level);
 
+/* Where the entry for @va is in a table of @level that lies at @table. */
+__u64 tables_entry(const struct tables *t, __u64 table, __u64 va, int level);
+
 /*
  * Writes @raw into the entry for @va in the table of @level; tables missing on
  * the way are added, open to everything. Returns the gpa of the entry.

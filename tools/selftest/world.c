@@ -577,6 +577,13 @@ double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+__u64 number_of(const char *variable, __u64 otherwise)
+{
+	const char *text = getenv(variable);
+
+	return text ? strtoull(text, NULL, 0) : otherwise;
+}
+
 #define SECONDS_TO_DIE 5
 
 void kill_callers(const char *what, void (*fn)(void *w), struct world *w)

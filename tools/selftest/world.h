@@ -81,6 +81,9 @@ void print_record(const struct vmem_record *record);
 /* What the clock says that is never set. */
 double seconds(void);
 
+/* How often, or with what seed: what the environment says, or else this. */
+__u64 number_of(const char *variable, __u64 otherwise);
+
 /* What /proc/meminfo says of @key. */
 long kilobytes(const char *key);
 
