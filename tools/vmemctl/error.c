@@ -54,7 +54,10 @@ struct reason {
 	"the vmem module is not loaded: modprobe vmem, or insmod vmem.ko"
 #define NOT_A_PROCESS "it is a thread: give the PID of its process"
 #define NO_PTRACE \
-	"it belongs to another process: run as root or with CAP_SYS_PTRACE"
+	"it belongs to another process: run as root of the host, or with CAP_SYS_PTRACE"
+#define NO_SEARCH                                                       \
+	"it belongs to another user: run as root of the host, or with " \
+	"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 #define EXITED "the process has exited: give the PID of a running one"
 #define OTHER_VERSION \
 	"the vmem module is of another version: load the one of this vmemctl"
@@ -72,7 +75,8 @@ static const struct reason reasons[] = {
 	{ STEP_PIDFD, ENOENT, NULL, NOT_A_PROCESS },
 
 	{ STEP_SCAN, ENOENT, NULL, EXITED },
-	{ STEP_SCAN, EACCES, NULL, NO_PTRACE },
+	/* To list its descriptors takes more than to take one of them. */
+	{ STEP_SCAN, EACCES, NULL, NO_SEARCH },
 
 	{ STEP_GETFD, EPERM, NULL, NO_PTRACE },
 	{ STEP_GETFD, EBADF, NULL,
@@ -155,7 +159,7 @@ static const struct reason reasons[] = {
 
 	{ STEP_ANY, ESRCH, NULL, EXITED },
 	{ STEP_ANY, ENOMEM, NULL,
-	  "over the limit of locked memory, or out of it: raise `ulimit -l'" },
+	  "over the limit of locked memory, or out of memory: raise `ulimit -l'" },
 	{ STEP_ANY, EINTR, NULL, "interrupted: ask again" },
 	{ STEP_ANY, EINVAL, NULL, OTHER_VERSION },
 	{ STEP_ANY, E2BIG, NULL, OTHER_VERSION },
