@@ -25,6 +25,7 @@
 #include "copy.h"
 #include "ktap.h"
 #include "restore_guest.h"
+#include "vcpu.h"
 #include "world.h"
 
 #define RAM_GPA MB(1)
@@ -66,10 +67,7 @@
  * struct machine - a VM, and the guest in it
  * @kvm_fd: /dev/kvm
  * @vm_fd: the VM
- * @vcpu_fd: its vCPU
- * @run: what the vCPU says of its last exit
- * @run_len: size of the mapping at @run in bytes
- * @maxphyaddr: width of a guest-physical address
+ * @vcpu: its vCPU
  * @amd64: what kind of guest it is
  * @kernel_va: where its kernel begins
  * @memory: its memory, a slot for each piece
@@ -80,10 +78,7 @@
 struct machine {
 	int kvm_fd;
 	int vm_fd;
-	int vcpu_fd;
-	struct kvm_run *run;
-	size_t run_len;
-	__u32 maxphyaddr;
+	struct vcpu vcpu;
 	bool amd64;
 	__u64 kernel_va;
 	struct copy memory;
@@ -111,24 +106,6 @@ static void add_slot(struct machine *m, __u32 id, const struct guest_ram *ram)
 	     "KVM_SET_USER_MEMORY_REGION");
 }
 
-static void set_cpuid(struct machine *m)
-{
-	const __u32 room = 256;
-	struct kvm_cpuid2 *cpuid;
-	__u32 i;
-
-	cpuid = calloc(1, sizeof(*cpuid) + room * sizeof(cpuid->entries[0]));
-	must(cpuid ? 0 : -1, "calloc");
-	cpuid->nent = room;
-	must(ioctl(m->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid),
-	     "KVM_GET_SUPPORTED_CPUID");
-	must(ioctl(m->vcpu_fd, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
-	for (i = 0; i < cpuid->nent; i++)
-		if (cpuid->entries[i].function == 0x80000008)
-			m->maxphyaddr = cpuid->entries[i].eax & 0xff;
-	free(cpuid);
-}
-
 /* A machine with @memory, which is its own from now on. */
 static void machine_init(struct machine *m, bool amd64,
 			 const struct copy *memory)
@@ -145,20 +122,12 @@ static void machine_init(struct machine *m, bool amd64,
 	m->spare = ram_new(SPARE_GPA, SPARE_LEN);
 	add_slot(m, VMEM_MAX_EXTENTS, &m->spare);
 
-	m->vcpu_fd = (int)must(ioctl(m->vm_fd, KVM_CREATE_VCPU, 0),
-			       "KVM_CREATE_VCPU");
-	m->run_len = (size_t)must(ioctl(m->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0),
-				  "KVM_GET_VCPU_MMAP_SIZE");
-	m->run = mmap(NULL, m->run_len, PROT_READ | PROT_WRITE, MAP_SHARED,
-		      m->vcpu_fd, 0);
-	must(m->run == MAP_FAILED ? -1 : 0, "mmap of the vCPU");
-	set_cpuid(m);
+	vcpu_init(&m->vcpu, m->kvm_fd, m->vm_fd, 0);
 }
 
 static void machine_free(struct machine *m)
 {
-	munmap(m->run, m->run_len);
-	close(m->vcpu_fd);
+	vcpu_free(&m->vcpu);
 	close(m->vm_fd);
 	close(m->kvm_fd);
 	ram_free(&m->spare);
@@ -169,21 +138,16 @@ static struct registers machine_registers(const struct machine *m)
 {
 	struct registers r;
 
-	must(ioctl(m->vcpu_fd, KVM_GET_REGS, &r.regs), "KVM_GET_REGS");
-	must(ioctl(m->vcpu_fd, KVM_GET_SREGS, &r.sregs), "KVM_GET_SREGS");
+	r.regs = vcpu_get_regs(&m->vcpu);
+	must(ioctl(m->vcpu.fd, KVM_GET_SREGS, &r.sregs), "KVM_GET_SREGS");
 	return r;
-}
-
-static void set_regs(const struct machine *m, const struct kvm_regs *regs)
-{
-	must(ioctl(m->vcpu_fd, KVM_SET_REGS, regs), "KVM_SET_REGS");
 }
 
 /* Before the first run only: see tools/lab/guest-tss.c. */
 static void machine_load(const struct machine *m, const struct registers *r)
 {
-	must(ioctl(m->vcpu_fd, KVM_SET_SREGS, &r->sregs), "KVM_SET_SREGS");
-	set_regs(m, &r->regs);
+	must(ioctl(m->vcpu.fd, KVM_SET_SREGS, &r->sregs), "KVM_SET_SREGS");
+	vcpu_set_regs(&m->vcpu, &r->regs);
 }
 
 /* The page is there for two spaces, and this one is to have its own. */
@@ -213,11 +177,12 @@ static bool copy_on_write(struct machine *m, const struct registers *r)
 static __u32 machine_run(struct machine *m)
 {
 	struct registers r;
+	__u32 reason;
 
 	do {
-		must(ioctl(m->vcpu_fd, KVM_RUN, 0), "KVM_RUN");
+		reason = vcpu_run(&m->vcpu);
 		r = machine_registers(m);
-		if (!CHECK_EQ(m->run->exit_reason, KVM_EXIT_HLT)) {
+		if (!CHECK_EQ(reason, KVM_EXIT_HLT)) {
 			printf("# RIP %#llx CR2 %#llx CR3 %#llx\n", r.regs.rip,
 			       r.sregs.cr2, r.sregs.cr3);
 			return 0;
@@ -472,7 +437,7 @@ static void tell(struct machine *m, __u32 what, int space, __u64 va,
 	regs.rcx = (__u64)space;
 	regs.rdi = va;
 	regs.rdx = value;
-	set_regs(m, &regs);
+	vcpu_set_regs(&m->vcpu, &regs);
 }
 
 /* What the guest itself reads in one of its spaces. */
@@ -495,7 +460,7 @@ static struct vmem_regs paging_regs(const struct machine *m)
 {
 	struct vmem_regs regs = tables_regs(&m->spaces[0]);
 
-	regs.maxphyaddr = m->maxphyaddr;
+	regs.maxphyaddr = m->vcpu.maxphyaddr;
 	regs.cow_mask = COW_MASK;
 	regs.cow_value = COW_VALUE;
 	return regs;

@@ -20,6 +20,7 @@
 #include "ktap.h"
 #include "session.h"
 #include "tables.h"
+#include "vcpu.h"
 
 /* ---- The VMM ---- */
 
@@ -36,20 +37,14 @@
  * struct vmm - a VM with one slot of memory and one address space
  * @kvm_fd: /dev/kvm
  * @vm_fd: the VM
- * @vcpu_fd: its vCPU; -1 where the VM is never run
- * @run: what the vCPU says of its last exit
- * @run_len: size of the mapping at @run in bytes
- * @maxphyaddr: width of a guest-physical address, as the vCPU's CPUID has it
+ * @vcpu: its vCPU; @vcpu.fd is -1 where the VM is never run
  * @ram: memory slot 0
  * @tables: the guest's page tables, in @ram
  */
 struct vmm {
 	int kvm_fd;
 	int vm_fd;
-	int vcpu_fd;
-	struct kvm_run *run;
-	size_t run_len;
-	__u32 maxphyaddr;
+	struct vcpu vcpu;
 	struct guest_ram ram;
 	struct tables tables;
 };
@@ -85,7 +80,7 @@ static void vmm_init_at(struct vmm *vmm, __u64 gpa)
 		(int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
 	vmm->vm_fd = (int)must(ioctl(vmm->kvm_fd, KVM_CREATE_VM, 0),
 			       "KVM_CREATE_VM");
-	vmm->vcpu_fd = -1;
+	vmm->vcpu.fd = -1;
 	vmm->ram = ram_new(gpa, RAM_LEN);
 	vmm_add_slot(vmm, 0, &vmm->ram);
 	vmm->tables = tables_new_amd64(&vmm->ram);
@@ -98,70 +93,11 @@ static void vmm_init(struct vmm *vmm)
 
 static void vmm_free(struct vmm *vmm)
 {
-	if (vmm->vcpu_fd >= 0) {
-		munmap(vmm->run, vmm->run_len);
-		close(vmm->vcpu_fd);
-	}
+	if (vmm->vcpu.fd >= 0)
+		vcpu_free(&vmm->vcpu);
 	close(vmm->vm_fd);
 	close(vmm->kvm_fd);
 	ram_free(&vmm->ram);
-}
-
-/* Long mode has to be in CPUID before KVM lets EFER switch to it. */
-static void vcpu_set_cpuid(struct vmm *vmm)
-{
-	const __u32 room = 256;
-	struct kvm_cpuid2 *cpuid;
-	__u32 i;
-
-	cpuid = calloc(1, sizeof(*cpuid) + room * sizeof(cpuid->entries[0]));
-	must(cpuid ? 0 : -1, "calloc");
-	cpuid->nent = room;
-	must(ioctl(vmm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid),
-	     "KVM_GET_SUPPORTED_CPUID");
-	must(ioctl(vmm->vcpu_fd, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
-	for (i = 0; i < cpuid->nent; i++)
-		if (cpuid->entries[i].function == 0x80000008)
-			vmm->maxphyaddr = cpuid->entries[i].eax & 0xff;
-	free(cpuid);
-}
-
-/* Flat 64-bit segments. Nothing reloads them: no descriptor table is needed. */
-static void vcpu_set_sregs(struct vmm *vmm, const struct vmem_regs *regs)
-{
-	struct kvm_segment segment = {
-		.limit = 0xffffffff,
-		.selector = 0x10,
-		.type = 3,
-		.present = 1,
-		.db = 1,
-		.s = 1,
-		.g = 1,
-	};
-	struct kvm_sregs sregs;
-
-	must(ioctl(vmm->vcpu_fd, KVM_GET_SREGS, &sregs), "KVM_GET_SREGS");
-	sregs.ds = segment;
-	sregs.es = segment;
-	sregs.fs = segment;
-	sregs.gs = segment;
-	sregs.ss = segment;
-	segment.selector = 0x08;
-	segment.type = 11;
-	segment.db = 0;
-	segment.l = 1;
-	sregs.cs = segment;
-	sregs.tr = (struct kvm_segment){
-		.limit = 0x67,
-		.selector = 0x18,
-		.type = 11,
-		.present = 1,
-	};
-	sregs.cr0 = regs->cr0;
-	sregs.cr3 = regs->cr3;
-	sregs.cr4 = regs->cr4;
-	sregs.efer = regs->efer;
-	must(ioctl(vmm->vcpu_fd, KVM_SET_SREGS, &sregs), "KVM_SET_SREGS");
 }
 
 /* Gives the VM a vCPU about to run @code with RAX = MAGIC, RBX = DATA_VA. */
@@ -182,26 +118,19 @@ static void vmm_load(struct vmm *vmm, const __u8 *code, size_t len)
 	tables_map(&vmm->tables, DATA_VA & ~(PAGE - 1), data_gpa, VMEM_LEVEL_PT,
 		   PTE_P | PTE_W | PTE_NX);
 
-	vmm->vcpu_fd = (int)must(ioctl(vmm->vm_fd, KVM_CREATE_VCPU, VCPU_ID),
-				 "KVM_CREATE_VCPU");
-	vmm->run_len =
-		(size_t)must(ioctl(vmm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0),
-			     "KVM_GET_VCPU_MMAP_SIZE");
-	vmm->run = mmap(NULL, vmm->run_len, PROT_READ | PROT_WRITE, MAP_SHARED,
-			vmm->vcpu_fd, 0);
-	must(vmm->run == MAP_FAILED ? -1 : 0, "mmap of the vCPU");
-	vcpu_set_cpuid(vmm);
-	vcpu_set_sregs(vmm, &regs);
-	must(ioctl(vmm->vcpu_fd, KVM_SET_REGS, &kvm_regs), "KVM_SET_REGS");
+	vcpu_init(&vmm->vcpu, vmm->kvm_fd, vmm->vm_fd, VCPU_ID);
+	vcpu_set_long_mode(&vmm->vcpu, &regs);
+	vcpu_set_regs(&vmm->vcpu, &kvm_regs);
 }
 
 /* Runs the guest to its HLT. Returns the reason of the exit. */
 static __u32 vmm_run(struct vmm *vmm)
 {
-	must(ioctl(vmm->vcpu_fd, KVM_RUN, 0), "KVM_RUN");
-	if (vmm->run->exit_reason != KVM_EXIT_HLT)
-		printf("# KVM_RUN: exit reason %u\n", vmm->run->exit_reason);
-	return vmm->run->exit_reason;
+	__u32 reason = vcpu_run(&vmm->vcpu);
+
+	if (reason != KVM_EXIT_HLT)
+		printf("# KVM_RUN: exit reason %u\n", reason);
+	return reason;
 }
 
 /* mov %rax,(%rbx); hlt */
@@ -220,13 +149,13 @@ static struct vmem_regs vcpu_regs(const struct vmm *vmm)
 {
 	struct kvm_sregs sregs;
 
-	must(ioctl(vmm->vcpu_fd, KVM_GET_SREGS, &sregs), "KVM_GET_SREGS");
+	must(ioctl(vmm->vcpu.fd, KVM_GET_SREGS, &sregs), "KVM_GET_SREGS");
 	return (struct vmem_regs){
 		.cr0 = sregs.cr0,
 		.cr3 = sregs.cr3,
 		.cr4 = sregs.cr4,
 		.efer = sregs.efer,
-		.maxphyaddr = vmm->maxphyaddr,
+		.maxphyaddr = vmm->vcpu.maxphyaddr,
 	};
 }
 
@@ -347,7 +276,7 @@ static void vcpu_is_reported(void)
 	CHECK_EQ(vcpu.out_regs.cr3, 0);
 	CHECK_EQ(vcpu.out_regs.cr4, regs.cr4);
 	CHECK_EQ(vcpu.out_regs.efer, regs.efer);
-	CHECK_EQ(vcpu.out_regs.maxphyaddr, vmm.maxphyaddr);
+	CHECK_EQ(vcpu.out_regs.maxphyaddr, vmm.vcpu.maxphyaddr);
 	CHECK_EQ(vcpu.out_regs.__reserved, 0);
 	CHECK_EQ(session_vcpu(session, 1, &vcpu), -EINVAL);
 	CHECK_EQ(session_vcpu(session, ~0u, &vcpu), -EINVAL);
