@@ -1458,15 +1458,6 @@ static void killed(void)
 
 /* ---- What is left ---- */
 
-/* A whole boot's page cache comes and goes; the kernel's own memory does not. */
-static long kernel_memory(void)
-{
-	usleep(500000);
-	return kilobytes("MemTotal") - kilobytes("MemFree") -
-	       kilobytes("Cached") - kilobytes("Buffers") -
-	       kilobytes("AnonPages") - kilobytes("SReclaimable");
-}
-
 /* Every third one is closed with the snapshot in its middle. */
 static void rounds(const struct world *w, int nr)
 {

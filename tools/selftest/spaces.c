@@ -1733,19 +1733,6 @@ static void killed_in_walk_spaces(void)
 
 /* ---- What is left ---- */
 
-/* Slab and vmalloc are what a session's memory is taken from. */
-static long kernel_memory(void)
-{
-	int fd = (int)must(open("/proc/sys/vm/drop_caches", O_WRONLY),
-			   "drop_caches");
-
-	/* What is freed after a grace period is freed by then. */
-	usleep(500000);
-	must(write(fd, "3", 1), "drop_caches");
-	close(fd);
-	return kilobytes("Slab") + kilobytes("VmallocUsed");
-}
-
 /* Every third one is closed with the walk in its middle. */
 static void rounds(const struct world *w, int nr)
 {

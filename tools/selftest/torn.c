@@ -14,6 +14,7 @@
  * no use where all of it went away and came back in between.
  */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,12 +63,12 @@ struct step {
 	__u64 tag;
 };
 
-_Static_assert(offsetof(struct step, gpa) == STEP_GPA, "gpa");
-_Static_assert(offsetof(struct step, value) == STEP_VALUE, "value");
-_Static_assert(offsetof(struct step, spins) == STEP_SPINS, "spins");
-_Static_assert(offsetof(struct step, touch) == STEP_TOUCH, "touch");
-_Static_assert(offsetof(struct step, tag) == STEP_TAG, "tag");
-_Static_assert(sizeof(struct step) == STEP_SIZE, "size");
+static_assert(offsetof(struct step, gpa) == STEP_GPA, "gpa");
+static_assert(offsetof(struct step, value) == STEP_VALUE, "value");
+static_assert(offsetof(struct step, spins) == STEP_SPINS, "spins");
+static_assert(offsetof(struct step, touch) == STEP_TOUCH, "touch");
+static_assert(offsetof(struct step, tag) == STEP_TAG, "tag");
+static_assert(sizeof(struct step) == STEP_SIZE, "size");
 
 /**
  * struct control - how far the guest is; each in a cache line of its own
@@ -83,9 +84,9 @@ struct control {
 	__u64 stop;
 };
 
-_Static_assert(offsetof(struct control, begun) == CONTROL_BEGUN, "begun");
-_Static_assert(offsetof(struct control, done) == CONTROL_DONE, "done");
-_Static_assert(offsetof(struct control, stop) == CONTROL_STOP, "stop");
+static_assert(offsetof(struct control, begun) == CONTROL_BEGUN, "begun");
+static_assert(offsetof(struct control, done) == CONTROL_DONE, "done");
+static_assert(offsetof(struct control, stop) == CONTROL_STOP, "stop");
 
 /**
  * struct story - what there is to see at one address, in a round of the list

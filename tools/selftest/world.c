@@ -626,33 +626,14 @@ long kilobytes(const char *key)
 	return value;
 }
 
-static bool has_symbol(const char *name)
+long kernel_memory(void)
 {
-	FILE *file = fopen("/proc/kallsyms", "r");
-	char line[256], symbol[128];
-	bool found = false;
+	int fd = (int)must(open("/proc/sys/vm/drop_caches", O_WRONLY),
+			   "drop_caches");
 
-	must(file ? 0 : -1, "/proc/kallsyms");
-	while (!found && fgets(line, sizeof(line), file))
-		found = sscanf(line, "%*s %*s %127s", symbol) == 1 &&
-			!strcmp(symbol, name);
-	fclose(file);
-	return found;
-}
-
-long kilobytes_held_back(void)
-{
-	return has_symbol("kasan_quarantine_put") ? kilobytes("MemTotal") / 32 :
-						    0;
-}
-
-#define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
-
-void set_huge_pages(const char *nr)
-{
-	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
-		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
+	/* What is freed after a grace period is freed by then. */
+	usleep(500000);
+	must(write(fd, "3", 1), "drop_caches");
 	close(fd);
+	return kilobytes("Slab") + kilobytes("VmallocUsed");
 }

@@ -83,6 +83,15 @@
  * RLIMIT_MEMLOCK, where that user's other locked pages count too, or if the
  * caller has CAP_IPC_LOCK. If it is not, pages that the session keeps and no
  * call uses are let go for it, those first that were used least recently.
+ *
+ * A page is read as its owner would read it. One that the owner has never touched
+ * is zeros: anonymous memory gets no page by that, but a file does, shared memory
+ * included. What the owner must not read, or what a file does not reach to any
+ * more, is as if there were no memory.
+ *
+ * Whatever a guest's tables are, the work is bounded by the tables that there
+ * are: a walk over spaces reads each table once for each level and window that it
+ * is at, and a call that maps or walks reads @out_max_entries of VMEM_INFO at most.
  */
 
 #define VMEM_IOC_TYPE 0xBD
