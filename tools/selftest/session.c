@@ -218,6 +218,7 @@ int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
 
 	maps->nr = 0;
 	maps->anomalies = 0;
+	maps->torn = 0;
 	for (maps->nr_calls = 1; maps->nr_calls < MAX_CALLS; maps->nr_calls++) {
 		if (maps->nr + maps->per_call > maps->room)
 			return -ENOBUFS;
@@ -228,6 +229,7 @@ int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
 			return -ENDLESS;
 		maps_take(maps, args.out_nr);
 		maps->anomalies += args.out_anomalies;
+		maps->torn += args.out_torn;
 		if (!args.out_more)
 			return 0;
 		if (args.out_next_va <= va || args.out_next_va > last_va)

@@ -54,6 +54,7 @@ int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
  * @nr: how many there were, neighbours of different calls merged
  * @nr_calls: calls that it took
  * @anomalies: their sum over the calls
+ * @torn: likewise, tables that were replaced meanwhile
  */
 struct session_maps {
 	struct vmem_mapping *rows;
@@ -62,6 +63,7 @@ struct session_maps {
 	__u32 nr;
 	__u32 nr_calls;
 	__u64 anomalies;
+	__u64 torn;
 };
 
 int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
