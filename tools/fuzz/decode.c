@@ -59,14 +59,18 @@ static struct vmem_regs take_regs(struct input *in)
 		regs.efer |= EFER_LME;
 		regs.cr4 = (regs.cr4 | X86_CR4_PAE) & ~X86_CR4_LA57;
 	}
-	if (plain & 8)
-		regs.cr4 &= ~X86_CR4_PAE, regs.efer &= ~EFER_LME;
+	if (plain & 8) {
+		regs.cr4 &= ~X86_CR4_PAE;
+		regs.efer &= ~EFER_LME;
+	}
 	if (plain & 16)
 		regs.cow_mask &= bits(11, 9);
 	if (plain & 32)
 		regs.cow_value &= regs.cow_mask;
-	if (plain & 64)
-		regs.cow_mask = regs.cow_value = 0;
+	if (plain & 64) {
+		regs.cow_mask = 0;
+		regs.cow_value = 0;
+	}
 	return regs;
 }
 
@@ -214,9 +218,11 @@ static void check_split(const struct vmem_regime *regime, int level, u64 raw)
 		now.perms == was.perms);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+void fuzz_init(void)
+{
+}
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	struct input in = { data, data + size, data + size };
 	struct vmem_regs regs = take_regs(&in);
@@ -228,10 +234,10 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 	REQUIRE(ret == want_init(&regs, ignored));
 	if (ret)
-		return 0;
+		return;
 	REQUIRE(root.table ==
-		(regs.cr3 & (amd64 ? bits(regs.maxphyaddr - 1, 12) :
-				     bits(31, 12))));
+		(regs.cr3 &
+		 (amd64 ? bits(regs.maxphyaddr - 1, 12) : bits(31, 12))));
 	REQUIRE(root.regime.top == (amd64 ? 4 : 2));
 	addr = take(&in, 8);
 	REQUIRE(vmem_is_canonical(&root.regime, addr) ==
@@ -244,10 +250,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 			check_entry(&regs, &root.regime, level, raw | 1);
 			check_retarget(&root.regime, level, raw, addr);
 			check_split(&root.regime, level, raw);
-			check_made(&root.regime, level,
-				   raw & VMEM_PAGE_MASK, addr & ALL_PERMS,
-				   raw & 1);
+			check_made(&root.regime, level, raw & VMEM_PAGE_MASK,
+				   addr & ALL_PERMS, raw & 1);
 		}
 	} while (in.at < in.middle);
-	return 0;
 }

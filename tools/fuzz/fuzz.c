@@ -72,3 +72,17 @@ bool fuzz_no_memory(void)
 }
 
 void (*fuzz_guest)(const void *entry, size_t size);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	fuzz_init();
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	fuzz_one(data, size);
+	return 0;
+}

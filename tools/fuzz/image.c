@@ -20,7 +20,7 @@ static struct image *image;
 static struct offline *offline;
 
 /* In place of the tool's own, which end it. */
-static _Noreturn void refuse_with(const char *format, va_list ap)
+static noreturn void refuse_with(const char *format, va_list ap)
 {
 	char text[512];
 	int len = vsnprintf(text, sizeof(text), format, ap);
@@ -88,8 +88,8 @@ static void check_segments(size_t size)
 
 		REQUIRE(s->len && s->file_len <= s->len);
 		REQUIRE(s->gpa + s->len > s->gpa);
-		REQUIRE(!s->file_len || (s->offset <= size &&
-					 s->file_len <= size - s->offset));
+		REQUIRE(!s->file_len ||
+			(s->offset <= size && s->file_len <= size - s->offset));
 		REQUIRE(!i || s->gpa >= s[-1].gpa + s[-1].len);
 	}
 	REQUIRE(image->nr_spaces <= VMEM_MAX_ROOTS);
@@ -201,12 +201,13 @@ static void ask_shared(struct input *in)
 		.results = (uintptr_t)results,
 		.root = choose(in, 4),
 	};
+	int ret;
 	u32 i;
 
 	for (i = 0; i < ARRAY_SIZE(vas); i++)
 		vas[i] = choose(in, 65536) * 4096ULL;
-	REQUIRE(is_documented(offline_ask(offline, VMEM_TRANSLATE,
-					  &translate)));
+	ret = offline_ask(offline, VMEM_TRANSLATE, &translate);
+	REQUIRE(is_documented(ret));
 }
 
 static void ask_spaces(const struct vmem_regs *regs, struct input *in)
@@ -276,9 +277,11 @@ static void ask(struct input *in)
 	ask_spaces(&regs, in);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+void fuzz_init(void)
+{
+}
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	/* The end of the file says as well what it is asked. */
 	struct input in = { data, data, data + size };
@@ -297,5 +300,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		REQUIRE(!tracked_any());
 	}
 	tracked_clean();
-	return 0;
 }

@@ -69,10 +69,10 @@ static atomic_int sessions[NR_SESSIONS];
 /* What is wrong is told by one thread only. */
 static pthread_mutex_t telling = PTHREAD_MUTEX_INITIALIZER;
 
-#define TELL(...)                              \
-	do {                                   \
-		pthread_mutex_lock(&telling);  \
-		ktap_fail(__VA_ARGS__);        \
+#define TELL(...)                               \
+	do {                                    \
+		pthread_mutex_lock(&telling);   \
+		ktap_fail(__VA_ARGS__);         \
 		pthread_mutex_unlock(&telling); \
 	} while (0)
 
@@ -100,8 +100,8 @@ static __u64 pick(struct thread *t, const __u64 *values, __u32 nr)
 	return values[below(t, nr)];
 }
 
-#define PICK(t, ...)                                                 \
-	pick(t, (const __u64[]){ __VA_ARGS__ },                      \
+#define PICK(t, ...)                            \
+	pick(t, (const __u64[]){ __VA_ARGS__ }, \
 	     ARRAY_SIZE(((const __u64[]){ __VA_ARGS__ })))
 
 /* ---- the guest ---- */
@@ -276,11 +276,8 @@ static void replace_session(struct thread *t)
 /* ---- calls ---- */
 
 /* Errnos, as bits. */
-typedef unsigned __int128 errnos_t;
-
-#define E(x) ((errnos_t)1 << (x))
-#define E_ANY \
-	(E(EFAULT) | E(EINVAL) | E(E2BIG) | E(EOPNOTSUPP) | E(EBADF))
+#define E(x) ((__uint128_t)1 << (x))
+#define E_ANY (E(EFAULT) | E(EINVAL) | E(E2BIG) | E(EOPNOTSUPP) | E(EBADF))
 #define E_GMEM (E_ANY | E(ENOTCONN) | E(EPERM))
 #define E_MEM (E_GMEM | E(ENOMEM) | E(ESRCH) | E(EINTR))
 
@@ -302,8 +299,6 @@ struct call {
 	unsigned long cmd;
 	__u32 size;
 	__u32 pointers[2];
-	__u32 out;
-	__u32 out_len;
 	__uint128_t errnos;
 	void (*fill)(struct thread *t, void *args);
 	__u64 (*written)(const void *args);
@@ -564,8 +559,8 @@ static bool check_snapshot_read(const void *args)
 	return a->out_len <= a->len;
 }
 
-#define CALL(NAME, lower, ...)                           \
-	.name = #NAME, .cmd = VMEM_##NAME,               \
+#define CALL(NAME, lower, ...)             \
+	.name = #NAME, .cmd = VMEM_##NAME, \
 	.size = sizeof(struct vmem_##lower##_args), __VA_ARGS__
 
 #define AT(lower, member) offsetof(struct vmem_##lower##_args, member)
@@ -577,14 +572,11 @@ static const struct call calls[] = {
 	{ CALL(ATTACH_REGIONS, attach_regions, .fill = fill_attach_regions,
 	       .pointers = { AT(attach_regions, regions) },
 	       .errnos = E_MEM | E(EISCONN) | E(EOVERFLOW)) },
-	{ CALL(MEMSLOTS, memslots, .out = AT(memslots, out_nr),
-	       .out_len = sizeof(__u32), .fill = fill_memslots,
+	{ CALL(MEMSLOTS, memslots, .fill = fill_memslots,
 	       .pointers = { AT(memslots, slots) }, .written = written_memslots,
 	       .check = check_memslots, .errnos = E_GMEM) },
-	{ CALL(VCPU, vcpu, .out = AT(vcpu, out_id), .fill = fill_vcpu,
-	       .errnos = E_GMEM) },
-	{ CALL(TRANSLATE, translate, .out = AT(translate, out_nr),
-	       .out_len = sizeof(__u32), .fill = fill_translate,
+	{ CALL(VCPU, vcpu, .fill = fill_vcpu, .errnos = E_GMEM) },
+	{ CALL(TRANSLATE, translate, .fill = fill_translate,
 	       .pointers = { AT(translate, vas), AT(translate, results) },
 	       .written = written_translate, .check = check_translate,
 	       .errnos = E_MEM | E(ENXIO) | E(ENODATA) | E(EBUSY)) },
@@ -621,8 +613,8 @@ static atomic_int succeeded[ARRAY_SIZE(calls)];
 
 static bool is_pointer(const struct call *call, __u32 offset)
 {
-	return offset && (offset == call->pointers[0] ||
-			  offset == call->pointers[1]);
+	return offset &&
+	       (offset == call->pointers[0] || offset == call->pointers[1]);
 }
 
 static void set32(void *args, __u32 offset, __u32 value)
@@ -688,8 +680,8 @@ static __u64 out_pointer(const struct call *call, const void *args)
 
 	if (call->written)
 		memcpy(&pointer,
-		       (const char *)args + (call->pointers[1] ?:
-						     call->pointers[0]),
+		       (const char *)args +
+			       (call->pointers[1] ?: call->pointers[0]),
 		       sizeof(pointer));
 	return pointer;
 }
@@ -715,8 +707,8 @@ static void check_outcome(struct thread *t, const struct call *call,
 	if (out_pointer(call, before) != (uintptr_t)t->array)
 		return;
 	written = call->written(before);
-	if (written < room && !is_all(t->array + written, POISON,
-				      room - written))
+	if (written < room &&
+	    !is_all(t->array + written, POISON, room - written))
 		TELL("%s wrote behind its %llu bytes", call->name, written);
 }
 
@@ -756,9 +748,9 @@ static void make_call(struct thread *t, int session)
 /* No such command, or none at all. */
 static void make_no_call(struct thread *t, int session)
 {
-	unsigned long cmd = one_in(t, 2) ? _IO(VMEM_IOC_TYPE,
-					       0x0c + below(t, 0xf4)) :
-					   (__u32)random64(t);
+	unsigned long cmd = one_in(t, 2) ?
+				    _IO(VMEM_IOC_TYPE, 0x0c + below(t, 0xf4)) :
+				    (__u32)random64(t);
 	int ret;
 
 	if (_IOC_TYPE(cmd) == VMEM_IOC_TYPE && _IOC_NR(cmd) < 0x0c)

@@ -137,8 +137,8 @@ static void check_mapped(u32 root, const struct vmem_mapping *mapping)
 {
 	struct ref ref;
 
-	ref_translate(arena.g->s->guest, &arena.g->regs[root],
-		      mapping->last_va, &ref);
+	ref_translate(arena.g->s->guest, &arena.g->regs[root], mapping->last_va,
+		      &ref);
 	if (mapping->kind == VMEM_KIND_UNMAPPED) {
 		REQUIRE(ref.t.out_status != VMEM_MAPPED);
 		return;
@@ -300,13 +300,8 @@ static void make(struct input *in)
 		tables_freeze(tables);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+void fuzz_init(void)
 {
-	(void)argc;
-	(void)argv;
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	arena.steady = true;
@@ -315,10 +310,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	movable = tables_alloc(NULL, arena.g, true);
 	tables = fixed;
 	before = guest_alloc(NULL);
-	return 0;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	struct input in = input_of(data, size);
 	int ops = 0;
@@ -330,5 +324,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	}
 	fail_no_more();
 	vmem_tables_destroy(&tables->t);
-	return 0;
 }

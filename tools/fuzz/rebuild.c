@@ -85,14 +85,8 @@ static void check_arena(struct input *in)
 		REQUIRE(rebuilt_check_walk(whole));
 }
 
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+void fuzz_init(void)
 {
-	(void)argc;
-	(void)argv;
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	/* Every page takes a few walks. */
@@ -100,10 +94,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	oracle = oracle_alloc(NULL);
 	whole = rebuilt_alloc(NULL, arena.g, oracle);
 	parts = rebuilt_alloc(NULL, arena.g, oracle);
-	return 0;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	struct input in = input_of(data, size);
 
@@ -114,5 +107,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	}
 	fuzz_fail_alloc(0);
 	end();
-	return 0;
 }

@@ -22,8 +22,7 @@ static struct guest *tables;
 
 static int make_snapshot(struct input *in)
 {
-	u64 budget = choose(in, 2) ? U64_MAX :
-				     arena.mode.top + choose(in, 600);
+	u64 budget = choose(in, 2) ? U64_MAX : arena.mode.top + choose(in, 600);
 	struct guest *guest = arena.g->s->guest;
 	int ret, calls = 0;
 
@@ -138,8 +137,8 @@ static void check_va(u32 root, u64 va)
 
 static void check_arena(struct input *in)
 {
-	static const u64 bases[] = { 0, SZ_4K, 0x20000000, 0xe5400000,
-				     0xfffff000, 0xfffffff000 };
+	static const u64 bases[] = { 0,		 SZ_4K,	     0x20000000,
+				     0xe5400000, 0xfffff000, 0xfffffff000 };
 	int i, ret, nr = 1 + choose(in, 40);
 
 	snapshot.rebuild.roots = arena.g->roots;
@@ -165,21 +164,15 @@ static void check_arena(struct input *in)
 					 arena_edge(&arena, in));
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+void fuzz_init(void)
 {
-	(void)argc;
-	(void)argv;
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	arena.longest = 40;
 	tables = guest_alloc(NULL);
-	return 0;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	struct input in = input_of(data, size);
 
@@ -191,5 +184,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	fuzz_fail_alloc(0);
 	vmem_snapshot_destroy(&snapshot);
 	memset(&snapshot, 0, sizeof(snapshot));
-	return 0;
 }

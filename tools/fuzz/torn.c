@@ -286,23 +286,17 @@ static void check_arena(void)
 	REQUIRE(guest_is_intact(arena.g->s->guest));
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+void fuzz_init(void)
 {
-	(void)argc;
-	(void)argv;
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	arena.longest = 40;
 	arena.steady = true;
 	records = records_alloc(NULL);
 	recorder = recorder_alloc(NULL);
-	return 0;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	/* What is there to begin with, and what comes. */
 	struct input in = input_of(data, size / 2);
@@ -314,5 +308,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	vmem_spaces_destroy(&spaces);
 	vmem_snapshot_destroy(&snapshot);
 	memset(&snapshot, 0, sizeof(snapshot));
-	return 0;
 }

@@ -54,8 +54,7 @@ static void check_resumed(struct input *in)
 		REQUIRE(!ret && records_equal(NULL, parts, records));
 		REQUIRE(spaces.stats.tables <=
 			spaces.stats.known + (u64)calls * arena.mode.top);
-		REQUIRE(spaces.stats.entries <=
-			spaces.stats.tables * entries);
+		REQUIRE(spaces.stats.entries <= spaces.stats.tables * entries);
 	}
 	vmem_spaces_destroy(&spaces);
 	REQUIRE(guest_is_intact(arena.g->s->guest));
@@ -65,8 +64,7 @@ static void check_resumed(struct input *in)
 static u64 most_entries(void)
 {
 	return (spaces.stats.known << arena.mode.index_bits) +
-	       arena.g->nr_roots * arena.mode.top *
-		       arena.g->scope.nr_excluded;
+	       arena.g->nr_roots * arena.mode.top * arena.g->scope.nr_excluded;
 }
 
 static void walk_all(void)
@@ -123,8 +121,8 @@ static void check_answer(const struct asked *asked, u32 i)
 			  vmem_translate_shared(batch->mem, batch->spaces,
 						batch->index, asked->vas[i],
 						&one) :
-			  vmem_translate(batch->mem, batch->root,
-					 asked->vas[i], &one);
+			  vmem_translate(batch->mem, batch->root, asked->vas[i],
+					 &one);
 
 	REQUIRE(!ret);
 	REQUIRE(one.out_status != VMEM_TORN);
@@ -369,8 +367,7 @@ static int on_page(const struct vmem_visit *visit, void *priv)
 
 static int on_anomaly(const struct vmem_visit *visit, void *priv)
 {
-	static const int answers[] = { VMEM_WALK_SKIP, VMEM_WALK_STOP,
-				       -EBADE };
+	static const int answers[] = { VMEM_WALK_SKIP, VMEM_WALK_STOP, -EBADE };
 
 	return answer(visit, priv, answers, ARRAY_SIZE(answers));
 }
@@ -444,13 +441,8 @@ static void check_arena(struct input *in)
 	check_answers(in);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+void fuzz_init(void)
 {
-	(void)argc;
-	(void)argv;
 	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	oracle = oracle_alloc(NULL);
@@ -458,10 +450,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	parts = records_alloc(NULL);
 	whole = recorder_alloc(NULL);
 	pieces = recorder_alloc(NULL);
-	return 0;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+void fuzz_one(const u8 *data, size_t size)
 {
 	struct input in = input_of(data, size);
 
@@ -471,5 +462,4 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	}
 	fuzz_fail_alloc(0);
 	vmem_spaces_destroy(&spaces);
-	return 0;
 }

@@ -3,8 +3,10 @@
 #ifndef _FUZZ_ASM_MSR_INDEX_H
 #define _FUZZ_ASM_MSR_INDEX_H
 
-#define EFER_LME (1ULL << 8)
-#define EFER_LMA (1ULL << 10)
-#define EFER_NX (1ULL << 11)
+#include <linux/bits.h>
+
+#define EFER_LME BIT_ULL(8)
+#define EFER_LMA BIT_ULL(10)
+#define EFER_NX BIT_ULL(11)
 
 #endif

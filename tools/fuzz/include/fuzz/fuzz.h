@@ -9,6 +9,15 @@
 #include <linux/types.h>
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdnoreturn.h>
+
+/* What libFuzzer calls, and declares in no header for C. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+/* What a target has: called once, and with each input. */
+void fuzz_init(void);
+void fuzz_one(const u8 *data, size_t size);
 
 /**
  * struct input - what is left of an input
@@ -34,15 +43,15 @@ u64 choose_bits(struct input *in, int nr);
 /* A choice below @limit. */
 u32 choose(struct input *in, u32 limit);
 
-void fuzz_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+__printf(1, 2) void fuzz_log(const char *format, ...);
 
 /* Something is not as it has to be: say it, and die of it. */
-_Noreturn void fuzz_broken(const char *file, int line, const char *what);
+noreturn void fuzz_broken(const char *file, int line, const char *what);
 
-#define REQUIRE(cond)                                             \
-	do {                                                      \
-		if (!(cond))                                      \
-			fuzz_broken(__FILE__, __LINE__, #cond);   \
+#define REQUIRE(cond)                                           \
+	do {                                                    \
+		if (!(cond))                                    \
+			fuzz_broken(__FILE__, __LINE__, #cond); \
 	} while (0)
 
 /*
@@ -50,7 +59,7 @@ _Noreturn void fuzz_broken(const char *file, int line, const char *what);
  * where the target has set this.
  */
 extern jmp_buf fuzz_start;
-_Noreturn void fuzz_too_much(void);
+noreturn void fuzz_too_much(void);
 
 /* Let the @nth allocation of the core from now fail; 0 for none. */
 void fuzz_fail_alloc(unsigned int nth);
@@ -59,10 +68,11 @@ bool fuzz_no_memory(void);
 /* Called before each load of an entry, if set. */
 extern void (*fuzz_guest)(const void *entry, size_t size);
 
-static inline void fuzz_before_load(const void *entry, size_t size)
+static inline const void *fuzz_before_load(const void *entry, size_t size)
 {
 	if (fuzz_guest)
 		fuzz_guest(entry, size);
+	return entry;
 }
 
 #endif

@@ -10,10 +10,8 @@
 #include <fuzz/fuzz.h>
 
 #undef READ_ONCE
-#define READ_ONCE(x)                                 \
-	({                                           \
-		fuzz_before_load(&(x), sizeof(x));   \
-		__atomic_load_n(&(x), __ATOMIC_RELAXED); \
-	})
+#define READ_ONCE(x)                                                          \
+	__atomic_load_n((const typeof(x) *)fuzz_before_load(&(x), sizeof(x)), \
+			__ATOMIC_RELAXED)
 
 #endif
