@@ -113,12 +113,9 @@ struct path {
 	struct vmem_trace entries[VMEM_MAX_LEVELS];
 };
 
-/* Those of them that named a table, and where they can be read again. */
+/* Where those of them that named a table can be read again. */
 struct names {
-	struct {
-		const void *place;
-		u64 raw;
-	} entries[VMEM_MAX_LEVELS - 1];
+	const void *entries[VMEM_MAX_LEVELS - 1];
 };
 
 static const struct path no_path;
@@ -140,7 +137,7 @@ static const struct path no_path;
  * @perms: permissions of the path down to this table
  * @alias: the last table down to this one that is somebody else's
  * @path: the entries read on the way to it, and the last one read in it
- * @names: those on the way once more
+ * @names: where those on the way are
  * @used: whether it is among the frames that were used
  * @next: the one of its level that was used before
  */
@@ -394,9 +391,8 @@ static int enter_table(struct walker *w, const struct vmem_entry *entry)
 	frame->alias.owner.table = 0;
 	frame->path = above->path;
 	frame->names = above->names;
-	frame->names.entries[last].place =
+	frame->names.entries[last] =
 		above->entries + (index_of(w, w->walk->va) << w->entry_shift);
-	frame->names.entries[last].raw = above->path.entries[last].raw;
 	w->frame = frame;
 	return 0;
 }
@@ -478,8 +474,8 @@ static __always_inline int changed_level_of(const struct frame *frame,
 	/* A third faster than a loop: most translations come by here. */
 #pragma GCC unroll 4
 	for (i = 0; i < last; i++)
-		if (read_entry(frame->names.entries[i].place, entry_shift, 0) !=
-		    frame->names.entries[i].raw)
+		if (read_entry(frame->names.entries[i], entry_shift, 0) !=
+		    frame->path.entries[i].raw)
 			return frame->level + last - i;
 	return read_entry(frame->entries, entry_shift, index) == raw ?
 		       VMEM_LEVEL_NONE :
@@ -518,6 +514,7 @@ static int visit_changed(struct walker *w, const struct vmem_walk_ops *ops,
 			 int level, u64 last_va)
 {
 	struct vmem_visit visit;
+	int ret;
 
 	if (++w->attempts < MAX_ATTEMPTS)
 		return VMEM_WALK_AGAIN;
@@ -525,9 +522,11 @@ static int visit_changed(struct walker *w, const struct vmem_walk_ops *ops,
 	visit = make_visit(w, w->walk->va, last_va);
 	visit.status = VMEM_TORN;
 	visit.level = level;
+	ret = go_on(ops->anomaly(&visit, w->walk->priv));
 	/* The next path is not to begin with what is known to have gone. */
-	forget_tables(w);
-	return go_on(ops->anomaly(&visit, w->walk->priv));
+	if (ret == VMEM_WALK_MOVE)
+		forget_tables(w);
+	return ret;
 }
 
 /*
@@ -986,9 +985,8 @@ static __always_inline int visit_next(struct walker *w,
 static bool is_renamed(const struct walker *w, const struct frame *frame)
 {
 	int last = frame->nr_path - 2;
-	u64 then = frame->names.entries[last].raw;
-	u64 now =
-		read_entry(frame->names.entries[last].place, w->entry_shift, 0);
+	u64 then = frame->path.entries[last].raw;
+	u64 now = read_entry(frame->names.entries[last], w->entry_shift, 0);
 	struct vmem_entry was, is;
 
 	/* The processor notes in an entry that it was used. */
@@ -1419,7 +1417,7 @@ static struct frame *alloc_frames(u32 nr, struct kmem_cache **cache)
 	if (frames)
 		return frames;
 	*cache = path_cache;
-	return kmem_cache_alloc(path_cache, GFP_KERNEL);
+	return kmem_cache_alloc(path_cache, VMEM_GFP);
 }
 
 int vmem_translate_batch(struct vmem_batch *batch)
@@ -1659,9 +1657,7 @@ static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
 	spaces->stats.mappings++;
 	spaces->stats.leaves += mapping->last_va / mapping->page_size -
 				mapping->va / mapping->page_size + 1;
-	/* It is told, whatever becomes of what is told behind it. */
-	ws->flatten.pending.kind = VMEM_KIND_UNMAPPED;
-	return emit_torn(ws);
+	return 0;
 }
 
 /* All that has its place before what comes next. */
@@ -1821,9 +1817,7 @@ int vmem_walk_va_spaces(struct vmem_spaces *spaces, struct vmem_mem *mem,
 
 	ws.flatten.priv = &ws;
 	ws.walk.priv = &ws;
-	if (ws.flatten.pending.kind == VMEM_KIND_UNMAPPED)
-		ret = emit_torn(&ws);
-	if (!ret && !spaces->walked)
+	if (!spaces->walked)
 		ret = walk_with(&ws.walk, &spaces_ops);
 	spaces->walked |= !ret;
 	/* What is pending goes before what ends the walk for good. */

@@ -367,7 +367,9 @@ static int ask(struct question *q)
 		ret = q->alone ? ask_alone(q) : vmem_translate_batch(&batch);
 	if (q->shared)
 		vmem_spaces_destroy(&q->spaces);
-	return ret ?: q->alone || batch.done == batch.nr ? ret : -EBADE;
+	if (!ret && !q->alone && batch.done != batch.nr)
+		return -EBADE;
+	return ret;
 }
 
 static bool answer_is(struct question *q, int i,
@@ -406,8 +408,7 @@ static bool check_answers(struct question *q, int level)
 		bool same = i >= q->pad && i < q->pad + NR_SAME;
 
 		space_ref(q->s, q->vas[i], &ref);
-		if (!answer_is(q, i,
-			       same && left >= ATTEMPTS ? &torn : &ref.t))
+		if (!answer_is(q, i, same && left >= ATTEMPTS ? &torn : &ref.t))
 			return false;
 		if (same)
 			left = left < ATTEMPTS ? 0 : left - ATTEMPTS;
@@ -641,8 +642,7 @@ static void vmem_torn_read(struct kunit *test)
 
 	for (level = 2; level <= q->s->mode->top; level++)
 		for (nr = 0; nr <= 2 * ATTEMPTS; nr++)
-			KUNIT_EXPECT_TRUE_MSG(test,
-					      check_reading(q, level, nr),
+			KUNIT_EXPECT_TRUE_MSG(test, check_reading(q, level, nr),
 					      "%d changes at %d", nr, level);
 }
 
@@ -703,9 +703,9 @@ static bool answer_fits(struct weather *w, u32 i)
 	const struct vmem_translation *got = &w->results[i];
 	struct vmem_translation want;
 	struct ref ref;
-	size_t size = w->batch.brief ?
-			      VMEM_TRANSLATION_BRIEF :
-			      offsetof(struct vmem_translation, out_owner_space);
+	size_t size = w->batch.brief ? VMEM_TRANSLATION_BRIEF :
+				       offsetof(struct vmem_translation,
+						out_owner_space);
 
 	ref_translate(w->st.guest, &w->r->g->regs[w->index], w->vas[i], &ref);
 	want = ref.t;
@@ -800,8 +800,7 @@ static void give_vas(struct weather *w, u32 nr)
 	for (i = 0; i < nr; i++)
 		w->vas[i] = i && graph_one_in(w->r, 3) ?
 				    w->vas[i - 1] :
-				    some_path(w) +
-					    graph_below(w->r, 3 * SZ_4K);
+				    some_path(w) + graph_below(w->r, 3 * SZ_4K);
 	w->batch.nr = nr;
 	w->batch.done = 0;
 	w->checked = 0;
@@ -856,7 +855,8 @@ static bool weather_batch(struct weather *w)
 	if (ret)
 		look(w);
 	/* A root may well be where there is no memory; none goes away. */
-	if ((ret && (ret != -ENXIO || guest_has(w->st.guest, root))) || !w->ok || !storm_is_over(&w->st)) {
+	if ((ret && (ret != -ENXIO || guest_has(w->st.guest, root))) ||
+	    !w->ok || !storm_is_over(&w->st)) {
 		kunit_err(w->r->g->test, "%d, shared %d", ret, shared);
 		return false;
 	}
@@ -1062,9 +1062,10 @@ static bool torn_fits(const struct watch *w, const struct entered *in,
 	const struct vmem_visit *v = &w->torn[i];
 
 	return v->status == VMEM_TORN && v->level == level &&
-	       v->base == in->base && v->va == max(in->base, w->walk.scope.va) &&
-	       v->last_va == in->last &&
-	       v->gpa == in->gpa && v->root == w->walk.roots && !v->index &&
+	       v->base == in->base &&
+	       v->va == max(in->base, w->walk.scope.va) &&
+	       v->last_va == in->last && v->gpa == in->gpa &&
+	       v->root == w->walk.roots && !v->index &&
 	       v->nr_path == in->nr_path &&
 	       !memcmp(w->paths[i], in->path, in->nr_path * sizeof(*in->path));
 }
@@ -1374,8 +1375,7 @@ static bool story_tell(struct story *y)
 	story_begin(y);
 	ret = story_call(y, U64_MAX);
 	vmem_spaces_destroy(&y->spaces);
-	return !ret && y->spaces.done && !y->late &&
-	       storm_is_over(&y->st) &&
+	return !ret && y->spaces.done && !y->late && storm_is_over(&y->st) &&
 	       y->spaces.stats.anomalies ==
 		       (u64)records_count(y->got, VMEM_ANOMALY);
 }
@@ -1476,8 +1476,7 @@ static bool is_record_of(struct story *y, const struct vmem_record *record,
 	const struct vmem_anomaly *an = &record->anomaly;
 
 	return is_torn(record) && record->root == 0 &&
-	       an->level == (u32)level &&
-	       an->va == max(base, y->g->scope.va) &&
+	       an->level == (u32)level && an->va == max(base, y->g->scope.va) &&
 	       an->last_va == min(base + (region - 1), y->g->scope.last_va) &&
 	       an->table_gpa == table_of(raw) && an->raw == raw;
 }
@@ -1498,8 +1497,8 @@ static bool check_counting(struct story *y, struct recorder *rec, int level,
 	if (!story_tell(y) || !rest_is_same(y, y->got) ||
 	    y->got->nr != y->was->nr + want)
 		return false;
-	return !want || is_record_of(y, &y->got->r[y->got->nr - 1], va,
-				     level - 1, raw);
+	return !want ||
+	       is_record_of(y, &y->got->r[y->got->nr - 1], va, level - 1, raw);
 }
 
 static void vmem_torn_bits(struct kunit *test)
@@ -1543,11 +1542,11 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 	KUNIT_EXPECT_TRUE(test, story_tell(y));
 	KUNIT_EXPECT_TRUE(test, rest_is_same(y, y->got));
 	KUNIT_ASSERT_EQ(test, y->got->nr, y->was->nr + 2);
-	KUNIT_EXPECT_TRUE(test, is_record_of(y, &y->got->r[3], va, lower - 1,
-					     raw));
+	KUNIT_EXPECT_TRUE(test,
+			  is_record_of(y, &y->got->r[3], va, lower - 1, raw));
 	raw = table_of(storm_read(&y->st, entry_of(y, 0, va, upper))) | PTE_PWU;
-	KUNIT_EXPECT_TRUE(test, is_record_of(y, &y->got->r[5], va, upper - 1,
-					     raw));
+	KUNIT_EXPECT_TRUE(test,
+			  is_record_of(y, &y->got->r[5], va, upper - 1, raw));
 
 	make_one(y, va, upper);
 	group_set_range(y->g, va, next - 1);
@@ -1563,8 +1562,8 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 	};
 	KUNIT_EXPECT_TRUE(test, story_tell(y));
 	KUNIT_ASSERT_EQ(test, y->got->nr, y->was->nr + 1);
-	KUNIT_EXPECT_TRUE(test, is_record_of(y, &y->got->r[3], va, upper - 1,
-					     raw));
+	KUNIT_EXPECT_TRUE(test,
+			  is_record_of(y, &y->got->r[3], va, upper - 1, raw));
 	KUNIT_EXPECT_EQ(test, flatten(y, rec, &torn), 0);
 	KUNIT_EXPECT_EQ(test, torn, 1ULL);
 }
@@ -1668,7 +1667,10 @@ static void tree_know(struct tree *t, u32 root, u64 va, int level)
 	u64 entry = entry_of(&t->y, root, va, level + 1);
 	u64 region = group_region(t->y.g, level), base = va & -region;
 	struct known new = {
-		.level = level, .root = root, .base = base, .entry = entry,
+		.level = level,
+		.root = root,
+		.base = base,
+		.entry = entry,
 		.last = base + (region - 1),
 		.raw = storm_read(&t->y.st, entry),
 	};
@@ -1989,15 +1991,15 @@ static void vmem_torn_interrupted(struct kunit *test)
 		for (budget = 8; budget < 2600; budget += 1 + budget / 3) {
 			tree_arm(t, changes);
 			good = check_interrupted(t, &t->known[i], budget, 0);
-			KUNIT_EXPECT_TRUE_MSG(
-				test, good, "table %d, budget %llu", i, budget);
+			KUNIT_EXPECT_TRUE_MSG(test, good, "%d, budget %llu", i,
+					      budget);
 		}
 		for (at = 1; at < 2 * t->nr; at++) {
 			tree_arm(t, changes);
-			KUNIT_EXPECT_TRUE_MSG(
-				test,
-				check_interrupted(t, &t->known[i], U64_MAX, at),
-				"table %d, pin %d failed", i, at);
+			KUNIT_EXPECT_TRUE_MSG(test,
+					      check_interrupted(t, &t->known[i],
+								U64_MAX, at),
+					      "table %d, pin %d failed", i, at);
 		}
 		changes[i] = false;
 	}
@@ -2120,8 +2122,7 @@ static void vmem_torn_rebuild(struct kunit *test)
 	struct vmem_snapshot *snap =
 		kunit_kzalloc(test, sizeof(*snap), GFP_KERNEL);
 	struct tree *t = tree_alloc(test);
-	struct rebuilt *re =
-		rebuilt_alloc(test, t->y.g, oracle_alloc(test));
+	struct rebuilt *re = rebuilt_alloc(test, t->y.g, oracle_alloc(test));
 	bool changes[MAX_KNOWN] = {};
 	int i, j, want, got;
 

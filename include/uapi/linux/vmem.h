@@ -683,9 +683,8 @@ struct vmem_aliasing {
  *	entry led elsewhere, or granted other rights, when the walk left the
  *	table that it had named: what is told of these addresses may never have
  *	been mapped together. That is told behind them; of several such tables it
- *	may be told once, from the first of them to the last, with the highest
- *	@level, and @table_gpa and @raw of the first. A table that is replaced
- *	between two calls is not noticed.
+ *	may be told once, of the highest, with addresses from the first of them
+ *	to the last. A table that is replaced between two calls is not noticed.
  * @level: enum vmem_level: of the table that holds the entry (VMEM_RESERVED), of
  *	the table that it names (all others)
  * @va: first virtual address concerned
@@ -834,10 +833,10 @@ struct vmem_snapshot_stats {
  * guest that are mapped as pages are pages: copies of what was there, with the
  * addresses of old.
  *
- * -EAGAIN: the guest was seen to change its tables meanwhile. -EADDRINUSE: a device that is
- * mapped lies in the snapshot's memory: choose another @base. -ERANGE: an entry
- * cannot name so high an address. After these the session cannot make one any
- * more. The range and what is excluded from it have to be made of whole pages.
+ * -EAGAIN: the guest was seen to change its tables meanwhile. -EADDRINUSE: a
+ * device that is mapped lies in the snapshot's memory: choose another @base.
+ * -ERANGE: an entry cannot name so high an address. After these the session
+ * cannot make one any more. The range and what is excluded from it have to be made of whole pages.
  */
 struct vmem_snapshot_args {
 	__u32 size;
