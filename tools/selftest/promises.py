@@ -3,8 +3,7 @@
 """Hold what docs/ says against the source.
 
 A test is named as PROGRAM/CASE, where PROGRAM is one of tools/selftest (a C
-program, or a script with .py) or of tools/fuzz (a target, with no CASE), or
-"kunit". Numbers are compared with the headers, and sizes with the debugging
+program, or a script with .py), or as kunit/CASE, or as fuzz/TARGET. Numbers are compared with the headers, and sizes with the debugging
 information of the module that `make module` built.
 """
 
@@ -58,6 +57,8 @@ def rows_with(path, *heads):
 def case_exists(program, case):
     if program == "kunit":
         return re.search(r"KUNIT_CASE\w*\(%s\b" % case, sources("kunit/*.c"))
+    if program == "fuzz":
+        return os.path.exists(os.path.join(TOP, "tools/fuzz", case + ".c"))
     path = "tools/selftest/" + program
     if program.endswith(".py"):
         return os.path.exists(os.path.join(TOP, path)) and \
