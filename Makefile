@@ -73,10 +73,11 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@tools/test.py --sanitize
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/lab $(B)/bench \
-		$(B)/fuzz/seeds $(B)/fuzz/cover
+	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/sanitizer \
+		$(B)/lab $(B)/bench $(B)/fuzz/seeds $(B)/fuzz/cover
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module tools demo lab kunit style bench fuzz test clean help
+.PHONY: all module tools sanitizer demo lab kunit style bench fuzz test \
+	test-sanitize clean help

@@ -522,6 +522,8 @@ static int handle_map_range(struct vmem_session *session, void *data)
 	args->out_more = ret != 0;
 	args->out_next_va = range.va;
 	args->out_anomalies = range.anomalies;
+	args->out_torn = range.torn;
+	atomic64_add(range.torn, &session->torn);
 	ret = settle(ret, range.va != args->va);
 	if (trace_vmem_walk_enabled())
 		trace_map_range(session, args, &range, ret);
@@ -791,6 +793,9 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	ret = with_pins(session, walk_spaces, &call);
 	args->out_more = ret != 0;
 	args->out_stats = set->walk.stats;
+	/* What was found goes on behind the records that are written. */
+	if (ret == -EFAULT && args->out_nr)
+		ret = VMEM_WALK_STOP;
 	progress = args->out_nr || set->walk.root != begin.root ||
 		   set->walk.va != begin.va;
 	if (set->walk.done) {

@@ -29,7 +29,12 @@ SANITIZER = ["--kernel", "build/sanitizer/arch/x86/boot/bzImage"]
 DEVICE = ["--", "tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/fields", "build/bin/edges", "build/bin/spaces",
           "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
-          "build/bin/kept"]
+          "build/bin/kept", "build/bin/trace", "build/bin/limits",
+          "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
+          "build/bin/fuzz-ioctl", "build/bin/events"]
+# On its own: it locks the kernel down.
+ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
+          "build/bin/access"]
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
         "tools/selftest/docs.py"]
@@ -41,17 +46,14 @@ STEPS = {
     "image": ["tools/selftest/image.py"],
     "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],
-    "device": ["tools/lab/lab", "run", "--", "env", "VMEM_LOCKDOWN=1",
-               "tools/selftest/run",
-               "build/bin/vmm", "build/bin/uapi", "build/bin/spaces",
-               "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
-               "build/bin/kept", "build/bin/torn", "build/bin/hostile",
-               # Last: it locks the kernel down
-               "build/bin/access"],
-    "live": ["tools/lab/lab", "run", "--guest", "amd64", "--guest", "i686",
-             "--", "tools/selftest/run", "tools/selftest/live.py",
-             "tools/selftest/live_spaces.py",
-             "tools/selftest/live_snapshot.py", "tools/selftest/docs.py"],
+    "fuzz": ["tools/fuzz/fuzz"],
+    "device": [*LAB, *DEVICE],
+    "access": [*LAB, *ACCESS],
+    "live": [*LAB, *GUESTS, *LIVE],
+    "sanitize-kunit": ["kunit/run", "--sanitizer"],
+    "sanitize-device": [*LAB, *SANITIZER, *DEVICE, "build/bin/fail"],
+    "sanitize-access": [*LAB, *SANITIZER, *ACCESS],
+    "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
 }
 
 RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")

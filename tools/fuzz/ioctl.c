@@ -299,6 +299,8 @@ struct call {
 	unsigned long cmd;
 	__u32 size;
 	__u32 pointers[2];
+	__u32 out;
+	__u32 out_len;
 	__uint128_t errnos;
 	void (*fill)(struct thread *t, void *args);
 	__u64 (*written)(const void *args);
@@ -572,11 +574,14 @@ static const struct call calls[] = {
 	{ CALL(ATTACH_REGIONS, attach_regions, .fill = fill_attach_regions,
 	       .pointers = { AT(attach_regions, regions) },
 	       .errnos = E_MEM | E(EISCONN) | E(EOVERFLOW)) },
-	{ CALL(MEMSLOTS, memslots, .fill = fill_memslots,
+	{ CALL(MEMSLOTS, memslots, .out = AT(memslots, out_nr),
+	       .out_len = sizeof(__u32), .fill = fill_memslots,
 	       .pointers = { AT(memslots, slots) }, .written = written_memslots,
 	       .check = check_memslots, .errnos = E_GMEM) },
-	{ CALL(VCPU, vcpu, .fill = fill_vcpu, .errnos = E_GMEM) },
-	{ CALL(TRANSLATE, translate, .fill = fill_translate,
+	{ CALL(VCPU, vcpu, .out = AT(vcpu, out_id), .fill = fill_vcpu,
+	       .errnos = E_GMEM) },
+	{ CALL(TRANSLATE, translate, .out = AT(translate, out_nr),
+	       .out_len = sizeof(__u32), .fill = fill_translate,
 	       .pointers = { AT(translate, vas), AT(translate, results) },
 	       .written = written_translate, .check = check_translate,
 	       .errnos = E_MEM | E(ENXIO) | E(ENODATA) | E(EBUSY)) },

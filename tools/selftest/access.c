@@ -222,16 +222,9 @@ static void become_root_of_a_namespace(void)
 	must(unshare(CLONE_NEWUSER), "unshare");
 }
 
-static void limit_pages(__u64 nr)
-{
-	const struct rlimit limit = { nr * PAGE, nr * PAGE };
-
-	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-}
-
 static void become_nobody_with_ptrace_and_no_page(void)
 {
-	limit_pages(0);
+	limit_pages(0, 0);
 	become_nobody_with_ptrace();
 }
 
@@ -610,14 +603,14 @@ static void nobody_asks_with_few_pages(void *arg)
 	become_nobody();
 	session = session_open();
 	CHECK_EQ(session_attach_kvm(session, h.w.vm_fd), 0);
-	limit_pages(PAGES_NEEDED);
+	limit_pages(PAGES_NEEDED, PAGES_NEEDED);
 	CHECK_EQ(read_word(session, &h.regs, &word), 0);
 	CHECK_EQ(word, MAGIC);
 	close(session);
 
 	session = session_open();
 	CHECK_EQ(session_attach_kvm(session, h.w.vm_fd), 0);
-	limit_pages(PAGES_NEEDED - 1);
+	limit_pages(PAGES_NEEDED - 1, PAGES_NEEDED - 1);
 	CHECK_EQ(read_word(session, &h.regs, &word), -ENOMEM);
 	close(session);
 }

@@ -364,6 +364,7 @@ const struct command commands[] = {
 	[_IOC_NR(VMEM_MAP_RANGE)] = {
 		.name = "VMEM_MAP_RANGE",
 		COMMAND(VMEM_MAP_RANGE, map_range),
+		.min_size = AT(map_range, out_torn),
 		.fill = fill_map_range,
 		.outs = { TAIL(map_range, out_nr) },
 		.buffers = { WRITES(map_range, mappings,

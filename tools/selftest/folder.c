@@ -11,6 +11,12 @@
 
 #define VMEM_DIR "/sys/kernel/debug/vmem"
 
+/* Beside them is a file, of what is counted over all sessions. */
+static bool is_folder(const struct dirent *entry)
+{
+	return entry->d_type == DT_DIR && entry->d_name[0] != '.';
+}
+
 int count_folders(void)
 {
 	struct dirent *entry;
@@ -20,7 +26,7 @@ int count_folders(void)
 	dir = opendir(VMEM_DIR);
 	must(dir ? 0 : -1, VMEM_DIR);
 	while ((entry = readdir(dir)))
-		nr += entry->d_type == DT_DIR && entry->d_name[0] != '.';
+		nr += is_folder(entry);
 	closedir(dir);
 	return nr;
 }
@@ -112,7 +118,7 @@ long long kept_by_all(void)
 	dir = opendir(VMEM_DIR);
 	must(dir ? 0 : -1, VMEM_DIR);
 	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
+		if (!is_folder(entry))
 			continue;
 		snprintf(folder.path, sizeof(folder.path), VMEM_DIR "/%s",
 			 entry->d_name);

@@ -267,6 +267,22 @@ static bool follows(const struct world *w, const struct vmem_record *r,
 	return region_start(before) <= va;
 }
 
+static bool is_torn(const struct vmem_record *r)
+{
+	return r->type == VMEM_ANOMALY && r->anomaly.status == VMEM_TORN;
+}
+
+/* It is told behind what it is about, by guests that change only. */
+static bool torn_ok(const struct world *w, const struct vmem_record *r,
+		    const struct vmem_record *before)
+{
+	const struct vmem_anomaly *a = &r->anomaly;
+
+	return w->restless && before && before->root == r->root &&
+	       region_start(before) <= a->last_va && a->va <= a->last_va &&
+	       w->spaces.va <= a->va && a->last_va <= w->spaces.last_va;
+}
+
 static bool record_ok(const struct world *w, const struct vmem_record *r,
 		      const struct vmem_record *before)
 {
@@ -280,6 +296,8 @@ static bool record_ok(const struct world *w, const struct vmem_record *r,
 	case VMEM_ALIASING:
 		return follows(w, r, before) && aliasing_ok(w, r);
 	case VMEM_ANOMALY:
+		if (is_torn(r))
+			return torn_ok(w, r, before);
 		return follows(w, r, before) &&
 		       in_scope(w, r->anomaly.va, r->anomaly.last_va);
 	default:
@@ -330,7 +348,8 @@ void check_records(const struct world *w, const struct session_records *rec)
 			print_record(&rec->rows[i]);
 			return;
 		}
-		before = &rec->rows[i];
+		if (!is_torn(&rec->rows[i]))
+			before = &rec->rows[i];
 	}
 	CHECK_EQ(before ? before->root + 1 : 0, w->nr);
 	check_stats(rec);
@@ -624,6 +643,37 @@ long kilobytes(const char *key)
 			value = strtol(line + len + 1, NULL, 10);
 	fclose(file);
 	return value;
+}
+
+static bool has_symbol(const char *name)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	char line[256], symbol[128];
+	bool found = false;
+
+	must(file ? 0 : -1, "/proc/kallsyms");
+	while (!found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "%*s %*s %127s", symbol) == 1 &&
+			!strcmp(symbol, name);
+	fclose(file);
+	return found;
+}
+
+long kilobytes_held_back(void)
+{
+	return has_symbol("kasan_quarantine_put") ? kilobytes("MemTotal") / 32 :
+						    0;
+}
+
+#define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
+
+void set_huge_pages(const char *nr)
+{
+	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
+		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
+	close(fd);
 }
 
 long kernel_memory(void)

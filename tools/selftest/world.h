@@ -87,6 +87,12 @@ __u64 number_of(const char *variable, __u64 otherwise);
 /* What /proc/meminfo says of @key. */
 long kilobytes(const char *key);
 
+/* How much of what is freed KASAN keeps at most, for a while. */
+long kilobytes_held_back(void);
+
+/* How many huge pages the machine is to have, if it can. */
+void set_huge_pages(const char *nr);
+
 /* kB of slab and vmalloc, which is what a session's memory is taken from. */
 long kernel_memory(void);
 
