@@ -38,7 +38,7 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/err.h>
-#include <linux/error-injection.h>
+#include <linux/fault-inject.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -326,16 +326,37 @@ static int charge_page(struct vmem_kept *kept)
 	return 0;
 }
 
+#ifdef CONFIG_FAULT_INJECTION
+
+/* For tools/selftest/fail.c: nothing but /proc/PID/fail-nth can make it so. */
+static bool pin_fails(void)
+{
+	static struct fault_attr attr;
+
+	return should_fail(&attr, 1);
+}
+
+#else
+
+static bool pin_fails(void)
+{
+	return false;
+}
+
+#endif
+
 /*
  * With @locked given, a fault that has to wait (for userfaultfd, say) drops
  * mmap_lock and can be interrupted by a fatal signal.
  */
-static noinline long pin_one_page(struct mm_struct *mm, unsigned long hva,
-				  struct page **page)
+static long pin_one_page(struct mm_struct *mm, unsigned long hva,
+			 struct page **page)
 {
 	int locked = 1;
 	long ret;
 
+	if (pin_fails())
+		return -ENOMEM;
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 #ifdef VMEM_GUP_HAS_VMAS
@@ -347,9 +368,6 @@ static noinline long pin_one_page(struct mm_struct *mm, unsigned long hva,
 		mmap_read_unlock(mm);
 	return ret;
 }
-
-/* For tools/selftest/fail.c, on a kernel that is built for it. */
-ALLOW_ERROR_INJECTION(pin_one_page, ERRNO);
 
 /* What is neither memory nor a reason to give up is an answer: no memory. */
 static int pin_error(long ret)

@@ -2,15 +2,16 @@
 /*
  * fail.c - every allocation and every page pin of every command fails in turn
  *
- * The n-th one is made to fail, for n = 1, 2 and so on, until a call gets by
- * without: by /proc/PID/task/TID/fail-nth for what the kernel's own fault
- * injection knows, and by fail_function for pins. A call that meets it is
+ * The n-th one is made to fail by /proc/thread-self/fail-nth, for n = 1, 2 and so
+ * on, until a call gets by without. Then one page of the guest after the other is
+ * taken away, which any kernel can do. A call that meets it is
  * refused with an errno that fits, or answers in part, or has another way; and
  * the same session then goes on as if nothing had been.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -41,15 +42,6 @@ static int try_put_file(const char *path, const char *text)
 	return ret;
 }
 
-static void put_number(const char *path, unsigned int n)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", n);
-	errno = -try_put_file(path, text);
-	must(errno ? -1 : 0, path);
-}
-
 /* The number in a file, or -errno. */
 static long long get_number(const char *path)
 {
@@ -72,14 +64,12 @@ static long long get_number(const char *path)
 /**
  * struct faults - a kind of faults
  * @name: its name
- * @missing: says what the kernel lacks for it; NULL if nothing
  * @arm: lets the n-th chance from now on fail
  * @disarm: lets none fail; returns whether one did
  * @is_answer: what it makes happen may be told as the guest's state
  */
 struct faults {
 	const char *name;
-	const char *(*missing)(void);
 	void (*arm)(unsigned int n);
 	bool (*disarm)(void);
 	bool is_answer;
@@ -88,6 +78,7 @@ struct faults {
 /* Open all the time, so that nothing else is done between arming and the call. */
 static int nth_fd = -1;
 
+/* What the kernel lacks for it; NULL if nothing. */
 static const char *nth_missing(void)
 {
 	if (nth_fd < 0)
@@ -118,76 +109,38 @@ static bool nth_disarm(void)
 	return fired;
 }
 
-/* vmem's own function that pins a page. */
-#define PIN "pin_one_page"
-#define FUNCTION DEBUG "fail_function/"
+/* The guest whose pages are taken away, and the one that is. */
+static const struct guest *robbed;
+static __u8 *taken;
 
-static const char *pin_missing(void)
+static void page_protect(int protection)
 {
-	int ret = try_put_file(FUNCTION "inject", PIN);
-
-	return ret && ret != -EBUSY ? "CONFIG_FAIL_FUNCTION" : NULL;
+	must(mprotect(taken, PAGE, protection), "mprotect");
 }
 
-static void pin_arm(unsigned int n)
+static void page_arm(unsigned int n)
 {
-	put_number(FUNCTION "interval", 1);
-	put_number(FUNCTION "verbose", 0);
-	put_number(FUNCTION "space", n);
-	put_number(FUNCTION "times", 1);
-	put_number(FUNCTION "probability", 100);
+	taken = robbed->ram.hva + (n - 1) * PAGE;
+	page_protect(PROT_NONE);
 }
 
-static bool pin_disarm(void)
+/* Those are used that are tables, or lie where these map something. */
+static bool page_disarm(void)
 {
-	bool fired = get_number(FUNCTION "times") == 0;
-
-	put_number(FUNCTION "probability", 0);
-	return fired;
-}
-
-static void pin_errno(int err)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%#llx", (long long)err);
-	errno = -try_put_file(FUNCTION PIN "/retval", text);
-	must(errno ? -1 : 0, PIN "/retval");
-}
-
-/* There is no memory to pin it, or to fault it in. */
-static void pin_arm_no_memory(unsigned int n)
-{
-	pin_errno(-ENOMEM);
-	pin_arm(n);
-}
-
-/* There is nothing there. */
-static void pin_arm_nothing(unsigned int n)
-{
-	pin_errno(-EFAULT);
-	pin_arm(n);
+	page_protect(PROT_READ | PROT_WRITE);
+	return taken < robbed->ram.hva + robbed->ram.used;
 }
 
 static const struct faults allocations = {
 	.name = "allocations",
-	.missing = nth_missing,
 	.arm = nth_arm,
 	.disarm = nth_disarm,
 };
 
-static const struct faults pins_no_memory = {
-	.name = "pins, no memory",
-	.missing = pin_missing,
-	.arm = pin_arm_no_memory,
-	.disarm = pin_disarm,
-};
-
-static const struct faults pins_nothing = {
-	.name = "pins, nothing there",
-	.missing = pin_missing,
-	.arm = pin_arm_nothing,
-	.disarm = pin_disarm,
+static const struct faults pages = {
+	.name = "pages",
+	.arm = page_arm,
+	.disarm = page_disarm,
 	.is_answer = true,
 };
 
@@ -552,6 +505,7 @@ static unsigned int sweep_all(const struct sweep *how)
 	struct guest g;
 
 	guest_with(&g, how->nr_pts);
+	robbed = &g;
 	for (c = commands; c < ways_end; c++) {
 		struct sweep s = *how;
 
@@ -569,7 +523,7 @@ static void every_allocation(void)
 {
 	const struct sweep how = { .f = &allocations, .nr_pts = FEW_PTS };
 
-	if (!skip_without(allocations.missing()))
+	if (!skip_without(nth_missing()))
 		CHECK(sweep_all(&how) > 100);
 }
 
@@ -582,7 +536,7 @@ static void every_allocation_with_pages_kept(void)
 		.kept = true,
 	};
 
-	if (!skip_without(allocations.missing()))
+	if (!skip_without(nth_missing()))
 		sweep_all(&how);
 }
 
@@ -595,24 +549,15 @@ static void every_copy_of_a_grown_struct(void)
 		.grown = true,
 	};
 
-	if (!skip_without(allocations.missing()))
+	if (!skip_without(nth_missing()))
 		CHECK(sweep_all(&how) > 2 * (ways_end - commands));
 }
 
-static void every_pin_without_memory(void)
+static void every_page(void)
 {
-	const struct sweep how = { .f = &pins_no_memory, .nr_pts = FEW_PTS };
+	const struct sweep how = { .f = &pages, .nr_pts = FEW_PTS };
 
-	if (!skip_without(pins_no_memory.missing()))
-		CHECK(sweep_all(&how) > nr_tables(FEW_PTS));
-}
-
-static void every_pin_of_nothing(void)
-{
-	const struct sweep how = { .f = &pins_nothing, .nr_pts = FEW_PTS };
-
-	if (!skip_without(pins_nothing.missing()))
-		CHECK(sweep_all(&how) > nr_tables(FEW_PTS));
+	CHECK(sweep_all(&how) > nr_tables(FEW_PTS));
 }
 
 /* ---- Opening, closing ---- */
@@ -630,7 +575,7 @@ static void every_open(void)
 	bool fired;
 	int fd;
 
-	if (skip_without(allocations.missing()))
+	if (skip_without(nth_missing()))
 		return;
 	do {
 		nth_arm(++n);
@@ -656,7 +601,7 @@ static void every_close(void)
 	bool fired;
 	int session, ret;
 
-	if (skip_without(allocations.missing()))
+	if (skip_without(nth_missing()))
 		return;
 	guest_with(&g, FEW_PTS);
 	do {
@@ -745,6 +690,7 @@ static void read_files(const struct faults *f)
 	struct guest g;
 
 	guest_with(&g, FEW_PTS);
+	robbed = &g;
 	every_read_of(f, &g, "memslots");
 	every_read_of(f, &g, "counters");
 	CHECK(every_read_of(f, &g, "spaces") >= nr_tables(FEW_PTS));
@@ -754,16 +700,13 @@ static void read_files(const struct faults *f)
 
 static void every_allocation_of_files(void)
 {
-	if (!skip_without(allocations.missing()))
+	if (!skip_without(nth_missing()))
 		read_files(&allocations);
 }
 
-static void every_pin_of_files(void)
+static void every_page_of_files(void)
 {
-	if (skip_without(pins_nothing.missing()))
-		return;
-	read_files(&pins_no_memory);
-	read_files(&pins_nothing);
+	read_files(&pages);
 }
 
 /* ---- Nothing is left ---- */
@@ -880,8 +823,6 @@ static void module_goes(void)
 {
 	int fd = open_module();
 
-	/* It would go on about a function that is not there. */
-	try_put_file(FUNCTION "inject", "!" PIN);
 	CHECK_EQ(get_number("/sys/module/vmem/refcnt"), 0);
 	if (fd < 0) {
 		skip_without("vmem.ko beside this program");
@@ -900,9 +841,8 @@ static const struct ktap_case cases[] = {
 	  every_allocation_with_pages_kept },
 	{ "every_copy_of_a_grown_struct", every_copy_of_a_grown_struct },
 	{ "every_allocation_of_files", every_allocation_of_files },
-	{ "every_pin_without_memory", every_pin_without_memory },
-	{ "every_pin_of_nothing", every_pin_of_nothing },
-	{ "every_pin_of_files", every_pin_of_files },
+	{ "every_page", every_page },
+	{ "every_page_of_files", every_page_of_files },
 	{ "no_pins_left", no_pins_left },
 	{ "no_folders_left", no_folders_left },
 	{ "charge_is_given_back", charge_is_given_back },
