@@ -83,16 +83,19 @@ def reports(lines):
 
 def judge(found):
     """Whose fault the reports are. The first decides, as the others may follow
-    from it; but none may have vmem in its trace if it is to be the emulation's.
+    from it; but none may have vmem in its trace if it is to be the emulation's:
+    a death in a guest's vCPU, or something that was not run for long.
     """
     counted = [report for report in found if not report.idle()]
     if not counted:
         return NOTHING
     if any(report.of_vmem() for report in counted):
         return FAILURE
+    first = counted[0]
+    if first.stall:
+        return EMULATION
     # An oops begins with several such lines, and the last has the trace.
-    if ((counted[0].stall or counted[0].death)
-            and any(report.in_guest() for report in counted)):
+    if first.death and any(report.in_guest() for report in counted):
         return EMULATION
     return FAILURE
 
