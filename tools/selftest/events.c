@@ -800,13 +800,6 @@ static const struct ktap_case cases[] = {
 	{ "memory_is_given_back", memory_is_given_back },
 };
 
-static __u64 number_in(const char *name)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 0) : 0;
-}
-
 static void make_probe(void)
 {
 	struct tables t;
@@ -820,10 +813,10 @@ int main(void)
 {
 	int ret;
 
-	seed = number_in("VMEM_SEED");
+	seed = number_of("VMEM_SEED", 0);
 	if (!seed)
 		seed = (__u64)time(NULL);
-	times = (int)number_in("VMEM_TIMES");
+	times = (int)number_of("VMEM_TIMES", 0);
 	printf("# VMEM_SEED=%llu\n", seed);
 	must(setpriority(PRIO_PROCESS, 0, FIRST), "setpriority");
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");

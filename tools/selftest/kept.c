@@ -1033,9 +1033,15 @@ static void next_by_hole(struct home *h, int n)
 	put(h->pt, n);
 }
 
+/* Slower kernels may do with fewer. */
+static int nr_states(void)
+{
+	return (int)number_of("VMEM_STATES", 10000);
+}
+
 static void ask_while_holes_are_punched(void)
 {
-	ask_meanwhile(true, 10000, next_by_hole);
+	ask_meanwhile(true, nr_states(), next_by_hole);
 }
 
 static void next_by_balloon(struct home *h, int n)
@@ -1046,7 +1052,7 @@ static void next_by_balloon(struct home *h, int n)
 
 static void ask_while_ballooning(void)
 {
-	ask_meanwhile(false, 10000, next_by_balloon);
+	ask_meanwhile(false, nr_states(), next_by_balloon);
 }
 
 /*
@@ -1067,7 +1073,7 @@ static void next_by_slot(struct home *h, int n)
 
 static void ask_while_slots_change(void)
 {
-	ask_meanwhile(false, 1000, next_by_slot);
+	ask_meanwhile(false, nr_states() / 10, next_by_slot);
 }
 
 static void *balloon_all_the_time(void *arg)
