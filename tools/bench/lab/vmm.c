@@ -431,7 +431,11 @@ static void *waiter_thread(void *arg)
 static struct vmem_mapping find_mapping(const struct bench *b, __u32 perms)
 {
 	static struct vmem_mapping rows[1 << 17];
-	struct session_maps maps = { rows, ARRAY_SIZE(rows), 4096, 0, 0, 0 };
+	struct session_maps maps = {
+		.rows = rows,
+		.room = ARRAY_SIZE(rows),
+		.per_call = 4096,
+	};
 	__u32 i;
 
 	errno = -session_map_range(b->addresses.session, &b->options.regs,
