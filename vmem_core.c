@@ -138,6 +138,10 @@ static const struct path no_path;
  * @alias: the last table down to this one that is somebody else's
  * @path: the entries read on the way to it, and the last one read in it
  * @names: where those on the way are
+ * @number: tables that the walk had entered by then, this one included; 0 if the
+ *	frame is free
+ * @above: the frame of the table above; NULL if it is the root
+ * @number_above: what the number of that one was
  * @used: whether it is among the frames that were used
  * @next: the one of its level that was used before
  */
@@ -154,6 +158,9 @@ struct frame {
 	struct alias alias;
 	struct path path;
 	struct names names;
+	u64 number;
+	const struct frame *above;
+	u64 number_above;
 	bool used;
 	struct frame *next;
 };
@@ -167,6 +174,7 @@ static void init_frames(struct frame *frames, u32 nr)
 
 	for (i = 0; i < nr; i++) {
 		frames[i].region = NOWHERE;
+		frames[i].number = 0;
 		frames[i].used = false;
 	}
 }
@@ -176,9 +184,6 @@ static void init_frames(struct frame *frames, u32 nr)
  * @frames: the frames, by region
  * @last: how many they are, a power of two, less one
  * @used: the frame that was used last
- *
- * A table is remembered no longer than those above it, so that what has led to
- * it can be read again at any time.
  */
 struct level {
 	struct frame *frames;
@@ -270,6 +275,16 @@ static void forget_table(struct walker *w, struct frame *frame)
 	mem->ops->unpin(mem, frame->table,
 			frame->entries - (frame->table & ~VMEM_PAGE_MASK));
 	frame->region = NOWHERE;
+	frame->number = 0;
+}
+
+/* What has led to a table can be read again while those above it are there. */
+static __always_inline bool is_held(const struct frame *frame)
+{
+	for (; frame->above; frame = frame->above)
+		if (frame->above->number != frame->number_above)
+			return false;
+	return true;
 }
 
 /* The next thing to do is to enter the root. */
@@ -311,7 +326,7 @@ static __always_inline void find_table(struct walker *w)
 
 	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
 		w->frame = frame_of(w, level, region);
-		if (w->frame->region == region)
+		if (w->frame->region == region && is_held(w->frame))
 			return;
 		region >>= w->index_bits;
 	}
@@ -330,8 +345,6 @@ static int pin_table(struct walker *w, struct frame *frame, int level,
 
 	if (ret)
 		return ret;
-	if (frame->region != NOWHERE)
-		forget_levels(w, level - 1);
 	forget_table(w, frame);
 	page = mem->ops->pin(mem, table);
 	if (IS_ERR(page))
@@ -344,7 +357,7 @@ static int pin_table(struct walker *w, struct frame *frame, int level,
 	frame->level = level;
 	frame->table = table;
 	frame->entries = page + (table & ~VMEM_PAGE_MASK);
-	w->walk->tables++;
+	frame->number = ++w->walk->tables;
 	return 0;
 }
 
@@ -366,6 +379,7 @@ static int enter_root(struct walker *w)
 	frame->nr_path = 1;
 	frame->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
 	frame->alias.owner.table = 0;
+	frame->above = NULL;
 	frame->path = no_path;
 	w->frame = frame;
 	return 0;
@@ -390,6 +404,8 @@ static int enter_table(struct walker *w, const struct vmem_entry *entry)
 	frame->perms = above->perms & entry->perms;
 	frame->alias.owner.table = 0;
 	frame->path = above->path;
+	frame->above = above;
+	frame->number_above = above->number;
 	frame->names = above->names;
 	frame->names.entries[last] =
 		above->entries + (index_of(w, w->walk->va) << w->entry_shift);
