@@ -248,6 +248,28 @@ static void init_levels(struct walker *w, struct frame *frames, u32 nr)
 /* 2^64 divided by the golden ratio: spreads numbers that lie close together. */
 #define SPREAD 0x9e3779b97f4a7c15ULL
 
+/* So many frames are looked at for a table above the lowest ones. */
+#define WAYS 8
+
+/*
+ * Tables further up have many below them that are of no use without them, and are
+ * asked for less often: none makes room for another while a frame nearby is free.
+ */
+static struct frame *upper_frame(const struct level *level, u64 region, u64 i)
+{
+	struct frame *frame, *best = &level->frames[i & level->last];
+	u64 way;
+
+	for (way = 0; way < WAYS && way <= level->last; way++) {
+		frame = &level->frames[(i + way) & level->last];
+		if (frame->region == region)
+			return frame;
+		if (best->region != NOWHERE && frame->region == NOWHERE)
+			best = frame;
+	}
+	return best;
+}
+
 /*
  * Where the table of a region is remembered: neighbours side by side, and those
  * in another table somewhere else. A guest that has them meet loses time only.
@@ -258,6 +280,8 @@ static __always_inline struct frame *frame_of(const struct walker *w, int level,
 	u64 above = (region >> w->index_bits) * SPREAD;
 	u64 i = region + (above >> 32);
 
+	if (level > VMEM_LEVEL_PT)
+		return upper_frame(&w->levels[level], region, i);
 	return &w->levels[level].frames[i & w->levels[level].last];
 }
 
