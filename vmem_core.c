@@ -131,19 +131,23 @@ static const struct path no_path;
  * @table: its guest-physical address
  * @entries: where its entries are, in a page that is pinned
  * @format: what they are made of
- * @shift: log2 of what one of them spans
+ * @held: how many tables above page tables the walk had dropped when all of those
+ *	above this one were known to be there
  * @level: the table's level
+ * @shift: log2 of what one of its entries spans
  * @nr_path: entries on the path that ends in it
  * @perms: permissions of the path down to this table
- * @alias: the last table down to this one that is somebody else's
  * @path: the entries read on the way to it, and the last one read in it
  * @names: where those on the way are
+ * @alias: the last table down to this one that is somebody else's
  * @number: tables that the walk had entered by then, this one included; 0 if the
  *	frame is free
  * @above: the frame of the table above; NULL if it is the root
  * @number_above: what the number of that one was
  * @used: whether it is among the frames that were used
  * @next: the one of its level that was used before
+ *
+ * What is looked at for each address comes first, and fits into a cache line.
  */
 struct frame {
 	u64 region;
@@ -151,13 +155,14 @@ struct frame {
 	u64 table;
 	const void *entries;
 	const struct vmem_format *format;
-	int shift;
+	u64 held;
 	int level;
+	int shift;
 	int nr_path;
 	u32 perms;
-	struct alias alias;
 	struct path path;
 	struct names names;
+	struct alias alias;
 	u64 number;
 	const struct frame *above;
 	u64 number_above;
@@ -203,6 +208,7 @@ struct level {
  *	paging-structure caches (SDM vol. 3, 4.10.3), but no longer than for one
  *	walk
  * @frame: the table that is being read; NULL before the root is
+ * @dropped: how many tables above page tables were forgotten
  * @attempts: how often the path to the cursor has changed while it was read
  * @clear_va: first address of a part of the scope without a gap
  * @clear_last: last address of that part
@@ -217,6 +223,7 @@ struct walker {
 	u64 last_index;
 	struct level levels[VMEM_MAX_LEVELS + 1];
 	struct frame *frame;
+	u64 dropped;
 	u32 attempts;
 	u64 clear_va;
 	u64 clear_last;
@@ -296,18 +303,33 @@ static void forget_table(struct walker *w, struct frame *frame)
 
 	if (frame->region == NOWHERE)
 		return;
+	w->dropped += frame->level > VMEM_LEVEL_PT;
 	mem->ops->unpin(mem, frame->table,
 			frame->entries - (frame->table & ~VMEM_PAGE_MASK));
 	frame->region = NOWHERE;
 	frame->number = 0;
 }
 
-/* What has led to a table can be read again while those above it are there. */
-static __always_inline bool is_held(const struct frame *frame)
+/* Whether all tables above are there that a table was entered from. */
+static bool is_below_held(const struct frame *frame)
 {
 	for (; frame->above; frame = frame->above)
 		if (frame->above->number != frame->number_above)
 			return false;
+	return true;
+}
+
+/*
+ * What has led to a table can be read again while those above it are there. None
+ * of them has gone, if no table above page tables has since that was looked at.
+ */
+static __always_inline bool is_held(const struct walker *w, struct frame *frame)
+{
+	if (likely(frame->held == w->dropped))
+		return true;
+	if (!is_below_held(frame))
+		return false;
+	frame->held = w->dropped;
 	return true;
 }
 
@@ -341,6 +363,17 @@ static void forget_tables(struct walker *w)
 	forget_path(w);
 }
 
+/* Go to the table of a region if it is remembered. */
+static __always_inline bool find_at(struct walker *w, int level, u64 region)
+{
+	struct frame *frame = frame_of(w, level, region);
+
+	if (frame->region != region || !is_held(w, frame))
+		return false;
+	w->frame = frame;
+	return true;
+}
+
 /* Go to the deepest table that is remembered and whose region holds the cursor. */
 static __always_inline void find_table(struct walker *w)
 {
@@ -348,11 +381,13 @@ static __always_inline void find_table(struct walker *w)
 	u64 region = va >> (VMEM_PAGE_SHIFT + w->index_bits);
 	int level;
 
-	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
-		w->frame = frame_of(w, level, region);
-		if (w->frame->region == region && is_held(w->frame))
-			return;
+	/* Most addresses go no further. */
+	if (likely(find_at(w, VMEM_LEVEL_PT, region)))
+		return;
+	for (level = VMEM_LEVEL_PT + 1; level < w->regime->top; level++) {
 		region >>= w->index_bits;
+		if (find_at(w, level, region))
+			return;
 	}
 	w->frame = root_frame(w);
 	/* The root's region has a hole, which nothing below it reaches into. */
@@ -382,6 +417,7 @@ static int pin_table(struct walker *w, struct frame *frame, int level,
 	frame->table = table;
 	frame->entries = page + (table & ~VMEM_PAGE_MASK);
 	frame->number = ++w->walk->tables;
+	frame->held = w->dropped;
 	return 0;
 }
 
@@ -513,7 +549,7 @@ static __always_inline int changed_level_of(const struct frame *frame,
 
 	/* A third faster than a loop: most translations come by here. */
 #pragma GCC unroll 4
-	for (i = 0; i < last; i++)
+	for (i = 0; i < VMEM_MAX_LEVELS - 1 && i < last; i++)
 		if (read_entry(frame->names.entries[i], entry_shift, 0) !=
 		    frame->path.entries[i].raw)
 			return frame->level + last - i;
@@ -1157,6 +1193,7 @@ static __always_inline int walk_space(struct vmem_walk *walk,
 	w.entry_shift = ilog2(root->regime.arch->entry_size);
 	w.index_bits = root->regime.arch->index_bits;
 	w.last_index = BIT(w.index_bits) - 1;
+	w.dropped = 0;
 	w.attempts = 0;
 	init_levels(&w, frames, nr_frames);
 	forget_path(&w);
@@ -1307,6 +1344,7 @@ static int translate_nowhere(const struct vmem_visit *visit, void *priv)
 	result->out_nr_trace = visit->nr_path;
 	memcpy(result->out_trace, visit->path,
 	       visit->nr_path * sizeof(*visit->path));
+	translate->batch->torn += visit->status == VMEM_TORN;
 	return translate_next(translate);
 }
 
@@ -1414,6 +1452,8 @@ static int translate_some(struct vmem_batch *batch, struct frame *frames,
 static struct kmem_cache *path_cache;
 static struct kmem_cache *batch_cache;
 
+#define CACHE_FLAGS (SLAB_ACCOUNT | SLAB_HWCACHE_ALIGN)
+
 static void construct_path(void *frames)
 {
 	init_frames(frames, VMEM_MAX_LEVELS);
@@ -1428,10 +1468,10 @@ int vmem_core_init(void)
 {
 	path_cache = kmem_cache_create("vmem_path",
 				       VMEM_MAX_LEVELS * sizeof(struct frame),
-				       0, SLAB_ACCOUNT, construct_path);
+				       0, CACHE_FLAGS, construct_path);
 	batch_cache = kmem_cache_create("vmem_batch",
 					BATCH_FRAMES * sizeof(struct frame), 0,
-					SLAB_ACCOUNT, construct_batch);
+					CACHE_FLAGS, construct_batch);
 	if (path_cache && batch_cache)
 		return 0;
 	vmem_core_exit();

@@ -47,6 +47,7 @@ struct vmem_spaces;
  * @results: the answers, one for each
  * @nr: how many they are
  * @done: how many answers there are; the next call goes on from there
+ * @torn: counts those that are VMEM_TORN
  * @refill: optional: called when the last of the addresses is answered: takes
  *	the answers, and puts further addresses in place of these, with @done 0
  *	and @nr how many they are, 0 if that was all. Returns 0 or a negative
@@ -64,6 +65,7 @@ struct vmem_batch {
 	struct vmem_translation *results;
 	u32 nr;
 	u32 done;
+	u32 torn;
 	int (*refill)(struct vmem_batch *batch);
 };
 

@@ -3,8 +3,9 @@
 """Hold what docs/ says against the source.
 
 A test is named as PROGRAM/CASE, where PROGRAM is one of tools/selftest (a C
-program, or a script with .py), or as kunit/CASE, or as fuzz/TARGET. Numbers are compared with the headers, and sizes with the debugging
-information of the module that `make module` built.
+program, or a script with .py), or as kunit/CASE, or as fuzz/TARGET. Numbers are
+compared with the headers, and sizes with the debugging information of the module
+that `make module` built.
 """
 
 import functools

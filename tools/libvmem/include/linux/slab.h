@@ -69,6 +69,9 @@ struct kmem_cache {
 };
 
 #define SLAB_ACCOUNT 0U
+#define SLAB_HWCACHE_ALIGN 1U
+
+#define LIBVMEM_CACHE_LINE 64UL
 
 static inline struct kmem_cache *kmem_cache_create(const char *name,
 						   size_t size, size_t align,
@@ -81,7 +84,11 @@ static inline struct kmem_cache *kmem_cache_create(const char *name,
 	(void)align;
 	(void)flags;
 	if (cache)
-		*cache = (struct kmem_cache){ .size = size, .ctor = ctor };
+		*cache = (struct kmem_cache){
+			.size = (size + LIBVMEM_CACHE_LINE - 1) &
+				~(LIBVMEM_CACHE_LINE - 1),
+			.ctor = ctor,
+		};
 	return cache;
 }
 
@@ -93,7 +100,7 @@ static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
 	cache->spare = NULL;
 	if (object)
 		return object;
-	object = malloc(cache->size);
+	object = aligned_alloc(LIBVMEM_CACHE_LINE, cache->size);
 	if (object)
 		cache->ctor(object);
 	return object;
