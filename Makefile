@@ -27,7 +27,7 @@ tools: ## vmemctl and the test programs
 	@$(SETUP) user
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
-	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)"
+	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)" all lab
 	@$(MAKE) --no-print-directory -s -C tools/fuzz O="$(B)" ioctl
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
@@ -59,10 +59,12 @@ bench: module tools ## how fast, as ratios: natively and in the lab
 FUZZ_SECONDS ?= 600
 FUZZ_CALLS ?= 200000
 
-fuzz: module tools ## fuzz the core for FUZZ_SECONDS each, and the device
+fuzz: tools sanitizer ## the core for FUZZ_SECONDS each, the device on that kernel
 	@$(SETUP) lab fuzz
 	@tools/fuzz/fuzz --seconds $(FUZZ_SECONDS) --coverage
-	@VMEM_CALLS=$(FUZZ_CALLS) tools/lab/lab run -- build/bin/fuzz-ioctl
+	@VMEM_CALLS=$(FUZZ_CALLS) tools/lab/lab run --timeout 86400 \
+		--kernel build/sanitizer/arch/x86/boot/bzImage -- \
+		build/bin/fuzz-ioctl
 
 test: module tools ## everything that CI runs
 	@$(SETUP) all

@@ -994,20 +994,6 @@ static void memory_ends_in_a_page(void)
 
 /* ---- Killed ---- */
 
-static void snapshot_for_ever(void *arg)
-{
-	const struct world *w = arg;
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-	int session;
-
-	for (;;) {
-		session = world_open(w);
-		session_snapshot(session, 0, SNAPSHOT_GPA, &made, &nr_calls);
-		close(session);
-	}
-}
-
 static void walk_for_ever(void *arg)
 {
 	const struct world *w = arg;

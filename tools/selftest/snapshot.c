@@ -1418,20 +1418,6 @@ static void threads_make_one(void)
 
 /* ---- Killed ---- */
 
-static void make_for_ever(void *arg)
-{
-	const struct world *w = arg;
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-	int session;
-
-	for (;;) {
-		session = world_open(w);
-		session_snapshot(session, 0, BASE, &made, &nr_calls);
-		close(session);
-	}
-}
-
 static void read_for_ever(void *arg)
 {
 	static __u8 buf[MB(4)];
@@ -1451,7 +1437,7 @@ static void killed(void)
 
 	world_init(&w, MB(40));
 	add_processes(&w, 1000);
-	kill_callers("VMEM_SNAPSHOT", make_for_ever, &w);
+	kill_callers("VMEM_SNAPSHOT", snapshot_for_ever, &w);
 	kill_callers("VMEM_SNAPSHOT_READ", read_for_ever, &w);
 	world_free(&w);
 }
