@@ -35,7 +35,9 @@ static void check_resumed(struct input *in)
 	u64 budget = some_budget(in);
 	int ret, calls = 0, room = 1 + choose(in, 8);
 	u32 fail_alloc = choose(in, 4), fail_pin = choose(in, 8);
-	u64 entries = 1ULL << arena.mode.index_bits;
+	/* An exclusion may cut one in two, which is read for either then. */
+	u64 entries =
+		(1ULL << arena.mode.index_bits) + arena.g->scope.nr_excluded;
 
 	group_begin(arena.g, &spaces);
 	records_reset(parts);
