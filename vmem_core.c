@@ -1092,7 +1092,8 @@ static int visit_renamed(const struct walker *w,
 
 /*
  * The walk is behind @last_va: forget the tables that end there, of which one of
- * each level is remembered, and they lie in each other. The highest that has
+ * each level is remembered, and they lie in each other, unless the cursor was
+ * moved: what led to a table may have been dropped then. The highest that has
  * changed speaks for the others.
  */
 static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
@@ -1107,7 +1108,7 @@ static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
 		if (frame->region == NOWHERE || frame->last_va > last_va)
 			continue;
 		left = max(left, level);
-		if (told || !is_renamed(w, frame))
+		if (told || !is_below_held(frame) || !is_renamed(w, frame))
 			continue;
 		told = true;
 		ret = visit_renamed(w, ops, frame);

@@ -157,6 +157,15 @@ static int on_alias(const struct vmem_visit *v, void *priv)
 	return VMEM_WALK_FOLLOW;
 }
 
+/* Nobody writes: what is told to have changed was read where it is no more. */
+static int on_torn(const struct vmem_visit *v, void *priv)
+{
+	struct journey *j = priv;
+
+	KUNIT_FAIL(j->r->g->test, "torn: %#llx, level %d", v->va, v->level);
+	return 0;
+}
+
 /* One walk from a place on, that goes to those up to @last. */
 static int go(struct journey *j, struct calls *log, int first, int last)
 {
@@ -165,6 +174,7 @@ static int go(struct journey *j, struct calls *log, int first, int last)
 		.hole = j->holes ? on_hole : NULL,
 		.anomaly = on_anomaly,
 		.alias = on_alias,
+		.torn = on_torn,
 		.runs = j->runs,
 	};
 	int ret;

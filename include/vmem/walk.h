@@ -101,12 +101,13 @@ struct vmem_visit {
  *	elsewhere by now, or grants other rights: VMEM_TORN, with the table, its
  *	region, and the path to it as it was. What was shown of it, and of the
  *	tables below, may never have been there together. 0 or a negative errno.
- *	Not with MOVE or AGAIN, after which tables are left untold.
+ *	After MOVE or AGAIN, tables may be left untold.
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
- * @steady: a path is shown only if it was there as a whole at one moment. It is
- *	read once more when its last entry has been read; if an entry on it has
+ * @steady: a path that ends in the walk is shown (@leaf, @hole, @anomaly of what
+ *	leads nowhere) only if it was there as a whole at one moment. It is read
+ *	once more when its last entry has been read; if an entry on it has
  *	changed, the path is read anew, and where that happens again and again,
  *	@anomaly is told VMEM_TORN in place of it, with the level of the entry
  *	that changed, no path, and @gpa 0. Not with @runs. What neither this nor

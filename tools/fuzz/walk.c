@@ -382,6 +382,13 @@ static int on_space(const struct vmem_root *root, u32 index, u32 alias_of,
 	return 0;
 }
 
+/* Nothing has changed: that is the only answer there is. */
+static int on_torn(const struct vmem_visit *visit, void *priv)
+{
+	REQUIRE(false);
+	return 0;
+}
+
 /* Whatever the callbacks answer, the walk stays in its bounds and ends. */
 static void check_answers(struct input *in)
 {
@@ -392,6 +399,7 @@ static void check_answers(struct input *in)
 		.leaf = on_page,
 		.hole = choose(in, 2) ? on_page : NULL,
 		.anomaly = on_anomaly,
+		.torn = on_torn,
 		.runs = choose(in, 2),
 	};
 	struct vmem_seen seen = {};
