@@ -502,12 +502,6 @@ static void check_snapshot(const struct design *d, const struct guest *g,
 /* What the kernel's caches may keep of it. A walk of the largest takes more. */
 #define TOLERANCE_KB 1024
 
-/* A kernel with sanitizers does, for a while; kmemleak tells what is lost there. */
-static bool keeps_what_is_freed(void)
-{
-	return !access("/sys/kernel/debug/kmemleak", F_OK);
-}
-
 static void try_guest(const struct design *d, const struct guest *g)
 {
 	struct folder folder;
@@ -551,8 +545,7 @@ static void try_design(const struct design *d)
 	free(g);
 	after = kernel_memory();
 	printf("# %s: %ld kB before, %ld kB after\n", d->name, before, after);
-	if (!keeps_what_is_freed())
-		CHECK(after - before < TOLERANCE_KB);
+	CHECK(after - before < TOLERANCE_KB);
 }
 
 static void slots_to_self(void)

@@ -3,6 +3,7 @@
  * world.c - a VM whose memory holds many address spaces that share tables
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -661,26 +662,6 @@ long kilobytes(const char *key)
 	return value;
 }
 
-static bool has_symbol(const char *name)
-{
-	FILE *file = fopen("/proc/kallsyms", "r");
-	char line[256], symbol[128];
-	bool found = false;
-
-	must(file ? 0 : -1, "/proc/kallsyms");
-	while (!found && fgets(line, sizeof(line), file))
-		found = sscanf(line, "%*s %*s %127s", symbol) == 1 &&
-			!strcmp(symbol, name);
-	fclose(file);
-	return found;
-}
-
-long kilobytes_held_back(void)
-{
-	return has_symbol("kasan_quarantine_put") ? kilobytes("MemTotal") / 32 :
-						    0;
-}
-
 #define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
 
 void set_huge_pages(const char *nr)
@@ -692,6 +673,30 @@ void set_huge_pages(const char *nr)
 	close(fd);
 }
 
+#define SLABS "/sys/kernel/slab"
+
+void shrink_slabs(void)
+{
+	struct dirent *entry;
+	char path[512];
+	DIR *dir = opendir(SLABS);
+	int fd;
+
+	must(dir ? 0 : -1, SLABS);
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), SLABS "/%s/shrink", entry->d_name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		/* It may have gone meanwhile. */
+		if (fd < 0)
+			continue;
+		must(write(fd, "1", 1), path);
+		close(fd);
+	}
+	closedir(dir);
+}
+
 long kernel_memory(void)
 {
 	int fd = (int)must(open("/proc/sys/vm/drop_caches", O_WRONLY),
@@ -701,5 +706,6 @@ long kernel_memory(void)
 	usleep(500000);
 	must(write(fd, "3", 1), "drop_caches");
 	close(fd);
+	shrink_slabs();
 	return kilobytes("Slab") + kilobytes("VmallocUsed");
 }

@@ -87,8 +87,8 @@ __u64 number_of(const char *variable, __u64 otherwise);
 /* What /proc/meminfo says of @key. */
 long kilobytes(const char *key);
 
-/* How much of what is freed KASAN keeps at most, for a while. */
-long kilobytes_held_back(void);
+/* Has the kernel give back the slabs that it keeps at hand; KASAN does as well. */
+void shrink_slabs(void);
 
 /* How many huge pages the machine is to have, if it can. */
 void set_huge_pages(const char *nr);
