@@ -90,7 +90,7 @@ static int put_elements(u64 array, u64 index, u32 element_size, u32 nr,
 	size_t known = min_t(size_t, element_size, size);
 	int ret;
 
-	/* Twice as fast where the compiler knows how many words they are. */
+	/* No loop over words where the compiler knows how many they are. */
 	if (known == VMEM_TRANSLATION_BRIEF)
 		ret = copy_elements(dst, element_size, nr, src, size,
 				    VMEM_TRANSLATION_BRIEF);
