@@ -28,7 +28,6 @@
 
 /* Bits of struct vmem_space_set's @busy. */
 #define BUSY_WALK 0
-#define BUSY_SNAPSHOT 1
 
 struct vmem_totals vmem_totals;
 
@@ -605,20 +604,10 @@ static int handle_read(struct vmem_session *session, void *data)
 	return ret;
 }
 
-static void snapshot_free(struct vmem_snapshot *snapshot)
-{
-	if (!snapshot)
-		return;
-	vmem_snapshot_destroy(snapshot);
-	kvfree(snapshot->rebuild.built);
-	kfree(snapshot);
-}
-
 static void space_set_free(struct vmem_space_set *set)
 {
 	if (!set)
 		return;
-	snapshot_free(set->snapshot);
 	vmem_spaces_destroy(&set->walk);
 	kvfree(set->scope.excluded);
 	kvfree(set->roots);
@@ -815,199 +804,6 @@ static int handle_walk_spaces(struct vmem_session *session, void *data)
 	return ret;
 }
 
-static struct vmem_snapshot *
-snapshot_alloc(const struct vmem_space_set *set,
-	       const struct vmem_snapshot_args *args)
-{
-	struct vmem_snapshot *snapshot = kzalloc(sizeof(*snapshot), VMEM_GFP);
-	struct vmem_rebuild *rebuild;
-
-	if (!snapshot)
-		return NULL;
-	rebuild = &snapshot->rebuild;
-	rebuild->roots = set->roots;
-	rebuild->nr_roots = set->nr_roots;
-	rebuild->scope = set->scope;
-	rebuild->built =
-		kvcalloc(set->nr_roots, sizeof(*rebuild->built), VMEM_GFP);
-	if (!rebuild->built) {
-		kfree(snapshot);
-		return NULL;
-	}
-	snapshot->base = args->base;
-	snapshot->cow = args->flags & VMEM_SNAPSHOT_COW;
-	return snapshot;
-}
-
-static int walk_snapshot(struct vmem_session *session, struct vmem_mem *mem,
-			 void *data)
-{
-	return vmem_snapshot_make(vmem_session_set(session)->snapshot, mem,
-				  VMEM_MAX_ENTRIES);
-}
-
-static bool is_passing(int ret)
-{
-	return ret == VMEM_WALK_STOP || ret == -ENOMEM || ret == -EINTR ||
-	       ret == -ESRCH;
-}
-
-/* @begin: the rebuild as it was before the call, when there were @nr tables */
-static void trace_snapshot(const struct vmem_session *session,
-			   const struct vmem_snapshot *snapshot,
-			   const struct vmem_rebuild *begin, u32 nr, int ret)
-{
-	const struct vmem_rebuild *rebuild = &snapshot->rebuild;
-	u32 root = min(begin->root, begin->nr_roots - 1);
-	const struct vmem_walked walked = {
-		.roots = begin->nr_roots,
-		.space = begin->roots[root].table,
-		.va = begin->va,
-		.given = snapshot->nr_made - nr,
-		.tables = rebuild->stats.tables - begin->stats.tables,
-		.more = !snapshot->done,
-	};
-
-	trace_vmem_walk(session->id, VMEM_SNAPSHOT, &walked, ret);
-}
-
-/* The caller has set BUSY_SNAPSHOT. */
-static int make_snapshot(struct vmem_session *session,
-			 struct vmem_space_set *set,
-			 struct vmem_snapshot_args *args)
-{
-	struct vmem_snapshot *snapshot = set->snapshot;
-	struct vmem_rebuild *rebuild;
-	struct vmem_rebuild begin;
-	bool progress;
-	u32 nr;
-	int ret;
-
-	if (set->snapshot_error)
-		return set->snapshot_error;
-	if (!snapshot) {
-		snapshot = snapshot_alloc(set, args);
-		if (!snapshot)
-			return -ENOMEM;
-		set->snapshot = snapshot;
-	}
-	if (snapshot->base != args->base ||
-	    snapshot->cow != !!(args->flags & VMEM_SNAPSHOT_COW))
-		return -EINVAL;
-
-	rebuild = &snapshot->rebuild;
-	begin = *rebuild;
-	nr = snapshot->nr_made;
-	ret = with_pins(session, walk_snapshot, NULL);
-	progress = rebuild->root != begin.root || rebuild->va != begin.va;
-	if (ret && !is_passing(ret))
-		set->snapshot_error = ret;
-	args->out_more = ret != 0;
-	args->out_nr_extents = snapshot->nr_extents;
-	memcpy(args->out_extents, snapshot->extents, sizeof(args->out_extents));
-	args->out_stats = (struct vmem_snapshot_stats){
-		.tables_read = rebuild->stats.tables,
-		.tables = snapshot->nr_made,
-		.leaves = rebuild->stats.leaves,
-		.links = rebuild->stats.links,
-		.empty_links = rebuild->stats.empty_links,
-		.dropped = rebuild->stats.dropped,
-	};
-	if (snapshot->done) {
-		/* Pairs with smp_load_acquire() in handle_snapshot_read(). */
-		smp_store_release(&set->snapshot_finished, true);
-	}
-	ret = set->snapshot_error ?: settle(ret, progress);
-	if (trace_vmem_walk_enabled())
-		trace_snapshot(session, snapshot, &begin, nr, ret);
-	return ret;
-}
-
-static int handle_snapshot(struct vmem_session *session, void *data)
-{
-	struct vmem_snapshot_args *args = data;
-	struct vmem_gmem *gmem = session_gmem(session);
-	struct vmem_space_set *set = vmem_session_set(session);
-	int ret;
-
-	if (IS_ERR(gmem))
-		return PTR_ERR(gmem);
-	if (!set)
-		return -ENODATA;
-	if (args->base & ~VMEM_PAGE_MASK || args->base >> VMEM_MAX_PHYADDR)
-		return -EINVAL;
-	if (args->flags & VMEM_SNAPSHOT_COW && !set->roots[0].regime.cow_mask)
-		return -EINVAL;
-	if (test_and_set_bit_lock(BUSY_SNAPSHOT, &set->busy))
-		return -EBUSY;
-	ret = make_snapshot(session, set, args);
-	clear_bit_unlock(BUSY_SNAPSHOT, &set->busy);
-	return ret;
-}
-
-static int sink_snapshot(const void *src, size_t len, void *priv)
-{
-	struct vmem_snapshot_read_args *args = priv;
-
-	if (copy_to_user(u64_to_user_ptr(args->buf + args->out_len), src, len))
-		return -EFAULT;
-	args->out_len += len;
-	return 0;
-}
-
-static int walk_snapshot_read(struct vmem_session *session,
-			      struct vmem_mem *mem, void *data)
-{
-	struct vmem_snapshot_read_args *args = data;
-	u64 gpa = args->gpa;
-
-	return vmem_snapshot_read(vmem_session_set(session)->snapshot, mem,
-				  &gpa, args->gpa + args->len, sink_snapshot,
-				  args);
-}
-
-static void trace_snapshot_read(const struct vmem_session *session,
-				const struct vmem_snapshot_read_args *args,
-				int ret)
-{
-	const struct vmem_walked walked = {
-		.va = args->gpa,
-		.asked = args->len,
-		.given = args->out_len,
-		.more = args->out_len < args->len,
-	};
-
-	trace_vmem_walk(session->id, VMEM_SNAPSHOT_READ, &walked, ret);
-}
-
-static int handle_snapshot_read(struct vmem_session *session, void *data)
-{
-	struct vmem_snapshot_read_args *args = data;
-	struct vmem_gmem *gmem = session_gmem(session);
-	struct vmem_space_set *set = vmem_session_set(session);
-	u64 end;
-	int ret;
-
-	if (IS_ERR(gmem))
-		return PTR_ERR(gmem);
-	if (!set)
-		return -ENODATA;
-	if (!args->len)
-		return -EINVAL;
-	if (check_add_overflow(args->gpa, args->len, &end))
-		return -EOVERFLOW;
-	/* Pairs with smp_store_release() in make_snapshot(). */
-	if (!smp_load_acquire(&set->snapshot_finished))
-		return -EBUSY;
-
-	args->out_len = 0;
-	ret = settle(with_pins(session, walk_snapshot_read, args),
-		     args->out_len);
-	if (trace_vmem_walk_enabled())
-		trace_snapshot_read(session, args, ret);
-	return ret;
-}
-
 /* What every argument struct begins with. */
 struct vmem_args_head {
 	u32 size;
@@ -1026,8 +822,6 @@ union vmem_args {
 	struct vmem_read_args read;
 	struct vmem_set_spaces_args set_spaces;
 	struct vmem_walk_spaces_args walk_spaces;
-	struct vmem_snapshot_args snapshot;
-	struct vmem_snapshot_read_args snapshot_read;
 };
 
 /**
@@ -1078,10 +872,6 @@ static const struct vmem_cmd vmem_cmds[] = {
 		 struct vmem_set_spaces_args, last_va, 0, false),
 	VMEM_CMD(VMEM_WALK_SPACES, handle_walk_spaces,
 		 struct vmem_walk_spaces_args, out_stats, 0, true),
-	VMEM_CMD(VMEM_SNAPSHOT, handle_snapshot, struct vmem_snapshot_args,
-		 out_stats, VMEM_SNAPSHOT_COW, true),
-	VMEM_CMD(VMEM_SNAPSHOT_READ, handle_snapshot_read,
-		 struct vmem_snapshot_read_args, out_len, 0, true),
 };
 
 static const struct vmem_cmd *find_cmd(unsigned int nr)

@@ -9,7 +9,6 @@
 #include <linux/atomic.h>
 #include <linux/kref.h>
 #include <vmem/gmem.h>
-#include <vmem/snapshot.h>
 #include <vmem/spaces.h>
 
 struct dentry;
@@ -24,24 +23,16 @@ struct dentry;
  * @scope: the part of each to look at; owns its @excluded
  * @walk: the walk that VMEM_WALK_SPACES goes on with. Belongs to whoever has
  *	set bit 0 of @busy, until @finished is set; does not change after that.
- * @snapshot: the snapshot that VMEM_SNAPSHOT makes, NULL before its first call.
- *	Belongs to whoever has set bit 1 of @busy, until @snapshot_finished is
- *	set; does not change after that.
- * @snapshot_error: why the snapshot cannot be gone on with, or 0
- * @busy: bit 0: a call is in @walk; bit 1: a call is in @snapshot
+ * @busy: bit 0: a call is in @walk
  * @finished: @walk is done
- * @snapshot_finished: @snapshot is done
  */
 struct vmem_space_set {
 	struct vmem_root *roots;
 	u32 nr_roots;
 	struct vmem_scope scope;
 	struct vmem_spaces walk;
-	struct vmem_snapshot *snapshot;
-	int snapshot_error;
 	unsigned long busy;
 	bool finished;
-	bool snapshot_finished;
 };
 
 /**
@@ -49,10 +40,9 @@ struct vmem_space_set {
  *	or what is not counted
  * @roots: address spaces that it may look at
  * @space: the space that it began in: guest-physical address of its root table
- * @va: where it began; of VMEM_SNAPSHOT_READ, a guest-physical address; of
- *	VMEM_TRANSLATE, which has many, 0
+ * @va: where it began; of VMEM_TRANSLATE, which has many, 0
  * @asked: addresses, bytes or records that it was asked for at most
- * @given: how many of them it gave; of VMEM_SNAPSHOT, new tables made
+ * @given: how many of them it gave
  * @tables: the guest's tables that it read
  * @entries: entries of tables that it read
  * @more: it is to be called again for the rest

@@ -28,9 +28,7 @@ TRACE_DEFINE_ENUM(VMEM_DROP_CLOSED);
 	__print_symbolic(cmd, { VMEM_TRANSLATE, "TRANSLATE" }, \
 			 { VMEM_MAP_RANGE, "MAP_RANGE" },      \
 			 { VMEM_READ, "READ" },                \
-			 { VMEM_WALK_SPACES, "WALK_SPACES" },  \
-			 { VMEM_SNAPSHOT, "SNAPSHOT" },        \
-			 { VMEM_SNAPSHOT_READ, "SNAPSHOT_READ" })
+			 { VMEM_WALK_SPACES, "WALK_SPACES" })
 
 #define show_vmem_drop(why)                                     \
 	__print_symbolic(why, { VMEM_DROP_MAPPING, "MAPPING" }, \

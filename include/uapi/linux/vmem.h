@@ -48,12 +48,9 @@
  * -ENOTCONN    The session has not been attached to a guest.
  * -EISCONN     The session has been attached, or its spaces set, already.
  * -ENODATA     The session's spaces have not been set.
- * -EBUSY       Another thread is in VMEM_WALK_SPACES or VMEM_SNAPSHOT on this
- *              session, or what the call relies on is not finished.
+ * -EBUSY       Another thread is in VMEM_WALK_SPACES on this session, or what the
+ *              call relies on is not finished.
  * -ENOSPC      The guest has more tables than a session keeps track of.
- * -EAGAIN      The guest changed its tables while a snapshot was made.
- * -EADDRINUSE  A device that is mapped lies where the snapshot is to be.
- * -ERANGE      An entry cannot name an address in the snapshot.
  * -EBADF       The descriptor is not open, or is not a KVM VM.
  * -EPERM       The VM belongs to another process and the caller lacks
  *              CAP_SYS_PTRACE; or the region table belongs to another process;
@@ -573,9 +570,8 @@ struct vmem_read_args {
 /*
  * How many tables VMEM_WALK_SPACES keeps track of. It bounds the memory that a
  * guest can make a walk use to 64 MiB, and half as much again while that grows.
- * VMEM_SNAPSHOT makes no more, which may take 4.3 GiB, and takes pages from no
- * more pieces of 2 MiB of the guest's memory. All of it is charged to the memory
- * cgroup of the caller, who gets -ENOMEM where that has no room.
+ * All of it is charged to the memory cgroup of the caller, who gets -ENOMEM where
+ * that has no room.
  */
 #define VMEM_MAX_TABLES (1u << 20)
 
@@ -775,101 +771,5 @@ struct vmem_walk_spaces_args {
 };
 
 #define VMEM_WALK_SPACES _IO(VMEM_IOC_TYPE, 0x09)
-
-/**
- * struct vmem_extent - a piece of a snapshot's memory
- * @gpa: its guest-physical address
- * @len: its size in bytes
- */
-struct vmem_extent {
-	__aligned_u64 gpa;
-	__aligned_u64 len;
-};
-
-/* A snapshot begins anew, aligned, for each size of page that it has. */
-#define VMEM_MAX_EXTENTS 4
-
-/**
- * struct vmem_snapshot_stats - what a snapshot is made of
- * @tables_read: tables of the guest that were read
- * @tables: tables in the snapshot
- * @leaves: pages mapped, of their own sizes, each mapping counted
- * @links: entries that name a table which another entry names as well
- * @empty_links: references to tables in which nothing is mapped; left out
- * @dropped: entries that lead nowhere; left out
- */
-struct vmem_snapshot_stats {
-	__aligned_u64 tables_read;
-	__aligned_u64 tables;
-	__aligned_u64 leaves;
-	__aligned_u64 links;
-	__aligned_u64 empty_links;
-	__aligned_u64 dropped;
-};
-
-/* Let what is writable be copy-on-write, by the convention of the registers. */
-#define VMEM_SNAPSHOT_COW (1u << 0)
-
-/**
- * struct vmem_snapshot_args - VMEM_SNAPSHOT: make a snapshot of the spaces of
- *	VMEM_SET_SPACES: new tables that map the same, and a place for each page
- *	that they map
- * @size: sizeof(struct vmem_snapshot_args)
- * @flags: VMEM_SNAPSHOT_*; VMEM_SNAPSHOT_COW is -EINVAL without a @cow_mask
- * @base: guest-physical address where the snapshot's memory is to begin, a
- *	multiple of 4096
- * @out_more: 1 if it is not finished: call again, with the same arguments
- * @out_nr_extents: where @out_more is 0: pieces of memory that it has
- * @out_extents: the pieces, by rising address; the first holds the new tables
- *	and begins with the roots: the i-th at @base + i * 4096, counting those
- *	that were given twice once
- * @out_stats: what was done from the first call on
- *
- * Nobody may run in the guest from the first of these calls to the last
- * VMEM_SNAPSHOT_READ. Every entry keeps its bits but for the address, so the
- * snapshot is to be run with the same control registers. A page that several
- * entries map is there once; large pages stay large and aligned. What has no
- * memory behind it, a device for one, is mapped to where it was. Tables of the
- * guest that are mapped as pages are pages: copies of what was there, with the
- * addresses of old.
- *
- * -EAGAIN: the guest was seen to change its tables meanwhile. -EADDRINUSE: a
- * device that is mapped lies in the snapshot's memory: choose another @base.
- * -ERANGE: an entry cannot name so high an address. After these the session
- * cannot make one any more. The range and what is excluded from it have to be made of whole pages.
- */
-struct vmem_snapshot_args {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 base;
-	__u32 out_more;
-	__u32 out_nr_extents;
-	struct vmem_extent out_extents[VMEM_MAX_EXTENTS];
-	struct vmem_snapshot_stats out_stats;
-};
-
-#define VMEM_SNAPSHOT _IO(VMEM_IOC_TYPE, 0x0a)
-
-/**
- * struct vmem_snapshot_read_args - VMEM_SNAPSHOT_READ: read the memory of a
- *	snapshot that is finished
- * @size: sizeof(struct vmem_snapshot_read_args)
- * @flags: must be 0
- * @gpa: guest-physical address in the snapshot
- * @len: bytes to read, at least 1; @gpa + @len that wraps around is -EOVERFLOW.
- *	What lies between the pieces, or beyond them, is zero.
- * @buf: pointer to the @len bytes to write
- * @out_len: bytes read; where it is less than @len, call again for the rest
- */
-struct vmem_snapshot_read_args {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 gpa;
-	__aligned_u64 len;
-	__aligned_u64 buf;
-	__aligned_u64 out_len;
-};
-
-#define VMEM_SNAPSHOT_READ _IO(VMEM_IOC_TYPE, 0x0b)
 
 #endif /* _UAPI_LINUX_VMEM_H */

@@ -10,6 +10,19 @@
 #include <uapi/linux/vmem.h>
 #include <vmem/rebuild.h>
 
+/**
+ * struct vmem_extent - a piece of a snapshot's memory
+ * @gpa: its guest-physical address
+ * @len: its size in bytes
+ */
+struct vmem_extent {
+	u64 gpa;
+	u64 len;
+};
+
+/* A snapshot begins anew, aligned, for each size of page that it has. */
+#define VMEM_MAX_EXTENTS 4
+
 /* Guest memory is gathered by blocks of 2 MiB. */
 #define VMEM_BLOCK_SHIFT 21
 #define VMEM_BLOCK_SIZE BIT_ULL(VMEM_BLOCK_SHIFT)
