@@ -24,9 +24,9 @@
 /* Those, and G, D, A, PCD and PWT. */
 #define AMD64_UNTOLD (AMD64_IGNORED | BIT_ULL(8) | GENMASK_ULL(6, 3))
 
-static u64 amd64_root_table(const struct vmem_regime *regime, u64 cr3)
+static u64 amd64_root_table(const struct vmem_mode *mode, u64 cr3)
 {
-	return cr3 & GENMASK_ULL(regime->maxphyaddr - 1, 12);
+	return cr3 & GENMASK_ULL(mode->maxphyaddr - 1, 12);
 }
 
 /* Bits of an address that lie inside a large page. */
@@ -59,15 +59,15 @@ static const struct vmem_format amd64_formats[] = {
 	},
 };
 
-static void amd64_init_formats(struct vmem_regime *regime)
+static void amd64_init_formats(struct vmem_mode *mode)
 {
-	regime->formats = amd64_formats;
-	regime->beyond = AMD64_ADDR & ~(BIT_ULL(regime->maxphyaddr) - 1);
-	if (!regime->nxe)
-		regime->beyond |= AMD64_NX;
+	mode->formats = amd64_formats;
+	mode->beyond = AMD64_ADDR & ~(BIT_ULL(mode->maxphyaddr) - 1);
+	if (!mode->nxe)
+		mode->beyond |= AMD64_NX;
 }
 
-static u64 amd64_encode(const struct vmem_regime *regime, int level,
+static u64 amd64_encode(const struct vmem_mode *mode, int level,
 			enum vmem_entry_kind kind, u64 addr, u32 perms)
 {
 	return addr | VMEM_RAW_PRESENT |
@@ -78,7 +78,7 @@ static u64 amd64_encode(const struct vmem_regime *regime, int level,
 								    0);
 }
 
-static u64 amd64_retarget(const struct vmem_regime *regime, int level, u64 raw,
+static u64 amd64_retarget(const struct vmem_mode *mode, int level, u64 raw,
 			  u64 addr)
 {
 	u64 mask = AMD64_ADDR;
@@ -88,12 +88,12 @@ static u64 amd64_retarget(const struct vmem_regime *regime, int level, u64 raw,
 	return (raw & ~mask) | addr;
 }
 
-static u64 amd64_split(const struct vmem_regime *regime, int level, u64 raw)
+static u64 amd64_split(const struct vmem_mode *mode, int level, u64 raw)
 {
 	u64 pat = raw & AMD64_LARGE_PAT;
 
 	if (level != VMEM_LEVEL_PD)
-		return amd64_retarget(regime, level, raw, 0);
+		return amd64_retarget(mode, level, raw, 0);
 	raw &= ~(AMD64_ADDR | AMD64_PS);
 	return pat ? raw | AMD64_PAT : raw;
 }

@@ -26,15 +26,15 @@
 /* Those, and G, D, A, PCD and PWT. */
 #define I686_UNTOLD (I686_IGNORED | BIT(8) | GENMASK(6, 3))
 
-static u64 i686_root_table(const struct vmem_regime *regime, u64 cr3)
+static u64 i686_root_table(const struct vmem_mode *mode, u64 cr3)
 {
 	return cr3 & I686_ADDR;
 }
 
 /* Without CR4.PSE the processor ignores bit 7 of a PDE. */
-static bool i686_is_4m(const struct vmem_regime *regime, int level, u64 raw)
+static bool i686_is_4m(const struct vmem_mode *mode, int level, u64 raw)
 {
-	return level == VMEM_LEVEL_PD && regime->pse && raw & I686_PS;
+	return level == VMEM_LEVEL_PD && mode->pse && raw & I686_PS;
 }
 
 #define I686_PT_FORMAT                                            \
@@ -58,12 +58,12 @@ static const struct vmem_format i686_pse_formats[] = {
 	},
 };
 
-static void i686_init_formats(struct vmem_regime *regime)
+static void i686_init_formats(struct vmem_mode *mode)
 {
-	int width = min(regime->maxphyaddr, I686_4M_MAX_WIDTH);
+	int width = min(mode->maxphyaddr, I686_4M_MAX_WIDTH);
 
-	regime->formats = regime->pse ? i686_pse_formats : i686_formats;
-	regime->beyond = ~(BIT_ULL(width) - 1) >> VMEM_HIGH_SHIFT;
+	mode->formats = mode->pse ? i686_pse_formats : i686_formats;
+	mode->beyond = ~(BIT_ULL(width) - 1) >> VMEM_HIGH_SHIFT;
 }
 
 static u64 i686_4m_addr(u64 addr)
@@ -75,7 +75,7 @@ static u64 i686_4m_addr(u64 addr)
 }
 
 /* What does not fit is cut off, and decodes to another address. */
-static u64 i686_encode(const struct vmem_regime *regime, int level,
+static u64 i686_encode(const struct vmem_mode *mode, int level,
 		       enum vmem_entry_kind kind, u64 addr, u32 perms)
 {
 	u64 raw = VMEM_RAW_PRESENT |
@@ -87,16 +87,16 @@ static u64 i686_encode(const struct vmem_regime *regime, int level,
 	return raw | (addr & I686_ADDR);
 }
 
-static u64 i686_retarget(const struct vmem_regime *regime, int level, u64 raw,
+static u64 i686_retarget(const struct vmem_mode *mode, int level, u64 raw,
 			 u64 addr)
 {
-	if (!i686_is_4m(regime, level, raw))
+	if (!i686_is_4m(mode, level, raw))
 		return (raw & ~(u64)I686_ADDR) | (addr & I686_ADDR);
 	return (raw & ~(u64)(I686_4M_ADDR | I686_4M_ADDR_HIGH)) |
 	       i686_4m_addr(addr);
 }
 
-static u64 i686_split(const struct vmem_regime *regime, int level, u64 raw)
+static u64 i686_split(const struct vmem_mode *mode, int level, u64 raw)
 {
 	u64 pat = raw & I686_4M_PAT;
 

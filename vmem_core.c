@@ -16,94 +16,12 @@
 #include <vmem/spaces.h>
 #include <vmem/translate.h>
 
-#define GUEST_CR0_PE BIT_ULL(0)
-#define GUEST_CR0_PG BIT_ULL(31)
-#define GUEST_CR4_PSE BIT_ULL(4)
-#define GUEST_CR4_PAE BIT_ULL(5)
-#define GUEST_CR4_LA57 BIT_ULL(12)
-#define GUEST_EFER_LME BIT_ULL(8)
-#define GUEST_EFER_NXE BIT_ULL(11)
-
-static void regime_2level(struct vmem_regime *regime,
-			  const struct vmem_regs *regs)
-{
-	regime->arch = &vmem_arch_i686;
-	regime->top = VMEM_LEVEL_PD;
-	regime->pse = regs->cr4 & GUEST_CR4_PSE;
-	regime->nxe = false;
-	regime->hole = BIT_ULL(32);
-	regime->hole_last = U64_MAX;
-}
-
-/* Canonical addresses repeat bit 47 in bits 63:48 (SDM vol. 1, 3.3.7.1). */
-static void regime_4level(struct vmem_regime *regime,
-			  const struct vmem_regs *regs)
-{
-	regime->arch = &vmem_arch_amd64;
-	regime->top = VMEM_LEVEL_PML4;
-	regime->pse = false;
-	regime->nxe = regs->efer & GUEST_EFER_NXE;
-	regime->hole = BIT_ULL(47);
-	regime->hole_last = ~BIT_ULL(47);
-}
-
-/* EFER.LMA follows from CR0.PG and EFER.LME, so it is not asked. */
-static int regime_init(struct vmem_regime *regime, const struct vmem_regs *regs)
-{
-	bool pae = regs->cr4 & GUEST_CR4_PAE;
-	bool lme = regs->efer & GUEST_EFER_LME;
-
-	if (!(regs->cr0 & GUEST_CR0_PE) || !(regs->cr0 & GUEST_CR0_PG))
-		return -EINVAL;
-	if (regs->maxphyaddr < VMEM_MIN_PHYADDR ||
-	    regs->maxphyaddr > VMEM_MAX_PHYADDR)
-		return -EINVAL;
-	if (lme && !pae)
-		return -EINVAL;
-	if (pae && (!lme || regs->cr4 & GUEST_CR4_LA57))
-		return -EOPNOTSUPP;
-
-	if (lme)
-		regime_4level(regime, regs);
-	else
-		regime_2level(regime, regs);
-	regime->maxphyaddr = regs->maxphyaddr;
-	regime->cow_mask = regs->cow_mask;
-	regime->cow_value = regs->cow_value;
-	regime->arch->init_formats(regime);
-	return 0;
-}
-
-/* The convention must not take a bit that means something to the processor. */
-static bool cow_is_sound(const struct vmem_regime *regime)
-{
-	return !(regime->cow_mask & ~regime->arch->ignored) &&
-	       !(regime->cow_value & ~regime->cow_mask) &&
-	       !regime->cow_mask == !regime->cow_value;
-}
-
-int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs)
-{
-	int ret;
-
-	if (regs->__reserved)
-		return -EOPNOTSUPP;
-
-	ret = regime_init(&root->regime, regs);
-	if (ret)
-		return ret;
-	if (!cow_is_sound(&root->regime))
-		return -EINVAL;
-	root->table = root->regime.arch->root_table(&root->regime, regs->cr3);
-	return 0;
-}
-
 /**
- * struct alias - a table that is somebody else's, and was followed
+ * struct followed - a table that is somebody else's, and was followed
  * @owner: whose it is, and where; @owner.table is 0 if there is none
  * @base: first virtual address of its region here
  */
-struct alias {
+struct followed {
 	struct vmem_owner owner;
 	u64 base;
 };
@@ -139,7 +57,7 @@ static const struct path no_path;
  * @perms: permissions of the path down to this table
  * @path: the entries read on the way to it, and the last one read in it
  * @names: where those on the way are
- * @alias: the last table down to this one that is somebody else's
+ * @followed: the last table down to this one that is somebody else's
  * @number: tables that the walk had entered by then, this one included; 0 if the
  *	frame is free
  * @above: the frame of the table above; NULL if it is the root
@@ -162,7 +80,7 @@ struct frame {
 	u32 perms;
 	struct path path;
 	struct names names;
-	struct alias alias;
+	struct followed followed;
 	u64 number;
 	const struct frame *above;
 	u64 number_above;
@@ -200,7 +118,7 @@ struct level {
  * struct walker - a walk of one space under way
  * @walk: what was asked for, and the cursor
  * @root: the space
- * @regime: its paging mode
+ * @mode: its paging mode
  * @entry_shift: log2 of the size of an entry
  * @index_bits: log2 of how many entries a table has
  * @last_index: index of the last of them
@@ -217,7 +135,7 @@ struct level {
 struct walker {
 	struct vmem_walk *walk;
 	const struct vmem_root *root;
-	const struct vmem_regime *regime;
+	const struct vmem_mode *mode;
 	int entry_shift;
 	int index_bits;
 	u64 last_index;
@@ -241,7 +159,7 @@ static void init_levels(struct walker *w, struct frame *frames, u32 nr)
 {
 	int level;
 
-	for (level = VMEM_LEVEL_PT; level < w->regime->top; level++) {
+	for (level = VMEM_LEVEL_PT; level < w->mode->top; level++) {
 		w->levels[level].frames = frames;
 		w->levels[level].last = nr - 1;
 		w->levels[level].used = NULL;
@@ -294,7 +212,7 @@ static __always_inline struct frame *frame_of(const struct walker *w, int level,
 
 static struct frame *root_frame(const struct walker *w)
 {
-	return w->levels[w->regime->top].frames;
+	return w->levels[w->mode->top].frames;
 }
 
 static void forget_table(struct walker *w, struct frame *frame)
@@ -359,7 +277,7 @@ static void forget_levels(struct walker *w, int top)
 
 static void forget_tables(struct walker *w)
 {
-	forget_levels(w, w->regime->top);
+	forget_levels(w, w->mode->top);
 	forget_path(w);
 }
 
@@ -384,15 +302,14 @@ static __always_inline void find_table(struct walker *w)
 	/* Most addresses go no further. */
 	if (likely(find_at(w, VMEM_LEVEL_PT, region)))
 		return;
-	for (level = VMEM_LEVEL_PT + 1; level < w->regime->top; level++) {
+	for (level = VMEM_LEVEL_PT + 1; level < w->mode->top; level++) {
 		region >>= w->index_bits;
 		if (find_at(w, level, region))
 			return;
 	}
 	w->frame = root_frame(w);
 	/* The root's region has a hole, which nothing below it reaches into. */
-	w->frame->last_va = va < w->regime->hole ? w->regime->hole - 1 :
-						   U64_MAX;
+	w->frame->last_va = va < w->mode->hole ? w->mode->hole - 1 : U64_MAX;
 }
 
 static int pin_table(struct walker *w, struct frame *frame, int level,
@@ -429,16 +346,16 @@ static __always_inline u64 index_of(const struct walker *w, u64 va)
 static int enter_root(struct walker *w)
 {
 	struct frame *frame = root_frame(w);
-	int ret = pin_table(w, frame, w->regime->top, w->root->table);
+	int ret = pin_table(w, frame, w->mode->top, w->root->table);
 
 	if (ret)
 		return ret;
 	frame->region = 0;
-	frame->format = &w->regime->formats[frame->level];
-	frame->shift = vmem_level_shift(w->regime->arch, frame->level);
+	frame->format = &w->mode->formats[frame->level];
+	frame->shift = vmem_level_shift(w->mode->arch, frame->level);
 	frame->nr_path = 1;
 	frame->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
-	frame->alias.owner.table = 0;
+	frame->followed.owner.table = 0;
 	frame->above = NULL;
 	frame->path = no_path;
 	w->frame = frame;
@@ -462,7 +379,7 @@ static int enter_table(struct walker *w, const struct vmem_entry *entry)
 	frame->shift = above->shift - w->index_bits;
 	frame->nr_path = above->nr_path + 1;
 	frame->perms = above->perms & entry->perms;
-	frame->alias.owner.table = 0;
+	frame->followed.owner.table = 0;
 	frame->path = above->path;
 	frame->above = above;
 	frame->number_above = above->number;
@@ -512,7 +429,7 @@ static __always_inline struct vmem_visit make_visit(const struct walker *w,
 	visit.cow = false;
 	visit.path = no_path.entries;
 	visit.nr_path = 0;
-	visit.aliased = false;
+	visit.referenced = false;
 	visit.owner = 0;
 	visit.owner_va = 0;
 	visit.owner_perms = 0;
@@ -532,14 +449,14 @@ static __always_inline struct vmem_visit entry_visit(const struct walker *w,
 }
 
 static __always_inline void set_owner(struct vmem_visit *visit,
-				      const struct alias *alias)
+				      const struct followed *followed)
 {
-	visit->aliased = alias->owner.table;
-	if (!visit->aliased)
+	visit->referenced = followed->owner.table;
+	if (!visit->referenced)
 		return;
-	visit->owner = alias->owner.root;
-	visit->owner_va = alias->owner.va + (visit->base - alias->base);
-	visit->owner_perms = alias->owner.perms;
+	visit->owner = followed->owner.root;
+	visit->owner_va = followed->owner.va + (visit->base - followed->base);
+	visit->owner_perms = followed->owner.perms;
 }
 
 static __always_inline int changed_level_of(const struct frame *frame,
@@ -661,7 +578,7 @@ static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
 static enum vmem_status other_view(const struct walker *w,
 				   const struct vmem_visit *visit)
 {
-	int i, level, top = w->regime->top;
+	int i, level, top = w->mode->top;
 
 	for (i = 0; i < visit->nr_path; i++)
 		if ((visit->path[i].entry_gpa & VMEM_PAGE_MASK) == visit->gpa)
@@ -702,14 +619,14 @@ static int claim_table(struct walker *w, const struct vmem_walk_ops *ops,
  * Whose table the next frame is. What was claimed at this very place is the
  * space's own: a walk that was stopped in there has come back to it.
  */
-static struct alias make_alias(const struct walker *w,
-			       const struct vmem_owner *owner, u64 base)
+static struct followed make_followed(const struct walker *w,
+				     const struct vmem_owner *owner, u64 base)
 {
 	if (!owner)
-		return w->frame->alias;
+		return w->frame->followed;
 	if (owner->root == w->walk->root && owner->va == base)
-		return (struct alias){};
-	return (struct alias){ .owner = *owner, .base = base };
+		return (struct followed){};
+	return (struct followed){ .owner = *owner, .base = base };
 }
 
 /* A table that is not entered is passed over as a whole, exclusions and all. */
@@ -724,7 +641,7 @@ static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
 {
 	const struct vmem_walk *walk = w->walk;
 	struct vmem_visit visit = table_visit(w, entry, base);
-	bool share = vmem_shared_table(w->regime->arch, visit.level);
+	bool share = vmem_shared_table(w->mode->arch, visit.level);
 	u64 last_va = base + (BIT_ULL(w->frame->shift) - 1);
 	/* See struct vmem_owner. */
 	u64 window = vmem_scope_holds(&walk->scope, base, last_va) ?
@@ -734,14 +651,14 @@ static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
 		share ? vmem_seen_find(walk->seen, visit.gpa, visit.level,
 				       window) :
 			NULL;
-	struct alias alias = make_alias(w, owner, base);
+	struct followed followed = make_followed(w, owner, base);
 	int ret;
 
-	if (owner && alias.owner.table) {
-		set_owner(&visit, &alias);
+	if (owner && followed.owner.table) {
+		set_owner(&visit, &followed);
 		pass_table(w, last_va);
 		visit.last_va = w->last_va;
-		ret = ops->alias(&visit, walk->priv);
+		ret = ops->reference(&visit, walk->priv);
 		if (ret != VMEM_WALK_FOLLOW)
 			return ret;
 	}
@@ -750,7 +667,7 @@ static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
 	if (ret)
 		return ret == -ENXIO ? visit_unbacked(w, ops, visit) : ret;
 	if (owner || !share || !walk->claim) {
-		w->frame->alias = alias;
+		w->frame->followed = followed;
 		return VMEM_WALK_FOLLOW;
 	}
 
@@ -823,11 +740,11 @@ static __always_inline int visit_leaf(struct walker *w,
 	visit.gpa = entry->addr + (visit.va - base);
 	visit.page_size = BIT_ULL(w->frame->shift);
 	visit.perms = entry->perms & w->frame->perms;
-	visit.cow = vmem_is_cow(w->regime, raw);
+	visit.cow = vmem_is_cow(w->mode, raw);
 	if (visit.cow)
 		visit.perms &= ~VMEM_WRITABLE;
-	if (w->frame->alias.owner.table)
-		set_owner(&visit, &w->frame->alias);
+	if (w->frame->followed.owner.table)
+		set_owner(&visit, &w->frame->followed);
 	return ops->leaf(&visit, w->walk->priv);
 }
 
@@ -883,7 +800,7 @@ static __always_inline u64 count_run(const struct walker *w,
 				     u64 raw, const struct vmem_entry *entry,
 				     u64 max, struct ahead *ahead)
 {
-	const struct vmem_regime *regime = w->regime;
+	const struct vmem_mode *mode = w->mode;
 	int shift = w->frame->shift;
 	u64 above;
 
@@ -891,9 +808,9 @@ static __always_inline u64 count_run(const struct walker *w,
 		return count_alike(w, index, 0, 0, U64_MAX, max, ahead);
 	if (!ops->runs || entry->kind != VMEM_ENTRY_LEAF)
 		return 1;
-	above = (BIT_ULL(regime->maxphyaddr) - entry->addr) >> shift;
+	above = (BIT_ULL(mode->maxphyaddr) - entry->addr) >> shift;
 	return count_alike(w, index, raw, BIT_ULL(shift),
-			   ~regime->arch->untold | regime->cow_mask,
+			   ~mode->arch->untold | mode->cow_mask,
 			   min(max, above), ahead);
 }
 
@@ -909,7 +826,7 @@ static __always_inline int visit_entry(struct walker *w,
 	u64 base = w->walk->va >> frame->shift << frame->shift;
 	u64 index = index_of(w, w->walk->va);
 	u64 max = min(((last_va - base) >> frame->shift) + 1, w->walk->budget);
-	struct vmem_entry entry = vmem_decode_as(w->regime, frame->format, raw);
+	struct vmem_entry entry = vmem_decode_as(w->mode, frame->format, raw);
 	u64 nr = count_run(w, ops, index, raw, &entry, max, ahead);
 	struct vmem_trace *trace = &frame->path.entries[frame->nr_path - 1];
 	int ret;
@@ -991,7 +908,7 @@ static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops)
 	if (!ops->space)
 		return -ENXIO;
 	visit = make_visit(w, scope->va, clear_until(scope, w->walk->va));
-	visit.level = w->regime->top;
+	visit.level = w->mode->top;
 	visit.gpa = w->root->table;
 	pass_table(w, U64_MAX);
 	return visit_unbacked(w, ops, visit);
@@ -1000,14 +917,14 @@ static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops)
 static int visit_non_canonical(struct walker *w,
 			       const struct vmem_walk_ops *ops)
 {
-	const struct vmem_regime *regime = w->regime;
+	const struct vmem_mode *mode = w->mode;
 	struct vmem_visit visit;
 
-	w->last_va = min(clear_until(&w->walk->scope, w->walk->va),
-			 regime->hole_last);
+	w->last_va =
+		min(clear_until(&w->walk->scope, w->walk->va), mode->hole_last);
 	if (!ops->hole)
 		return 0;
-	visit = make_visit(w, regime->hole, w->last_va);
+	visit = make_visit(w, mode->hole, w->last_va);
 	visit.status = VMEM_NON_CANONICAL;
 	return ops->hole(&visit, w->walk->priv);
 }
@@ -1028,7 +945,7 @@ static int visit_gap(struct walker *w, const struct vmem_walk_ops *ops)
 		w->last_va = min(excluded->last_va, scope->last_va);
 		return 0;
 	}
-	if (!vmem_is_canonical(w->regime, va))
+	if (!vmem_is_canonical(w->mode, va))
 		return visit_non_canonical(w, ops);
 	if (!w->frame) {
 		ret = enter_root(w);
@@ -1048,7 +965,7 @@ static __always_inline int visit_next(struct walker *w,
 	int ret;
 
 	if (unlikely(va < w->clear_va || va > w->clear_last ||
-		     !vmem_is_canonical(w->regime, va)))
+		     !vmem_is_canonical(w->mode, va)))
 		return visit_gap(w, ops);
 	find_table(w);
 	do
@@ -1066,8 +983,8 @@ static bool is_renamed(const struct walker *w, const struct frame *frame)
 	struct vmem_entry was, is;
 
 	/* The processor notes in an entry that it was used. */
-	was = vmem_decode_as(w->regime, frame->format + 1, then);
-	is = vmem_decode_as(w->regime, frame->format + 1, now);
+	was = vmem_decode_as(w->mode, frame->format + 1, then);
+	is = vmem_decode_as(w->mode, frame->format + 1, now);
 	return is.kind != was.kind || is.addr != was.addr ||
 	       is.perms != was.perms;
 }
@@ -1103,7 +1020,7 @@ static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
 	int level, left = VMEM_LEVEL_NONE, ret = 0;
 	bool told = false;
 
-	for (level = w->regime->top - 1; level >= VMEM_LEVEL_PT; level--) {
+	for (level = w->mode->top - 1; level >= VMEM_LEVEL_PT; level--) {
 		frame = w->levels[level].frames;
 		if (frame->region == NOWHERE || frame->last_va > last_va)
 			continue;
@@ -1114,7 +1031,7 @@ static int leave_tables(struct walker *w, const struct vmem_walk_ops *ops,
 		ret = visit_renamed(w, ops, frame);
 	}
 	/* After an errno there is no more to be told. */
-	forget_levels(w, ret ? w->regime->top : left);
+	forget_levels(w, ret ? w->mode->top : left);
 	return ret;
 }
 
@@ -1152,7 +1069,7 @@ static int announce_space(struct walker *w, const struct vmem_walk_ops *ops)
 {
 	const struct vmem_walk *walk = w->walk;
 	const struct vmem_root *root = w->root;
-	int top = w->regime->top;
+	int top = w->mode->top;
 	const struct vmem_owner *owner =
 		vmem_seen_find(walk->seen, root->table, top, VMEM_WINDOW_ALL);
 	const struct vmem_owner mine = {
@@ -1190,9 +1107,9 @@ static __always_inline int walk_space(struct vmem_walk *walk,
 
 	w.walk = walk;
 	w.root = root;
-	w.regime = &root->regime;
-	w.entry_shift = ilog2(root->regime.arch->entry_size);
-	w.index_bits = root->regime.arch->index_bits;
+	w.mode = &root->mode;
+	w.entry_shift = ilog2(root->mode.arch->entry_size);
+	w.index_bits = root->mode.arch->index_bits;
 	w.last_index = BIT(w.index_bits) - 1;
 	w.dropped = 0;
 	w.attempts = 0;
@@ -1322,9 +1239,9 @@ static __always_inline int translate_leaf(const struct vmem_visit *visit,
 	*(struct path *)result->out_trace = *(const struct path *)visit->path;
 	result->out_owner_space = 0;
 	result->out_owner_va = 0;
-	result->out_aliased = visit->aliased;
+	result->out_referenced = visit->referenced;
 	result->out_owner_root = 0;
-	if (visit->aliased) {
+	if (visit->referenced) {
 		result->out_owner_root = visit->owner;
 		result->out_owner_space =
 			translate->walk.roots[visit->owner].table;
@@ -1349,13 +1266,13 @@ static int translate_nowhere(const struct vmem_visit *visit, void *priv)
 	return translate_next(translate);
 }
 
-static int follow_alias(const struct vmem_visit *visit, void *priv)
+static int follow_reference(const struct vmem_visit *visit, void *priv)
 {
 	return VMEM_WALK_FOLLOW;
 }
 
 static const struct vmem_walk_ops translate_ops = {
-	.alias = follow_alias,
+	.reference = follow_reference,
 	.leaf = translate_leaf,
 	.hole = translate_nowhere,
 	.anomaly = translate_nowhere,
@@ -1368,7 +1285,7 @@ static u32 first_index(struct vmem_spaces *spaces, u32 index)
 	const struct vmem_root *root = &spaces->roots[index];
 	const struct vmem_owner *first;
 
-	first = vmem_seen_find(&spaces->seen, root->table, root->regime.top,
+	first = vmem_seen_find(&spaces->seen, root->table, root->mode.top,
 			       VMEM_WINDOW_ALL);
 	return first ? first->root : index;
 }
@@ -1410,7 +1327,7 @@ static void translate_dead_root(struct vmem_batch *batch)
 
 	memset(result, 0, sizeof(*result));
 	result->out_status = VMEM_UNBACKED;
-	result->out_level = batch->spaces->roots[batch->index].regime.top;
+	result->out_level = batch->spaces->roots[batch->index].mode.top;
 }
 
 /* Translate what the next walk can do of the batch. */
@@ -1790,14 +1707,14 @@ static __always_inline int spaces_leaf(const struct vmem_visit *visit,
 	return flatten_add(&ws->flatten, visit);
 }
 
-void vmem_aliasing_record(const struct vmem_visit *visit,
-			  const struct vmem_root *roots,
-			  struct vmem_record *record)
+void vmem_reference_record(const struct vmem_visit *visit,
+			   const struct vmem_root *roots,
+			   struct vmem_record *record)
 {
-	const struct vmem_arch *arch = visit->root->regime.arch;
+	const struct vmem_arch *arch = visit->root->mode.arch;
 
 	init_record(record, VMEM_ALIASING, visit->index);
-	record->aliasing = (struct vmem_aliasing){
+	record->reference = (struct vmem_reference){
 		.table = vmem_shared_table(arch, visit->level),
 		.perms = visit->perms,
 		.table_gpa = visit->gpa,
@@ -1810,13 +1727,13 @@ void vmem_aliasing_record(const struct vmem_visit *visit,
 	};
 }
 
-static int spaces_alias(const struct vmem_visit *visit, void *priv)
+static int spaces_reference(const struct vmem_visit *visit, void *priv)
 {
 	struct walk_spaces *ws = priv;
 	struct vmem_record record;
 
-	vmem_aliasing_record(visit, ws->spaces->roots, &record);
-	return emit_record(ws, &record, &ws->spaces->stats.aliases);
+	vmem_reference_record(visit, ws->spaces->roots, &record);
+	return emit_record(ws, &record, &ws->spaces->stats.references);
 }
 
 static void anomaly_record(const struct vmem_visit *visit,
@@ -1861,7 +1778,7 @@ static int spaces_torn(const struct vmem_visit *visit, void *priv)
 
 static const struct vmem_walk_ops spaces_ops = {
 	.space = spaces_space,
-	.alias = spaces_alias,
+	.reference = spaces_reference,
 	.leaf = spaces_leaf,
 	.anomaly = spaces_anomaly,
 	.torn = spaces_torn,

@@ -246,13 +246,13 @@ static void show_mapping(struct seq_file *seq,
 	show_perms(seq, mapping->perms);
 }
 
-static void show_aliasing(struct seq_file *seq,
-			  const struct vmem_aliasing *aliasing)
+static void show_reference(struct seq_file *seq,
+			   const struct vmem_reference *reference)
 {
 	seq_printf(seq, "  aliasing %s %#llx our_va %#llx their_va %#llx",
-		   table_names[aliasing->table], aliasing->space,
-		   aliasing->our_va, aliasing->their_va);
-	show_perms(seq, aliasing->perms);
+		   table_names[reference->table], reference->space,
+		   reference->our_va, reference->their_va);
+	show_perms(seq, reference->perms);
 }
 
 static void show_anomaly(struct seq_file *seq,
@@ -276,7 +276,7 @@ static int spaces_show(struct seq_file *seq, void *data)
 		show_mapping(seq, &record->mapping);
 		break;
 	case VMEM_ALIASING:
-		show_aliasing(seq, &record->aliasing);
+		show_reference(seq, &record->reference);
 		break;
 	case VMEM_ANOMALY:
 		show_anomaly(seq, &record->anomaly);

@@ -23,7 +23,7 @@
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <vmem/gmem.h>
-#include <vmem/regime.h>
+#include <vmem/mode.h>
 
 /* The caller has the mm in use. */
 static int gmem_init(struct vmem_gmem *gmem, const struct vmem_gmem_ops *ops,

@@ -171,7 +171,7 @@ static void random_vas(struct trial *t)
 static void set_owner(struct vmem_translation *t,
 		      const struct vmem_translation *from)
 {
-	t->out_aliased = 1;
+	t->out_referenced = 1;
 	t->out_owner_root = from->out_owner_root;
 	t->out_owner_space = from->out_owner_space;
 	t->out_owner_va = from->out_owner_va;
@@ -206,7 +206,7 @@ static bool ask_alone(struct trial *t, int i)
 	if (t->ret)
 		return t->ret == -ENXIO && !t->shared &&
 		       ref.t.out_status == VMEM_UNBACKED && !ref.t.out_nr_trace;
-	if (t->shared && want->out_aliased) {
+	if (t->shared && want->out_referenced) {
 		if (is_own(t, t->vas[i], want))
 			return false;
 		set_owner(&ref.t, want);
@@ -654,11 +654,11 @@ static void vmem_batch_new_table(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ask_each(t, true));
 	KUNIT_EXPECT_TRUE(test, check_whole(t, false));
 	KUNIT_EXPECT_EQ(test, got->out_status, (u32)VMEM_MAPPED);
-	KUNIT_EXPECT_EQ(test, got->out_aliased, 1U);
+	KUNIT_EXPECT_EQ(test, got->out_referenced, 1U);
 	KUNIT_EXPECT_EQ(test, got->out_owner_root, 0U);
 	KUNIT_EXPECT_EQ(test, got->out_owner_space, roots[0]);
 	KUNIT_EXPECT_EQ(test, got->out_owner_va, new + 0x123);
-	KUNIT_EXPECT_EQ(test, t->results[4].out_aliased, 0U);
+	KUNIT_EXPECT_EQ(test, t->results[4].out_referenced, 0U);
 	trial_end(t);
 }
 
@@ -678,7 +678,7 @@ static void dead_root(struct trial *t)
 	trial_begin(t);
 	t->index = 1;
 	for (i = 0; i < 20; i++)
-		t->vas[i] = i < 5 || i % 3 ? g->roots[1].regime.hole + i :
+		t->vas[i] = i < 5 || i % 3 ? g->roots[1].mode.hole + i :
 					     SZ_4K * i;
 	t->nr = 20;
 }

@@ -31,7 +31,7 @@ static int init_with(const struct mode *mode, u64 mask, u64 value)
 	memset(&root, 0xa5, sizeof(root));
 	ret = vmem_root_init(&root, &regs);
 	if (!ret &&
-	    (root.regime.cow_mask != mask || root.regime.cow_value != value))
+	    (root.mode.cow_mask != mask || root.mode.cow_value != value))
 		return -EBADE;
 	return ret;
 }
@@ -334,7 +334,7 @@ static void vmem_cow_shared(struct kunit *test)
 			(u32)VMEM_KIND_BASIC);
 	/* The reference is to a table, whose entry's rights are not a page's. */
 	KUNIT_EXPECT_EQ(test,
-			records_get(records, VMEM_ALIASING, 0)->aliasing.perms,
+			records_get(records, VMEM_ALIASING, 0)->reference.perms,
 			(u32)ALL_PERMS);
 	for (i = 0; i < 2; i++) {
 		expect_followed(g, i, va, records);
@@ -344,7 +344,7 @@ static void vmem_cow_shared(struct kunit *test)
 				0);
 		KUNIT_EXPECT_EQ(test, t.out_perms,
 				(u32)(VMEM_USER | VMEM_EXECUTABLE));
-		KUNIT_EXPECT_EQ(test, t.out_aliased, i);
+		KUNIT_EXPECT_EQ(test, t.out_referenced, i);
 	}
 	vmem_spaces_destroy(&spaces);
 	KUNIT_EXPECT_TRUE(test, guest_is_intact(g->s->guest));

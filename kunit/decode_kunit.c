@@ -9,7 +9,7 @@
 #include <linux/string.h>
 #include <kunit/test.h>
 #include <vmem/arch.h>
-#include <vmem/regime.h>
+#include <vmem/mode.h>
 
 #include "guest.h"
 
@@ -25,7 +25,7 @@ static void init_root(struct kunit *test, struct vmem_root *root,
 static struct vmem_entry decode(const struct vmem_root *root, int level,
 				u64 raw)
 {
-	return vmem_decode(&root->regime, level, raw);
+	return vmem_decode(&root->mode, level, raw);
 }
 
 static void expect_entry(struct kunit *test, const struct vmem_entry *got,
@@ -557,8 +557,8 @@ static void expect_encoded(struct kunit *test, const struct vmem_root *root,
 	struct vmem_entry got;
 	u64 raw, bare;
 
-	raw = root->regime.arch->encode(&root->regime, l->level, l->kind,
-					want.addr, perms);
+	raw = root->mode.arch->encode(&root->mode, l->level, l->kind, want.addr,
+				      perms);
 	got = decode(root, l->level, raw);
 	if (place < 0 || (nx && (l->nr_bits == 32 || !(w->efer & EFER_NX)))) {
 		KUNIT_EXPECT_FALSE(test, same_entry(&got, &want));
@@ -601,11 +601,11 @@ static void vmem_decode_encode_unknown(struct kunit *test)
 		u64 raw;
 
 		init_root(test, &root, &regs[i]);
-		max_leaf = root.regime.top == 4 ? 3 : root.regime.pse ? 2 : 1;
-		for (level = 1; level <= root.regime.top; level++) {
-			raw = root.regime.arch->encode(&root.regime, level,
-						       VMEM_ENTRY_LEAF, 0,
-						       ALL_PERMS);
+		max_leaf = root.mode.top == 4 ? 3 : root.mode.pse ? 2 : 1;
+		for (level = 1; level <= root.mode.top; level++) {
+			raw = root.mode.arch->encode(&root.mode, level,
+						     VMEM_ENTRY_LEAF, 0,
+						     ALL_PERMS);
 			KUNIT_EXPECT_EQ(test,
 					decode(&root, level, raw).kind ==
 						VMEM_ENTRY_LEAF,
@@ -618,8 +618,8 @@ static void expect_retargeted(struct kunit *test, const struct vmem_root *root,
 			      u64 raw, int bit, int place)
 {
 	const struct layout *l = test->param_value;
-	u64 got = root->regime.arch->retarget(&root->regime, l->level, raw,
-					      BIT_ULL(bit));
+	u64 got = root->mode.arch->retarget(&root->mode, l->level, raw,
+					    BIT_ULL(bit));
 
 	KUNIT_EXPECT_EQ_MSG(test, got,
 			    (raw & ~address_bits(l)) | BIT_ULL(place),
@@ -664,8 +664,8 @@ static void vmem_decode_retarget_too_far(struct kunit *test)
 		for (bit = VMEM_PAGE_SHIFT; bit < 64; bit++) {
 			if (place_of(l, &widths[i], bit) >= 0)
 				continue;
-			raw = root.regime.arch->retarget(&root.regime, l->level,
-							 l->base, BIT_ULL(bit));
+			raw = root.mode.arch->retarget(&root.mode, l->level,
+						       l->base, BIT_ULL(bit));
 			KUNIT_EXPECT_NE(test, decode(&root, l->level, raw).addr,
 					BIT_ULL(bit));
 		}
@@ -708,8 +708,7 @@ static void vmem_decode_split(struct kunit *test)
 			from = decode(&root, l->level, raw);
 			if (from.kind != VMEM_ENTRY_LEAF || a == 7 || b == 7)
 				continue;
-			got = root.regime.arch->split(&root.regime, l->level,
-						      raw);
+			got = root.mode.arch->split(&root.mode, l->level, raw);
 			KUNIT_EXPECT_EQ_MSG(test, got,
 					    split_base(l) | split_bit(l, a) |
 						    split_bit(l, b),
@@ -878,10 +877,10 @@ static void vmem_decode_root(struct kunit *test)
 
 	memset(&root, 0xa5, sizeof(root));
 	init_root(test, &root, &c->regs);
-	KUNIT_EXPECT_PTR_EQ(test, root.regime.arch, c->arch);
-	KUNIT_EXPECT_EQ(test, root.regime.top, c->top);
+	KUNIT_EXPECT_PTR_EQ(test, root.mode.arch, c->arch);
+	KUNIT_EXPECT_EQ(test, root.mode.top, c->top);
 	KUNIT_EXPECT_EQ(test, root.table, c->table);
-	KUNIT_EXPECT_EQ(test, root.regime.maxphyaddr, (int)c->regs.maxphyaddr);
+	KUNIT_EXPECT_EQ(test, root.mode.maxphyaddr, (int)c->regs.maxphyaddr);
 }
 
 struct feature_case {
@@ -916,10 +915,10 @@ static void vmem_decode_features(struct kunit *test)
 	memset(&root, 0xa5, sizeof(root));
 	init_root(test, &root, &c->regs);
 	/* The other format's feature has no meaning and no promised value. */
-	if (root.regime.top == 2)
-		KUNIT_EXPECT_EQ(test, root.regime.pse, c->pse);
+	if (root.mode.top == 2)
+		KUNIT_EXPECT_EQ(test, root.mode.pse, c->pse);
 	else
-		KUNIT_EXPECT_EQ(test, root.regime.nxe, c->nxe);
+		KUNIT_EXPECT_EQ(test, root.mode.nxe, c->nxe);
 }
 
 struct canonical_case {
@@ -963,7 +962,7 @@ static void vmem_decode_canonical(struct kunit *test)
 	struct vmem_root root;
 
 	init_root(test, &root, &c->regs);
-	KUNIT_EXPECT_EQ(test, vmem_is_canonical(&root.regime, c->va),
+	KUNIT_EXPECT_EQ(test, vmem_is_canonical(&root.mode, c->va),
 			c->canonical);
 }
 

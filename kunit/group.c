@@ -169,8 +169,8 @@ static bool mapping_equal(const struct vmem_mapping *a,
 	       a->kind == b->kind;
 }
 
-static bool aliasing_equal(const struct vmem_aliasing *a,
-			   const struct vmem_aliasing *b)
+static bool reference_equal(const struct vmem_reference *a,
+			    const struct vmem_reference *b)
 {
 	return a->table == b->table && a->perms == b->perms &&
 	       a->table_gpa == b->table_gpa && a->space == b->space &&
@@ -199,7 +199,7 @@ bool record_equal(const struct vmem_record *a, const struct vmem_record *b)
 	case VMEM_THIS_SPACE:
 		return mapping_equal(&a->mapping, &b->mapping);
 	case VMEM_ALIASING:
-		return aliasing_equal(&a->aliasing, &b->aliasing);
+		return reference_equal(&a->reference, &b->reference);
 	case VMEM_ANOMALY:
 		return anomaly_equal(&a->anomaly, &b->anomaly);
 	default:
@@ -211,7 +211,7 @@ static void record_log(struct kunit *test, const char *who, int i,
 		       const struct vmem_record *r)
 {
 	const struct vmem_mapping *m = &r->mapping;
-	const struct vmem_aliasing *al = &r->aliasing;
+	const struct vmem_reference *al = &r->reference;
 	const struct vmem_anomaly *an = &r->anomaly;
 
 	kunit_err(test, "%s: record %d type %u root %u", who, i, r->type,

@@ -99,7 +99,7 @@ static struct vmem_record link_to(const struct scene *sc, u32 our, int ourth,
 	return (struct vmem_record){
 		.type = VMEM_ALIASING,
 		.root = our,
-		.aliasing = {
+		.reference = {
 			.table = sc->share->name,
 			.perms = ALL_PERMS,
 			.space = sc->from[their].table,
@@ -303,8 +303,8 @@ static void vmem_link_any_address(struct kunit *test)
 		scene_reset(sc);
 		map_pages(sc, 0, 1);
 		record = link_to(sc, 1, 2, 0, 1);
-		record.aliasing.our_va += offsets[i];
-		record.aliasing.their_va +=
+		record.reference.our_va += offsets[i];
+		record.reference.their_va +=
 			offsets[ARRAY_SIZE(offsets) - 1 - i];
 		KUNIT_EXPECT_EQ(test, link(sc, &record), 0);
 		expect_linked(sc, 1, 2, 0, 1, ALL_PERMS);
@@ -339,8 +339,8 @@ static void link_rights(struct scene *sc, u32 theirs, u32 ours)
 	raw = naming_entry(sc, 0, 1);
 	group_set(sc->g, sc->g->roots[0].table, at(sc, 1), sc->share->level + 1,
 		  (raw & PTE_ADDR) | flags_of(theirs));
-	record.aliasing.perms = ours;
-	record.aliasing.owner_perms = theirs;
+	record.reference.perms = ours;
+	record.reference.owner_perms = theirs;
 	KUNIT_EXPECT_EQ(sc->test, link(sc, &record), 0);
 	expect_linked(sc, 1, 2, 0, 1, ours);
 	expect_linked(sc, 0, 1, 0, 1, theirs);
@@ -368,10 +368,10 @@ static void vmem_link_unsayable_rights(struct kunit *test)
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
 
 	map_pages(sc, 0, 1);
-	record.aliasing.perms |= BIT(3);
+	record.reference.perms |= BIT(3);
 	expect_refused(sc, &record, -EINVAL);
-	record.aliasing.perms = VMEM_WRITABLE | VMEM_USER;
-	if (!can_say(sc, record.aliasing.perms))
+	record.reference.perms = VMEM_WRITABLE | VMEM_USER;
+	if (!can_say(sc, record.reference.perms))
 		expect_refused(sc, &record, -EINVAL);
 	scene_free(sc);
 }
@@ -389,7 +389,7 @@ static void vmem_link_no_access(struct kunit *test)
 	group_link(sc->g, sc->g->roots[1].table, at(sc, 2), level,
 		   group_add_table(sc->g), PTE_P | PTE_U);
 	expect_refused(sc, &record, -EACCES);
-	record.aliasing.perms &= ~VMEM_WRITABLE;
+	record.reference.perms &= ~VMEM_WRITABLE;
 	KUNIT_EXPECT_EQ(test, link(sc, &record), 0);
 	expect_linked(sc, 1, 2, 0, 1, VMEM_USER | VMEM_EXECUTABLE);
 	scene_free(sc);
@@ -429,9 +429,9 @@ static void link_with_path(struct scene *sc, int denied_level)
 	scene_reset(sc);
 	map_pages(sc, 0, 1);
 	make_path(sc, path, denied_level, PTE_W);
-	record.aliasing.perms = VMEM_USER | VMEM_EXECUTABLE;
+	record.reference.perms = VMEM_USER | VMEM_EXECUTABLE;
 	KUNIT_EXPECT_EQ(sc->test, link_path(sc, &record, path), 0);
-	expect_linked(sc, 1, 2, 0, 1, record.aliasing.perms);
+	expect_linked(sc, 1, 2, 0, 1, record.reference.perms);
 	ref = ref_at(sc, 1, at(sc, 2) + SZ_4K);
 	for (level = sc->share->mode->top; level > sc->share->level; level--)
 		KUNIT_EXPECT_EQ(sc->test,
@@ -599,15 +599,15 @@ static void vmem_link_unknown(struct kunit *test)
 	map_pages(sc, 0, 1);
 	map_pages(sc, 2, 1);
 	record = link_to(sc, 1, 2, 0, 1);
-	record.aliasing.space += SZ_64K;
+	record.reference.space += SZ_64K;
 	expect_refused(sc, &record, -ENOENT);
 	/* That is where it is rebuilt, and not what it is built after. */
-	record.aliasing.space = sc->g->roots[0].table;
+	record.reference.space = sc->g->roots[0].table;
 	expect_refused(sc, &record, -ENOENT);
 	record = link_to(sc, 1, 2, 0, 1);
-	record.aliasing.owner_root = 2;
+	record.reference.owner_root = 2;
 	expect_refused(sc, &record, -ENOENT);
-	record.aliasing.owner_root = U32_MAX;
+	record.reference.owner_root = U32_MAX;
 	expect_refused(sc, &record, -ENOENT);
 	/* The owner comes later in the order, or the space itself does. */
 	sc->built.nr = 2;
@@ -631,11 +631,11 @@ static void vmem_link_other_records(struct kunit *test)
 		expect_refused(sc, &record, -EINVAL);
 	}
 	record.type = VMEM_ALIASING;
-	record.aliasing.table = VMEM_TABLE_NONE;
+	record.reference.table = VMEM_TABLE_NONE;
 	expect_refused(sc, &record, -EINVAL);
-	record.aliasing.table = sc->share->mode->top == 2 ?
-					VMEM_TABLE_AMD64_PT :
-					VMEM_TABLE_I686_PT;
+	record.reference.table = sc->share->mode->top == 2 ?
+					 VMEM_TABLE_AMD64_PT :
+					 VMEM_TABLE_I686_PT;
 	expect_refused(sc, &record, -EINVAL);
 	scene_free(sc);
 }
@@ -698,7 +698,7 @@ static void vmem_link_not_canonical(struct kunit *test)
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
 
 	map_pages(sc, 0, 1);
-	record.aliasing.our_va = sc->g->roots[0].regime.hole;
+	record.reference.our_va = sc->g->roots[0].mode.hole;
 	expect_refused(sc, &record, -ERANGE);
 	scene_free(sc);
 }
@@ -782,7 +782,7 @@ static void vmem_link_refused_moves(struct kunit *test)
 	struct vmem_mapping m = pages(sc, 1);
 
 	map_pages(sc, 0, 1);
-	record.aliasing.our_va = sc->g->roots[0].regime.hole;
+	record.reference.our_va = sc->g->roots[0].mode.hole;
 	KUNIT_EXPECT_EQ(test, link(sc, &record), -ERANGE);
 	tables_freeze(sc->tb);
 	m.gpa += SZ_1M;

@@ -39,12 +39,12 @@ struct scene {
 
 static void add_space(struct scene *sc)
 {
-	struct vmem_regime *regime;
+	struct vmem_mode *mode;
 
 	group_add_root(sc->g, group_add_table(sc->g));
-	regime = &sc->g->roots[sc->g->nr_roots - 1].regime;
-	regime->cow_mask = COW_MASK;
-	regime->cow_value = COW_VALUE;
+	mode = &sc->g->roots[sc->g->nr_roots - 1].mode;
+	mode->cow_mask = COW_MASK;
+	mode->cow_value = COW_VALUE;
 }
 
 /* One empty space. */
@@ -441,8 +441,8 @@ static void vmem_map_unmap_refused(struct kunit *test)
 	/* Over an end of the address space, what is mapped below it included. */
 	m = nothing_at(0, U64_MAX);
 	expect_refused(sc, &m, -ERANGE);
-	m = nothing_at(sc->g->roots[0].regime.hole,
-		       sc->g->roots[0].regime.hole + SZ_4K - 1);
+	m = nothing_at(sc->g->roots[0].mode.hole,
+		       sc->g->roots[0].mode.hole + SZ_4K - 1);
 	expect_refused(sc, &m, -ERANGE);
 	scene_free(sc);
 }
@@ -540,8 +540,8 @@ static bool spoil_convention(struct scene *sc, int level,
 {
 	m->kind = VMEM_KIND_COW;
 	m->perms &= ~VMEM_WRITABLE;
-	sc->g->roots[0].regime.cow_mask = 0;
-	sc->g->roots[0].regime.cow_value = 0;
+	sc->g->roots[0].mode.cow_mask = 0;
+	sc->g->roots[0].mode.cow_value = 0;
 	return true;
 }
 
@@ -590,7 +590,7 @@ static bool spoil_wrap(struct scene *sc, int level, struct vmem_mapping *m)
 
 static bool spoil_end(struct scene *sc, int level, struct vmem_mapping *m)
 {
-	m->va = sc->g->roots[0].regime.hole - 3 * m->page_size;
+	m->va = sc->g->roots[0].mode.hole - 3 * m->page_size;
 	m->last_va = m->va + 6 * m->page_size - 1;
 	return true;
 }
@@ -605,7 +605,7 @@ static bool spoil_canonical(struct scene *sc, int level, struct vmem_mapping *m)
 static bool spoil_behind_hole(struct scene *sc, int level,
 			      struct vmem_mapping *m)
 {
-	m->va = sc->g->roots[0].regime.hole_last + 1 - 3 * m->page_size;
+	m->va = sc->g->roots[0].mode.hole_last + 1 - 3 * m->page_size;
 	m->last_va = m->va + 6 * m->page_size - 1;
 	return sc->mode->top == 4;
 }

@@ -152,7 +152,7 @@ static int on_anomaly(const struct vmem_visit *v, void *priv)
 	return go_on(priv, ON_ANOMALY, v);
 }
 
-static int on_alias(const struct vmem_visit *v, void *priv)
+static int on_reference(const struct vmem_visit *v, void *priv)
 {
 	return VMEM_WALK_FOLLOW;
 }
@@ -173,7 +173,7 @@ static int go(struct journey *j, struct calls *log, int first, int last)
 		.leaf = on_leaf,
 		.hole = j->holes ? on_hole : NULL,
 		.anomaly = on_anomaly,
-		.alias = on_alias,
+		.reference = on_reference,
 		.torn = on_torn,
 		.runs = j->runs,
 	};
@@ -210,7 +210,7 @@ static bool visits_equal(const struct vmem_visit *a, const struct vmem_visit *b)
 	       a->base == b->base && a->gpa == b->gpa &&
 	       a->page_size == b->page_size && a->perms == b->perms &&
 	       a->cow == b->cow && a->nr_path == b->nr_path &&
-	       a->aliased == b->aliased && a->owner == b->owner &&
+	       a->referenced == b->referenced && a->owner == b->owner &&
 	       a->owner_va == b->owner_va && a->owner_perms == b->owner_perms;
 }
 
@@ -279,7 +279,7 @@ static u64 somewhere(struct journey *j, u64 last)
 				       graph_below(j->r, 3) - 1 :
 			       scope->last_va;
 	case 2:
-		return j->r->g->roots[0].regime.hole + graph_below(j->r, 3) - 1;
+		return j->r->g->roots[0].mode.hole + graph_below(j->r, 3) - 1;
 	case 3:
 		return last;
 	case 4:
@@ -499,7 +499,7 @@ static u32 claim_status(struct claim *c)
 {
 	static const struct vmem_walk_ops ops = {
 		.space = claim_space,
-		.alias = on_alias,
+		.reference = on_reference,
 		.leaf = claim_next,
 		.hole = claim_next,
 		.anomaly = claim_anomaly,

@@ -217,8 +217,8 @@ static bool record_span(const struct vmem_record *r, u64 *va, u64 *last_va)
 		*last_va = r->mapping.last_va;
 		return true;
 	case VMEM_ALIASING:
-		*va = r->aliasing.our_va;
-		*last_va = r->aliasing.our_va + r->aliasing.len - 1;
+		*va = r->reference.our_va;
+		*last_va = r->reference.our_va + r->reference.len - 1;
 		return true;
 	case VMEM_ANOMALY:
 		*va = r->anomaly.va;
@@ -273,7 +273,7 @@ static bool follow_records(const struct records *records, u32 root, u64 va,
 	found->perms = ALL_PERMS;
 	found->unknown = 0;
 	for (;;) {
-		const struct vmem_aliasing *a;
+		const struct vmem_reference *a;
 
 		found->at = find_record(records, root, found->va);
 		if (found->at >= before)
@@ -282,7 +282,7 @@ static bool follow_records(const struct records *records, u32 root, u64 va,
 		    records->r[found->at].type != VMEM_ALIASING)
 			return true;
 		before = found->at;
-		a = &records->r[found->at].aliasing;
+		a = &records->r[found->at].reference;
 		root = a->owner_root;
 		found->va = found->va - a->our_va + a->their_va;
 		found->perms &= a->perms;
@@ -448,10 +448,10 @@ static enum vmem_table table_name(const struct oracle *o, int level)
 	return mode_of(o)->top == 4 ? amd64[level] : VMEM_TABLE_I686_PT;
 }
 
-static void tell_alias(struct oracle *o, u32 root, u64 base, u32 perms,
-		       const struct oracle_key *key)
+static void tell_reference(struct oracle *o, u32 root, u64 base, u32 perms,
+			   const struct oracle_key *key)
 {
-	add_record(o, VMEM_ALIASING, root)->aliasing = (struct vmem_aliasing){
+	add_record(o, VMEM_ALIASING, root)->reference = (struct vmem_reference){
 		.table = table_name(o, key->level),
 		.perms = perms,
 		.table_gpa = key->table,
@@ -509,7 +509,7 @@ static void oracle_named(struct oracle *o, u32 root, int level, u64 base,
 	}
 	known = find_key(o, table, level - 1, key.window);
 	if (known)
-		tell_alias(o, root, base, key.perms, known);
+		tell_reference(o, root, base, key.perms, known);
 	else
 		oracle_claim(o, root, &key, ref);
 }
@@ -561,15 +561,15 @@ static u32 first_of(const struct group *g, u32 root)
 /* The first part that may be looked at and has addresses of this mode. */
 static bool first_canonical(const struct oracle *o, struct vmem_span *span)
 {
-	const struct vmem_regime *regime = &o->g->roots[0].regime;
+	const struct vmem_mode *mode = &o->g->roots[0].mode;
 	int i = 0;
 
 	while (next_allowed(o, &i, 0, U64_MAX, span)) {
-		if (vmem_is_canonical(regime, span->va))
+		if (vmem_is_canonical(mode, span->va))
 			return true;
-		if (span->last_va <= regime->hole_last)
+		if (span->last_va <= mode->hole_last)
 			continue;
-		span->va = regime->hole_last + 1;
+		span->va = mode->hole_last + 1;
 		return true;
 	}
 	return false;
@@ -661,7 +661,7 @@ static bool check_stats(const struct oracle *o,
 	bool ok = stats->spaces == spaces &&
 		  stats->root_aliases == o->g->nr_roots - spaces &&
 		  stats->mappings == count(o, VMEM_THIS_SPACE) &&
-		  stats->aliases == count(o, VMEM_ALIASING) &&
+		  stats->references == count(o, VMEM_ALIASING) &&
 		  stats->anomalies == count(o, VMEM_ANOMALY) &&
 		  stats->leaves == o->leaves &&
 		  stats->tables == (u64)o->nr_keys &&
@@ -672,10 +672,11 @@ static bool check_stats(const struct oracle *o,
 			  "spaces %llu+%llu mappings %llu leaves %llu not %llu",
 			  stats->spaces, stats->root_aliases, stats->mappings,
 			  stats->leaves, o->leaves);
-		kunit_err(o->g->test,
-			  "aliases %llu anomalies %llu tables %llu/%llu not %d",
-			  stats->aliases, stats->anomalies, stats->tables,
-			  stats->known, o->nr_keys);
+		kunit_err(
+			o->g->test,
+			"references %llu anomalies %llu tables %llu/%llu not %d",
+			stats->references, stats->anomalies, stats->tables,
+			stats->known, o->nr_keys);
 	}
 	return ok;
 }
@@ -704,8 +705,8 @@ static u64 told_bytes(const struct records *records, u32 root, u64 va,
 		if (first > last)
 			continue;
 		if (r->type == VMEM_ALIASING) {
-			shift = r->aliasing.their_va - r->aliasing.our_va;
-			bytes += told_bytes(records, r->aliasing.owner_root,
+			shift = r->reference.their_va - r->reference.our_va;
+			bytes += told_bytes(records, r->reference.owner_root,
 					    first + shift, last + shift);
 		} else {
 			bytes += last - first + 1;
@@ -807,9 +808,9 @@ static bool owner_fits(const struct oracle *o, u32 root, u64 va,
 	if (ref->t.out_status == VMEM_MAPPED && is_allowed(o, va))
 		owner = find_owner(o, root, va, ref, &owner_va);
 	if (!owner)
-		return !t->out_aliased && !t->out_owner_space &&
+		return !t->out_referenced && !t->out_owner_space &&
 		       !t->out_owner_va && !t->out_owner_root;
-	return t->out_aliased == 1 && t->out_owner_va == owner_va &&
+	return t->out_referenced == 1 && t->out_owner_va == owner_va &&
 	       t->out_owner_root == owner->root &&
 	       t->out_owner_space == o->g->roots[owner->root].table &&
 	       same_entry(o, ref, t, owner->root);
@@ -824,9 +825,9 @@ static bool alone_fits(const struct oracle *o, u32 root, u64 va,
 				 &t);
 
 	if (!guest_has(o->g->s->guest, o->g->roots[root].table) &&
-	    vmem_is_canonical(&o->g->roots[root].regime, va))
+	    vmem_is_canonical(&o->g->roots[root].mode, va))
 		return ret == -ENXIO;
-	return !ret && translation_equal(&t, &ref->t) && !t.out_aliased;
+	return !ret && translation_equal(&t, &ref->t) && !t.out_referenced;
 }
 
 /* Without a root, there is no more to say of an address than that it is one. */
@@ -835,7 +836,7 @@ static void translate_root(const struct oracle *o, u32 root, u64 va,
 {
 	ref_translate(o->g->s->guest, &o->g->regs[root], va, ref);
 	if (guest_has(o->g->s->guest, o->g->roots[root].table) ||
-	    !vmem_is_canonical(&o->g->roots[root].regime, va))
+	    !vmem_is_canonical(&o->g->roots[root].mode, va))
 		return;
 	memset(ref, 0, sizeof(*ref));
 	ref->t.out_status = VMEM_UNBACKED;
@@ -862,8 +863,8 @@ bool oracle_check_va(struct oracle *o, struct vmem_spaces *spaces, u32 root,
 		  spaces->seen.nr - nr);
 	kunit_err(o->g->test, "  status %u level %u gpa %#llx perms %#x",
 		  t.out_status, t.out_level, t.out_gpa, t.out_perms);
-	kunit_err(o->g->test, "  aliased %u to %#llx of %u (%#llx)",
-		  t.out_aliased, t.out_owner_va, t.out_owner_root,
+	kunit_err(o->g->test, "  referenced %u to %#llx of %u (%#llx)",
+		  t.out_referenced, t.out_owner_va, t.out_owner_root,
 		  t.out_owner_space);
 	return false;
 }

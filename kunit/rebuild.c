@@ -262,10 +262,10 @@ static bool tells_any(const struct records *records, u32 root, u64 va,
 
 		if (r->root != root || r->type == VMEM_SPACE)
 			continue;
-		first = r->type == VMEM_ALIASING ? r->aliasing.our_va :
+		first = r->type == VMEM_ALIASING ? r->reference.our_va :
 						   r->mapping.va;
 		last = r->type == VMEM_ALIASING ?
-			       first + (r->aliasing.len - 1) :
+			       first + (r->reference.len - 1) :
 			       r->mapping.last_va;
 		if (first <= last_va && last >= va)
 			return true;
@@ -285,7 +285,7 @@ static bool continues(const struct vmem_record *a, const struct vmem_record *b)
 static bool leads_nowhere(const struct records *before,
 			  const struct vmem_record *r)
 {
-	const struct vmem_aliasing *a = &r->aliasing;
+	const struct vmem_reference *a = &r->reference;
 
 	if (r->type == VMEM_ALIASING)
 		return !tells_any(before, a->owner_root, a->their_va,
@@ -312,8 +312,8 @@ static void simplify(const struct rebuilt *re, struct records *records,
 		if (r.type == VMEM_SPACE)
 			r.space.space = 0;
 		if (r.type == VMEM_ALIASING) {
-			r.aliasing.table_gpa = 0;
-			r.aliasing.space = 0;
+			r.reference.table_gpa = 0;
+			r.reference.space = 0;
 		}
 		if (r.type == VMEM_THIS_SPACE) {
 			r.mapping.page_size = SZ_4K;
@@ -374,20 +374,20 @@ static int count_broken(const struct records *records)
 	return nr;
 }
 
-static bool check_stats(const struct rebuilt *re, int aliases, int broken)
+static bool check_stats(const struct rebuilt *re, int references, int broken)
 {
 	const struct vmem_rebuild_stats *stats = &re->rb.stats;
 	int links = records_count(&re->to_o->want, VMEM_ALIASING);
 	int tables = count_roots(re) + count_tables(re) + re->o->cut_tables;
 
 	if (stats->leaves == re->to_o->leaves && stats->links == (u64)links &&
-	    stats->empty_links == (u64)(aliases - links) &&
+	    stats->empty_links == (u64)(references - links) &&
 	    stats->dropped == (u64)broken && re->tb->allocs == tables)
 		return true;
 	kunit_err(re->from->test,
 		  "leaves %llu/%llu links %llu/%d empty %llu/%d", stats->leaves,
 		  re->to_o->leaves, stats->links, links, stats->empty_links,
-		  aliases - links);
+		  references - links);
 	kunit_err(re->from->test, "dropped %llu/%d tables %d/%d",
 		  stats->dropped, broken, re->tb->allocs, tables);
 	return false;
@@ -396,10 +396,10 @@ static bool check_stats(const struct rebuilt *re, int aliases, int broken)
 /* The walks have the same scope, or their windows would not be the same. */
 static bool check_records(struct rebuilt *re)
 {
-	int aliases, broken;
+	int references, broken;
 
 	oracle_run(re->o, re->from);
-	aliases = records_count(&re->o->want, VMEM_ALIASING);
+	references = records_count(&re->o->want, VMEM_ALIASING);
 	broken = count_broken(&re->o->want);
 	re->to->scope = re->from->scope;
 	oracle_run(re->to_o, re->to);
@@ -408,7 +408,7 @@ static bool check_records(struct rebuilt *re)
 	simplify(re, &re->o->want, true);
 	simplify(re, &re->to_o->want, false);
 	return records_equal(re->from->test, &re->to_o->want, &re->o->want) &&
-	       check_stats(re, aliases, broken);
+	       check_stats(re, references, broken);
 }
 
 bool rebuilt_check_walk(struct rebuilt *re)

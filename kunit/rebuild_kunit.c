@@ -382,8 +382,8 @@ static void set_convention(struct group *g)
 	u32 i;
 
 	for (i = 0; i < g->nr_roots; i++) {
-		g->roots[i].regime.cow_mask = COW_MASK;
-		g->roots[i].regime.cow_value = COW_VALUE;
+		g->roots[i].mode.cow_mask = COW_MASK;
+		g->roots[i].mode.cow_value = COW_VALUE;
 	}
 }
 
@@ -392,8 +392,8 @@ static void clear_convention(struct group *g)
 	u32 i;
 
 	for (i = 0; i < g->nr_roots; i++) {
-		g->roots[i].regime.cow_mask = 0;
-		g->roots[i].regime.cow_value = 0;
+		g->roots[i].mode.cow_mask = 0;
+		g->roots[i].mode.cow_value = 0;
 	}
 }
 

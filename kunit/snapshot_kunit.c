@@ -195,7 +195,7 @@ static void load_tables(struct scene *sc)
 	}
 	for (i = 0; i < sc->g->nr_roots; i++) {
 		group_add_root(sc->to, sc->built[i].table);
-		sc->to->roots[i].regime = sc->g->roots[i].regime;
+		sc->to->roots[i].mode = sc->g->roots[i].mode;
 	}
 }
 
@@ -934,8 +934,8 @@ static void vmem_snapshot_cow(struct kunit *test)
 		   PTE_PWU);
 	map_memory(sc, 0, va, sc->mode->frame);
 	for (i = 0; i < 2; i++) {
-		sc->g->roots[i].regime.cow_mask = COW_MASK;
-		sc->g->roots[i].regime.cow_value = COW_VALUE;
+		sc->g->roots[i].mode.cow_mask = COW_MASK;
+		sc->g->roots[i].mode.cow_value = COW_VALUE;
 	}
 	begin(sc, BASE);
 	sc->snap.cow = true;

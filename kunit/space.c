@@ -479,10 +479,10 @@ struct tiling {
 static u64 visit_last(const struct tiling *t, const struct vmem_visit *v,
 		      const struct ref *ref)
 {
-	const struct vmem_regime *regime = &t->s->root.regime;
+	const struct vmem_mode *mode = &t->s->root.mode;
 
 	if (v->status == VMEM_NON_CANONICAL)
-		return min(regime->hole_last, t->last_va);
+		return min(mode->hole_last, t->last_va);
 	return min(ref_last(ref, v->va), t->last_va);
 }
 

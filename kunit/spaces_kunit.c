@@ -156,13 +156,13 @@ static const struct vmem_record *get(struct scene *sc, u32 type, int nth)
 }
 
 /* The @nth reference is to the shared table: whose, where, and by whom. */
-static void expect_alias(struct scene *sc, int nth, u32 root, u64 our_va,
-			 u32 owner, u64 their_va)
+static void expect_reference(struct scene *sc, int nth, u32 root, u64 our_va,
+			     u32 owner, u64 their_va)
 {
 	struct vmem_record want = {
 		.type = VMEM_ALIASING,
 		.root = root,
-		.aliasing = {
+		.reference = {
 			.table = sc->share->name,
 			.perms = ALL_PERMS,
 			.table_gpa = sc->table,
@@ -223,7 +223,7 @@ static void expect_shared(struct scene *sc, u32 root, int nth, u32 owner,
 		KUNIT_EXPECT_EQ(sc->test, t.out_gpa,
 				space_frame(sc->g->s, level) + size + 0x123);
 		KUNIT_EXPECT_EQ(sc->test, t.out_perms, ALL_PERMS);
-		KUNIT_EXPECT_EQ(sc->test, t.out_aliased, 1U);
+		KUNIT_EXPECT_EQ(sc->test, t.out_referenced, 1U);
 		KUNIT_EXPECT_EQ(sc->test, t.out_owner_space, space);
 		KUNIT_EXPECT_EQ(sc->test, t.out_owner_root, owner);
 		KUNIT_EXPECT_EQ(sc->test, t.out_owner_va,
@@ -242,7 +242,7 @@ static void expect_nothing_shared(struct scene *sc, u32 root, int nth)
 			   at(sc, nth) + inside(sc, level, SLOT_EMPTY));
 		KUNIT_EXPECT_EQ(sc->test, t.out_status, (u32)VMEM_NOT_PRESENT);
 		KUNIT_EXPECT_EQ(sc->test, t.out_level, (u32)level);
-		KUNIT_EXPECT_EQ(sc->test, t.out_aliased, 0U);
+		KUNIT_EXPECT_EQ(sc->test, t.out_referenced, 0U);
 		KUNIT_EXPECT_EQ(sc->test, t.out_owner_space, 0ULL);
 		KUNIT_EXPECT_EQ(sc->test, t.out_owner_va, 0ULL);
 	}
@@ -262,7 +262,7 @@ static void two_sharers(struct kunit *test, int nth)
 	expect_count(sc, VMEM_ALIASING, 1);
 	expect_count(sc, VMEM_THIS_SPACE,
 		     sc->share->level * MAPPINGS_PER_TABLE);
-	expect_alias(sc, 0, 1, at(sc, nth), 0, at(sc, 1));
+	expect_reference(sc, 0, 1, at(sc, nth), 0, at(sc, 1));
 	expect_shared(sc, 1, nth, 0, 1);
 	expect_nothing_shared(sc, 1, nth);
 }
@@ -290,7 +290,7 @@ static void vmem_spaces_owner(struct kunit *test)
 	add_space(sc, 1);
 	t = shared(sc, 0, at(sc, 1) + inside(sc, 1, SLOT_PAGES));
 	KUNIT_EXPECT_EQ(test, t.out_status, (u32)VMEM_MAPPED);
-	KUNIT_EXPECT_EQ(test, t.out_aliased, 0U);
+	KUNIT_EXPECT_EQ(test, t.out_referenced, 0U);
 	KUNIT_EXPECT_EQ(test, t.out_owner_space, 0ULL);
 	KUNIT_EXPECT_EQ(test, t.out_owner_va, 0ULL);
 }
@@ -306,8 +306,8 @@ static void vmem_spaces_three_sharers(struct kunit *test)
 	}
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 2);
-	expect_alias(sc, 0, 1, at(sc, 1), 0, at(sc, 0));
-	expect_alias(sc, 1, 2, at(sc, 2), 0, at(sc, 0));
+	expect_reference(sc, 0, 1, at(sc, 1), 0, at(sc, 0));
+	expect_reference(sc, 1, 2, at(sc, 2), 0, at(sc, 0));
 	expect_shared(sc, 1, 1, 0, 0);
 	expect_shared(sc, 2, 2, 0, 0);
 }
@@ -328,8 +328,8 @@ static void expect_order(struct scene *sc, const u8 *order)
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 2);
 	for (i = 1; i < 3; i++) {
-		expect_alias(sc, i - 1, i, at(sc, order[i]), 0,
-			     at(sc, order[0]));
+		expect_reference(sc, i - 1, i, at(sc, order[i]), 0,
+				 at(sc, order[0]));
 		expect_shared(sc, i, order[i], 0, order[0]);
 		expect_nothing_shared(sc, i, order[i]);
 	}
@@ -355,7 +355,7 @@ static void vmem_spaces_same_root(struct kunit *test)
 	add_space(sc, 0);
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 1);
-	expect_alias(sc, 0, 0, at(sc, 2), 0, at(sc, 0));
+	expect_reference(sc, 0, 0, at(sc, 2), 0, at(sc, 0));
 	expect_shared(sc, 0, 2, 0, 0);
 	expect_nothing_shared(sc, 0, 2);
 }
@@ -376,8 +376,8 @@ static void vmem_spaces_last_region(struct kunit *test)
 	add_space(sc, 1);
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 2);
-	expect_alias(sc, 0, 0, last, 0, at(sc, 1));
-	expect_alias(sc, 1, 1, last, 0, at(sc, 1));
+	expect_reference(sc, 0, 0, last, 0, at(sc, 1));
+	expect_reference(sc, 1, 1, last, 0, at(sc, 1));
 	t = shared(sc, 1, sc->g->s->mode->last);
 	KUNIT_EXPECT_EQ(test, t.out_status, (u32)VMEM_MAPPED);
 	KUNIT_EXPECT_EQ(test, t.out_owner_va, at(sc, 1) + region_size(sc) - 1);
@@ -415,7 +415,7 @@ static void vmem_spaces_root_twice(struct kunit *test)
 	expect_space(sc, 2, 2);
 	expect_space(sc, 3, 0);
 	expect_count(sc, VMEM_ALIASING, 1);
-	expect_alias(sc, 0, 2, at(sc, 1), 0, at(sc, 0));
+	expect_reference(sc, 0, 2, at(sc, 1), 0, at(sc, 0));
 	expect_shared(sc, 2, 1, 0, 0);
 }
 
@@ -433,7 +433,7 @@ static void vmem_spaces_root_again(struct kunit *test)
 	expect_space(sc, 1, 1);
 	expect_space(sc, 2, 0);
 	expect_count(sc, VMEM_ALIASING, 1);
-	expect_alias(sc, 0, 1, at(sc, 1), 0, at(sc, 0));
+	expect_reference(sc, 0, 1, at(sc, 1), 0, at(sc, 0));
 	/* Nothing of it follows. */
 	KUNIT_EXPECT_EQ(test, sc->r->r[sc->r->nr - 1].type, (u32)VMEM_SPACE);
 }
@@ -449,7 +449,7 @@ static void vmem_spaces_root_twice_owner(struct kunit *test)
 	add_space(sc, 0);
 	t = shared(sc, 1, at(sc, 0) + inside(sc, 1, SLOT_PAGES));
 	KUNIT_EXPECT_EQ(test, t.out_status, (u32)VMEM_MAPPED);
-	KUNIT_EXPECT_EQ(test, t.out_aliased, 0U);
+	KUNIT_EXPECT_EQ(test, t.out_referenced, 0U);
 	KUNIT_EXPECT_EQ(test, t.out_owner_space, 0ULL);
 }
 
@@ -506,7 +506,7 @@ static void vmem_spaces_partial_same_address(struct kunit *test)
 			U64_MAX);
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 1);
-	expect_alias(sc, 0, 1, at(sc, 1), 0, at(sc, 1));
+	expect_reference(sc, 0, 1, at(sc, 1), 0, at(sc, 1));
 	expect_shared(sc, 1, 1, 0, 1);
 }
 
@@ -602,7 +602,7 @@ static int count_shared(const struct scene *sc)
 		const struct vmem_record *r = &sc->r->r[i];
 
 		nr += r->type == VMEM_ALIASING &&
-		      r->aliasing.table_gpa == sc->table;
+		      r->reference.table_gpa == sc->table;
 	}
 	return nr;
 }
@@ -718,7 +718,7 @@ static void vmem_spaces_excluded_once(struct kunit *test)
 	for (i = 2; i < 9; i += 2)
 		group_exclude(sc->g, at(sc, 1) + i * slot,
 			      at(sc, 1) + i * slot + slot / 2);
-	KUNIT_EXPECT_EQ(test, stats_of(sc).aliases, 1ULL);
+	KUNIT_EXPECT_EQ(test, stats_of(sc).references, 1ULL);
 	expect_count(sc, VMEM_ALIASING, 1);
 	expect_told(sc);
 }
@@ -860,13 +860,13 @@ static void vmem_spaces_cross_level_partial(struct kunit *test)
 static void expect_perms(struct scene *sc, u32 perms, u32 owner_perms)
 {
 	u64 offset = inside(sc, 1, SLOT_PAGES);
-	const struct vmem_aliasing *a;
+	const struct vmem_reference *a;
 
 	add_space(sc, 0);
 	add_space(sc, 1);
 	expect_told(sc);
 	expect_count(sc, VMEM_ALIASING, 1);
-	a = &get(sc, VMEM_ALIASING, 0)->aliasing;
+	a = &get(sc, VMEM_ALIASING, 0)->reference;
 	KUNIT_EXPECT_EQ(sc->test, a->perms, perms);
 	KUNIT_EXPECT_EQ(sc->test, a->owner_perms, owner_perms);
 	KUNIT_EXPECT_EQ(sc->test, get(sc, VMEM_THIS_SPACE, 0)->mapping.perms,
@@ -945,7 +945,7 @@ static void vmem_spaces_unbacked_root(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, r->anomaly.raw, 0ULL);
 	KUNIT_EXPECT_EQ(test, r->anomaly.va, 0ULL);
 	KUNIT_EXPECT_EQ(test, r->anomaly.last_va, U64_MAX);
-	expect_alias(sc, 0, 2, at(sc, 1), 0, at(sc, 0));
+	expect_reference(sc, 0, 2, at(sc, 1), 0, at(sc, 0));
 	KUNIT_EXPECT_EQ(test, shared(sc, 1, at(sc, 1)).out_status,
 			(u32)VMEM_UNBACKED);
 	KUNIT_EXPECT_EQ(test, shared(sc, 3, at(sc, 1)).out_level,
@@ -1099,11 +1099,11 @@ static int visit_table(const struct vmem_visit *visit, void *priv)
 	return (int)visit->index == v->prune ? VMEM_WALK_SKIP : 0;
 }
 
-static int visit_alias(const struct vmem_visit *visit, void *priv)
+static int visit_reference(const struct vmem_visit *visit, void *priv)
 {
 	struct visits *v = priv;
 
-	v->aliases += visit->gpa == v->sc->table && visit->aliased;
+	v->aliases += visit->gpa == v->sc->table && visit->referenced;
 	v->alias = *visit;
 	return v->follow ? VMEM_WALK_FOLLOW : 0;
 }
@@ -1113,7 +1113,7 @@ static bool is_foreign(const struct visits *v, const struct vmem_visit *visit)
 {
 	struct scene *sc = v->sc;
 
-	return visit->aliased && visit->owner == v->owner &&
+	return visit->referenced && visit->owner == v->owner &&
 	       visit->owner_va ==
 		       visit->base - at(sc, visit->index) + at(sc, v->owner);
 }
@@ -1136,7 +1136,7 @@ static int visit_anomaly(const struct vmem_visit *visit, void *priv)
 static const struct vmem_walk_ops visit_ops = {
 	.space = visit_space,
 	.table = visit_table,
-	.alias = visit_alias,
+	.reference = visit_reference,
 	.leaf = visit_leaf,
 	.anomaly = visit_anomaly,
 };
@@ -1194,8 +1194,8 @@ static void vmem_spaces_prune(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, v.owner, 1U);
 	KUNIT_EXPECT_EQ(test, v.aliases, 1);
 	KUNIT_EXPECT_EQ(test, v.alias.index, 2U);
-	KUNIT_EXPECT_EQ(test, v.alias.owner, 1U);
-	KUNIT_EXPECT_EQ(test, v.alias.owner_va, at(sc, 1));
+	KUNIT_EXPECT_EQ(test, v.followed.owner, 1U);
+	KUNIT_EXPECT_EQ(test, v.followed.owner_va, at(sc, 1));
 	KUNIT_EXPECT_EQ(test, v.leaves[0], 0);
 	KUNIT_EXPECT_EQ(test, v.leaves[1], leaves_inside(sc));
 	KUNIT_EXPECT_EQ(test, v.leaves[2], 0);
@@ -1356,7 +1356,7 @@ static void expect_resumed(struct scene *sc, struct vmem_spaces *spaces,
 	KUNIT_EXPECT_TRUE(sc->test, records_equal(sc->test, r, &sc->o->want));
 	KUNIT_EXPECT_TRUE(sc->test, spaces->done);
 	KUNIT_EXPECT_EQ(sc->test, spaces->stats.leaves, sc->o->leaves);
-	KUNIT_EXPECT_EQ(sc->test, spaces->stats.aliases,
+	KUNIT_EXPECT_EQ(sc->test, spaces->stats.references,
 			(u64)records_count(r, VMEM_ALIASING));
 	KUNIT_EXPECT_EQ(sc->test, spaces->stats.mappings,
 			(u64)records_count(r, VMEM_THIS_SPACE));

@@ -117,7 +117,7 @@ struct coverage {
 static void cover_record(struct coverage *c, const struct group *g,
 			 const struct vmem_record *r)
 {
-	const struct vmem_aliasing *a = &r->aliasing;
+	const struct vmem_reference *a = &r->reference;
 
 	if (r->type == VMEM_SPACE)
 		c->twice += r->space.alias_of != r->root;

@@ -1048,9 +1048,9 @@ static bool has_changed(const struct watch *w, const struct entered *in,
 			int level)
 {
 	const struct vmem_trace *was = &in->path[in->nr_path - 1];
-	const struct vmem_regime *regime = &w->walk.roots->regime;
-	struct vmem_entry a = vmem_decode(regime, level + 1, was->raw);
-	struct vmem_entry b = vmem_decode(regime, level + 1,
+	const struct vmem_mode *mode = &w->walk.roots->mode;
+	struct vmem_entry a = vmem_decode(mode, level + 1, was->raw);
+	struct vmem_entry b = vmem_decode(mode, level + 1,
 					  storm_read(&w->st, was->entry_gpa));
 
 	return a.kind != b.kind || a.addr != b.addr || a.perms != b.perms;
@@ -1763,7 +1763,7 @@ static u64 starts_at(const struct vmem_record *r)
 	case VMEM_THIS_SPACE:
 		return r->mapping.va;
 	case VMEM_ALIASING:
-		return r->aliasing.our_va;
+		return r->reference.our_va;
 	case VMEM_ANOMALY:
 		return r->anomaly.va;
 	default:

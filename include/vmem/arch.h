@@ -8,7 +8,7 @@
 #define _VMEM_ARCH_H
 
 #include <linux/types.h>
-#include <vmem/regime.h>
+#include <vmem/mode.h>
 
 /**
  * enum vmem_entry_kind - the outcomes of decoding an entry
@@ -47,7 +47,7 @@ struct vmem_entry {
  *	the guest
  * @untold: the bits of an entry that maps a page which say neither where it leads
  *	nor who may use it how
- * @init_formats: set @formats and @beyond of a regime, once its mode and widths
+ * @init_formats: set @formats and @beyond of a mode, once its mode and widths
  *	are known; pure
  * @table_addr: bits of the address in an entry that names a table
  * @no_execute: the bit of an entry that forbids execution, 0 if there is none
@@ -65,17 +65,17 @@ struct vmem_arch {
 	const char *name;
 	int entry_size;
 	int index_bits;
-	u64 (*root_table)(const struct vmem_regime *regime, u64 cr3);
+	u64 (*root_table)(const struct vmem_mode *mode, u64 cr3);
 	u64 ignored;
 	u64 untold;
-	void (*init_formats)(struct vmem_regime *regime);
+	void (*init_formats)(struct vmem_mode *mode);
 	u64 table_addr;
 	u64 no_execute;
-	u64 (*encode)(const struct vmem_regime *regime, int level,
+	u64 (*encode)(const struct vmem_mode *mode, int level,
 		      enum vmem_entry_kind kind, u64 addr, u32 perms);
-	u64 (*retarget)(const struct vmem_regime *regime, int level, u64 raw,
+	u64 (*retarget)(const struct vmem_mode *mode, int level, u64 raw,
 			u64 addr);
-	u64 (*split)(const struct vmem_regime *regime, int level, u64 raw);
+	u64 (*split)(const struct vmem_mode *mode, int level, u64 raw);
 	enum vmem_table shared[VMEM_MAX_LEVELS + 1];
 };
 
@@ -123,15 +123,15 @@ static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 
 /**
  * vmem_decode_as - what an entry means, of a level whose format is at hand
- * @regime: the paging mode
- * @format: the format, of @regime
+ * @mode: the paging mode
+ * @format: the format, of @mode
  * @raw: the entry, 4-byte ones zero-extended
  *
  * Pure, and in line, because a walk does little else.
  */
 static __always_inline struct vmem_entry
-vmem_decode_as(const struct vmem_regime *regime,
-	       const struct vmem_format *format, u64 raw)
+vmem_decode_as(const struct vmem_mode *mode, const struct vmem_format *format,
+	       u64 raw)
 {
 	struct vmem_entry entry = { .kind = VMEM_ENTRY_EMPTY };
 	u64 reserved;
@@ -143,42 +143,41 @@ vmem_decode_as(const struct vmem_regime *regime,
 		entry.addr = (raw & format->leaf_addr) |
 			     (raw & format->leaf_high) << VMEM_HIGH_SHIFT;
 		reserved = format->leaf_reserved |
-			   (format->leaf_beyond & regime->beyond);
+			   (format->leaf_beyond & mode->beyond);
 	} else {
 		entry.kind = VMEM_ENTRY_TABLE;
-		entry.addr = raw & regime->arch->table_addr;
+		entry.addr = raw & mode->arch->table_addr;
 		reserved = format->table_reserved |
-			   (format->table_beyond & regime->beyond);
+			   (format->table_beyond & mode->beyond);
 	}
 	if (raw & reserved)
 		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
 	entry.perms = (raw & VMEM_RAW_WRITABLE ? VMEM_WRITABLE : 0) |
 		      (raw & VMEM_RAW_USER ? VMEM_USER : 0) |
-		      (raw & regime->arch->no_execute ? 0 : VMEM_EXECUTABLE);
+		      (raw & mode->arch->no_execute ? 0 : VMEM_EXECUTABLE);
 	return entry;
 }
 
 /**
  * vmem_decode - what an entry means
- * @regime: the paging mode
+ * @mode: the paging mode
  * @level: level of the table that the entry is in
  * @raw: the entry, 4-byte ones zero-extended
  */
-static inline struct vmem_entry vmem_decode(const struct vmem_regime *regime,
+static inline struct vmem_entry vmem_decode(const struct vmem_mode *mode,
 					    int level, u64 raw)
 {
-	return vmem_decode_as(regime, &regime->formats[level], raw);
+	return vmem_decode_as(mode, &mode->formats[level], raw);
 }
 
 /**
  * vmem_is_cow - does the guest's own convention mark a page copy-on-write
- * @regime: the paging mode, with the convention
+ * @mode: the paging mode, with the convention
  * @raw: the entry that maps the page
  */
-static inline bool vmem_is_cow(const struct vmem_regime *regime, u64 raw)
+static inline bool vmem_is_cow(const struct vmem_mode *mode, u64 raw)
 {
-	return regime->cow_mask &&
-	       (raw & regime->cow_mask) == regime->cow_value;
+	return mode->cow_mask && (raw & mode->cow_mask) == mode->cow_value;
 }
 
 #endif /* _VMEM_ARCH_H */

@@ -28,9 +28,11 @@ struct vmem_mem;
  * struct vmem_mem_ops - access to guest-physical memory
  * @pin: Make the 4 KiB page that holds @gpa readable until it is unpinned.
  *	Returns the address of the page's first byte. The guest may write to
- *	the page meanwhile. Errors: ERR_PTR(-ENXIO), there is no memory behind
- *	@gpa, which is an answer and not a failure; ERR_PTR(-ENOMEM), a limit
- *	is reached; ERR_PTR(-EINTR), the caller was killed. May sleep.
+ *	the page meanwhile. Two errors are answers and not failures:
+ *	ERR_PTR(-ENXIO), there is no memory at @gpa, or a device is there
+ *	(VMEM_UNBACKED); ERR_PTR(-EIO), the memory there cannot be read
+ *	(VMEM_UNREADABLE). Others: ERR_PTR(-ENOMEM), a limit is reached;
+ *	ERR_PTR(-EINTR), the caller was killed. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
  * @backed: Is there memory behind any of the @len bytes from @gpa on? Only a
  *	snapshot asks that.

@@ -73,14 +73,14 @@ static inline void vmem_spaces_destroy(struct vmem_spaces *spaces)
 }
 
 /**
- * vmem_aliasing_record - the reference that an alias is told as
+ * vmem_reference_record - the reference that an alias is told as
  * @visit: the visit of a table that is owned already
  * @roots: the walk's roots
  * @record: set to VMEM_ALIASING
  */
-void vmem_aliasing_record(const struct vmem_visit *visit,
-			  const struct vmem_root *roots,
-			  struct vmem_record *record);
+void vmem_reference_record(const struct vmem_visit *visit,
+			   const struct vmem_root *roots,
+			   struct vmem_record *record);
 
 /**
  * vmem_translate_shared - translate one address in one of many spaces, and tell

@@ -33,13 +33,13 @@
  * @path: the entries read on the way, root first
  * @nr_path: how many they are. The last one is the visited entry, or the one
  *	that named the table which is visited or unbacked.
- * @aliased: a table that somebody else owns is visited, or was followed on the
+ * @referenced: a table that somebody else owns is visited, or was followed on the
  *	way here
- * @owner: if @aliased, who owns it: index of the root. If several such tables
+ * @owner: if @referenced, who owns it: index of the root. If several such tables
  *	were followed, this tells about the last.
- * @owner_va: if @aliased, the address in the owner's space that corresponds to
+ * @owner_va: if @referenced, the address in the owner's space that corresponds to
  *	@base
- * @owner_perms: if @aliased, permissions of the owner's path to that table
+ * @owner_perms: if @referenced, permissions of the owner's path to that table
  */
 struct vmem_visit {
 	const struct vmem_root *root;
@@ -55,7 +55,7 @@ struct vmem_visit {
 	bool cow;
 	const struct vmem_trace *path;
 	int nr_path;
-	bool aliased;
+	bool referenced;
 	u32 owner;
 	u64 owner_va;
 	u32 owner_perms;
@@ -84,7 +84,7 @@ struct vmem_visit {
  * @table: optional: the first visit of a table that can be shared: 0 to own it
  *	and descend, SKIP to do neither. In a walk that knows nothing of sharing,
  *	every visit of a table but the root, before it is read.
- * @alias: a table that is owned already: 0 to pass over it, FOLLOW to descend
+ * @reference: a table that is owned already: 0 to pass over it, FOLLOW to descend
  *	all the same. Needed if @seen of the walk is set.
  * @leaf: one page, of its natural size, or several if @runs. May answer AGAIN
  *	or MOVE.
@@ -121,7 +121,7 @@ struct vmem_walk_ops {
 	int (*space)(const struct vmem_root *root, u32 index, u32 alias_of,
 		     void *priv);
 	int (*table)(const struct vmem_visit *visit, void *priv);
-	int (*alias)(const struct vmem_visit *visit, void *priv);
+	int (*reference)(const struct vmem_visit *visit, void *priv);
 	int (*leaf)(const struct vmem_visit *visit, void *priv);
 	int (*hole)(const struct vmem_visit *visit, void *priv);
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);

@@ -64,7 +64,7 @@ static inline void clear_trace(struct vmem_translation *result)
 	result->out_trace[4] = (struct vmem_trace){};
 	result->out_owner_space = 0;
 	result->out_owner_va = 0;
-	result->out_aliased = 0;
+	result->out_referenced = 0;
 	result->out_owner_root = 0;
 }
 

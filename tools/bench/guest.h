@@ -8,7 +8,7 @@
 
 #include <stdnoreturn.h>
 #include <vmem/mem.h>
-#include <vmem/regime.h>
+#include <vmem/mode.h>
 
 #define ENTRIES 512
 

@@ -123,24 +123,24 @@ static struct rule rule_4level(const struct vmem_regs *regs, int level, u64 raw)
 }
 
 /* How many bits of an address an entry has room for. */
-static int address_width(const struct vmem_regime *regime, bool large)
+static int address_width(const struct vmem_mode *mode, bool large)
 {
-	if (regime->arch == &vmem_arch_amd64)
-		return regime->maxphyaddr;
+	if (mode->arch == &vmem_arch_amd64)
+		return mode->maxphyaddr;
 	if (!large)
 		return 32;
-	return regime->maxphyaddr < 40 ? regime->maxphyaddr : 40;
+	return mode->maxphyaddr < 40 ? mode->maxphyaddr : 40;
 }
 
 static void check_entry(const struct vmem_regs *regs,
-			const struct vmem_regime *regime, int level, u64 raw)
+			const struct vmem_mode *mode, int level, u64 raw)
 {
 	bool amd64 = regs->efer & EFER_LME;
 	struct rule rule = amd64 ? rule_4level(regs, level, raw) :
 				   rule_2level(regs, level, raw);
-	struct vmem_entry entry = vmem_decode(regime, level, raw);
+	struct vmem_entry entry = vmem_decode(mode, level, raw);
 	struct vmem_entry again =
-		vmem_decode_as(regime, &regime->formats[level], raw);
+		vmem_decode_as(mode, &mode->formats[level], raw);
 	u32 perms = (raw & 2 ? VMEM_WRITABLE : 0) | (raw & 4 ? VMEM_USER : 0);
 
 	REQUIRE(entry.kind == again.kind && entry.addr == again.addr &&
@@ -161,21 +161,21 @@ static void check_entry(const struct vmem_regs *regs,
 		REQUIRE(!entry.addr && !entry.perms);
 	if (entry.kind == VMEM_ENTRY_LEAF) {
 		REQUIRE(!(entry.addr &
-			  (vmem_level_size(regime->arch, level) - 1)));
-		REQUIRE(!(entry.addr >> address_width(regime, level > 1)));
+			  (vmem_level_size(mode->arch, level) - 1)));
+		REQUIRE(!(entry.addr >> address_width(mode, level > 1)));
 	}
-	REQUIRE(vmem_is_cow(regime, raw) ==
+	REQUIRE(vmem_is_cow(mode, raw) ==
 		(regs->cow_mask && (raw & regs->cow_mask) == regs->cow_value));
 }
 
 /* What is made says what it was to say, or can be seen to say something else. */
-static void check_made(const struct vmem_regime *regime, int level, u64 addr,
+static void check_made(const struct vmem_mode *mode, int level, u64 addr,
 		       u32 perms, bool leaf)
 {
 	enum vmem_entry_kind kind = leaf ? VMEM_ENTRY_LEAF : VMEM_ENTRY_TABLE;
-	bool amd64 = regime->arch == &vmem_arch_amd64;
-	u64 raw = regime->arch->encode(regime, level, kind, addr, perms);
-	struct vmem_entry entry = vmem_decode(regime, level, raw);
+	bool amd64 = mode->arch == &vmem_arch_amd64;
+	u64 raw = mode->arch->encode(mode, level, kind, addr, perms);
+	struct vmem_entry entry = vmem_decode(mode, level, raw);
 
 	/* Level 1 names no tables, and what has no execute-disable executes. */
 	if (entry.kind != kind || entry.addr != addr)
@@ -185,35 +185,34 @@ static void check_made(const struct vmem_regime *regime, int level, u64 addr,
 }
 
 /* Only the address changes. */
-static void check_retarget(const struct vmem_regime *regime, int level, u64 raw,
+static void check_retarget(const struct vmem_mode *mode, int level, u64 raw,
 			   u64 to)
 {
-	struct vmem_entry was = vmem_decode(regime, level, raw);
+	struct vmem_entry was = vmem_decode(mode, level, raw);
 	bool leaf = was.kind == VMEM_ENTRY_LEAF;
-	u64 size = vmem_level_size(regime->arch, level);
+	u64 size = vmem_level_size(mode->arch, level);
 	struct vmem_entry now;
 
 	if (!leaf && was.kind != VMEM_ENTRY_TABLE)
 		return;
 	to &= leaf ? ~(size - 1) : VMEM_PAGE_MASK;
-	if (to >> address_width(regime, leaf && level > VMEM_LEVEL_PT))
+	if (to >> address_width(mode, leaf && level > VMEM_LEVEL_PT))
 		return;
-	raw = regime->arch->retarget(regime, level, raw, to);
-	now = vmem_decode(regime, level, raw);
+	raw = mode->arch->retarget(mode, level, raw, to);
+	now = vmem_decode(mode, level, raw);
 	REQUIRE(now.kind == was.kind && now.addr == to &&
 		now.perms == was.perms);
 }
 
 /* What stands for a large page grants what it granted. */
-static void check_split(const struct vmem_regime *regime, int level, u64 raw)
+static void check_split(const struct vmem_mode *mode, int level, u64 raw)
 {
-	struct vmem_entry was = vmem_decode(regime, level, raw);
+	struct vmem_entry was = vmem_decode(mode, level, raw);
 	struct vmem_entry now;
 
 	if (was.kind != VMEM_ENTRY_LEAF || level == VMEM_LEVEL_PT)
 		return;
-	now = vmem_decode(regime, level - 1,
-			  regime->arch->split(regime, level, raw));
+	now = vmem_decode(mode, level - 1, mode->arch->split(mode, level, raw));
 	REQUIRE(now.kind == VMEM_ENTRY_LEAF && !now.addr &&
 		now.perms == was.perms);
 }
@@ -238,19 +237,19 @@ void fuzz_one(const u8 *data, size_t size)
 	REQUIRE(root.table ==
 		(regs.cr3 &
 		 (amd64 ? bits(regs.maxphyaddr - 1, 12) : bits(31, 12))));
-	REQUIRE(root.regime.top == (amd64 ? 4 : 2));
+	REQUIRE(root.mode.top == (amd64 ? 4 : 2));
 	addr = take(&in, 8);
-	REQUIRE(vmem_is_canonical(&root.regime, addr) ==
+	REQUIRE(vmem_is_canonical(&root.mode, addr) ==
 		(amd64 ? (s64)(addr << 16) >> 16 == (s64)addr : !(addr >> 32)));
 	do {
 		u64 raw = take(&in, 8) & mask;
 
-		for (level = 1; level <= root.regime.top; level++) {
-			check_entry(&regs, &root.regime, level, raw);
-			check_entry(&regs, &root.regime, level, raw | 1);
-			check_retarget(&root.regime, level, raw, addr);
-			check_split(&root.regime, level, raw);
-			check_made(&root.regime, level, raw & VMEM_PAGE_MASK,
+		for (level = 1; level <= root.mode.top; level++) {
+			check_entry(&regs, &root.mode, level, raw);
+			check_entry(&regs, &root.mode, level, raw | 1);
+			check_retarget(&root.mode, level, raw, addr);
+			check_split(&root.mode, level, raw);
+			check_made(&root.mode, level, raw & VMEM_PAGE_MASK,
 				   addr & ALL_PERMS, raw & 1);
 		}
 	} while (in.at < in.middle);

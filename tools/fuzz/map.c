@@ -105,10 +105,10 @@ static struct vmem_mapping some_mapping(struct input *in, u64 at)
 	return mapping;
 }
 
-static struct vmem_aliasing some_aliasing(struct input *in)
+static struct vmem_reference some_reference(struct input *in)
 {
 	struct place owner = some_place(in);
-	struct vmem_aliasing aliasing = {
+	struct vmem_reference reference = {
 		.table = choose(in, 5),
 		.perms = choose(in, 8),
 		.space = from[owner.root].table,
@@ -118,8 +118,8 @@ static struct vmem_aliasing some_aliasing(struct input *in)
 	};
 
 	if (!choose(in, 32))
-		aliasing.owner_root++;
-	return aliasing;
+		reference.owner_root++;
+	return reference;
 }
 
 /* Entries such as a walk could have found on the way. */
@@ -163,14 +163,14 @@ static u64 table_on_path(u32 root, u64 va, int level)
 }
 
 /* Both come by the same table now, or there was none and is none. */
-static void check_linked(u32 root, const struct vmem_aliasing *aliasing,
+static void check_linked(u32 root, const struct vmem_reference *reference,
 			 bool linked)
 {
 	/* The tables have their names in this order. */
-	int level = arena.mode.top == 4 ? (int)aliasing->table - 1 : 1;
-	u64 ours = table_on_path(root, aliasing->our_va, level);
-	u64 theirs =
-		table_on_path(aliasing->owner_root, aliasing->their_va, level);
+	int level = arena.mode.top == 4 ? (int)reference->table - 1 : 1;
+	u64 ours = table_on_path(root, reference->our_va, level);
+	u64 theirs = table_on_path(reference->owner_root, reference->their_va,
+				   level);
 
 	REQUIRE(ours == theirs && !theirs == !linked);
 }
@@ -209,8 +209,8 @@ static int map_aware(struct input *in, bool *path)
 
 	if (record.type == VMEM_ALIASING || choose(in, 3)) {
 		record.type = VMEM_ALIASING;
-		record.aliasing = some_aliasing(in);
-		at.va = record.aliasing.our_va;
+		record.reference = some_reference(in);
+		at.va = record.reference.our_va;
 	} else {
 		record.mapping = some_mapping(in, at.va);
 	}
@@ -218,7 +218,7 @@ static int map_aware(struct input *in, bool *path)
 	some_path(in, entries);
 	ret = vmem_space_aware_map(&built, &record, *path ? entries : NULL);
 	if (ret >= 0 && grown && record.type == VMEM_ALIASING)
-		check_linked(record.root, &record.aliasing, !ret);
+		check_linked(record.root, &record.reference, !ret);
 	if (!ret)
 		note_place(record.root, at.va);
 	return ret;

@@ -124,9 +124,9 @@ static void walk(void)
 
 static struct vmem_entry entry_at(const struct vmem_translation *t, u32 i)
 {
-	const struct vmem_regime *regime = &arena.g->roots[0].regime;
+	const struct vmem_mode *mode = &arena.g->roots[0].mode;
 
-	return vmem_decode(regime, arena.mode.top - i, t->out_trace[i].raw);
+	return vmem_decode(mode, arena.mode.top - i, t->out_trace[i].raw);
 }
 
 /*
@@ -156,7 +156,7 @@ static void check_path(u64 va, const struct vmem_translation *t)
 	if (t->out_status != VMEM_MAPPED)
 		return;
 	if (arena.cow &&
-	    vmem_is_cow(&arena.g->roots[0].regime, t->out_trace[last].raw))
+	    vmem_is_cow(&arena.g->roots[0].mode, t->out_trace[last].raw))
 		perms &= ~VMEM_WRITABLE;
 	REQUIRE(entry.kind == VMEM_ENTRY_LEAF && t->out_perms == perms);
 	REQUIRE(t->out_gpa == entry.addr + (va & (size - 1)));

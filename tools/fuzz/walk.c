@@ -136,7 +136,7 @@ static void check_answer(const struct asked *asked, u32 i)
 		return;
 	}
 	REQUIRE(translation_equal(&one, got));
-	REQUIRE(one.out_aliased == got->out_aliased &&
+	REQUIRE(one.out_referenced == got->out_referenced &&
 		one.out_owner_root == got->out_owner_root &&
 		one.out_owner_va == got->out_owner_va &&
 		one.out_owner_space == got->out_owner_space);
@@ -340,7 +340,7 @@ static int on_table(const struct vmem_visit *visit, void *priv)
 	return answer(visit, priv, answers, ARRAY_SIZE(answers));
 }
 
-static int on_alias(const struct vmem_visit *visit, void *priv)
+static int on_reference(const struct vmem_visit *visit, void *priv)
 {
 	static const int answers[] = { VMEM_WALK_FOLLOW, VMEM_WALK_FOLLOW,
 				       VMEM_WALK_FOLLOW, VMEM_WALK_FOLLOW,
@@ -395,7 +395,7 @@ static void check_answers(struct input *in)
 	struct vmem_walk_ops ops = {
 		.space = on_space,
 		.table = choose(in, 2) ? on_table : NULL,
-		.alias = on_alias,
+		.reference = on_reference,
 		.leaf = on_page,
 		.hole = choose(in, 2) ? on_page : NULL,
 		.anomaly = on_anomaly,

@@ -58,14 +58,14 @@ static int learn_space(const struct vmem_root *root, u32 index, u32 alias_of,
 	bool shared = alias_of != index;
 	int level;
 
-	for (level = VMEM_LEVEL_PT; level < root->regime.top; level++)
+	for (level = VMEM_LEVEL_PT; level < root->mode.top; level++)
 		if (vmem_seen_find(&learn->seen, root->table, level,
 				   VMEM_WINDOW_ALL))
 			shared = true;
 	return shared ? note_shared(learn->tables, root->table) : 0;
 }
 
-static int learn_alias(const struct vmem_visit *visit, void *priv)
+static int learn_reference(const struct vmem_visit *visit, void *priv)
 {
 	struct learn *learn = priv;
 
@@ -81,13 +81,13 @@ static int learn_leaf(const struct vmem_visit *visit, void *priv)
 static int learn_anomaly(const struct vmem_visit *visit, void *priv)
 {
 	if (visit->status == VMEM_ANCESTOR || visit->status == VMEM_CROSS_LEVEL)
-		return learn_alias(visit, priv);
+		return learn_reference(visit, priv);
 	return 0;
 }
 
 static const struct vmem_walk_ops learn_ops = {
 	.space = learn_space,
-	.alias = learn_alias,
+	.reference = learn_reference,
 	.leaf = learn_leaf,
 	.anomaly = learn_anomaly,
 };
@@ -147,7 +147,7 @@ static int write_entry(struct writer *w, u64 entry_gpa, u64 raw, u64 *table)
 	int ret;
 
 	ret = tables->ops->write_entry(tables, &now,
-				       w->root->regime.arch->entry_size, raw);
+				       w->root->mode.arch->entry_size, raw);
 	if (ret || now == entry_gpa)
 		return ret;
 	if (is_shared(tables, entry_gpa & VMEM_PAGE_MASK))
@@ -163,10 +163,10 @@ static int write_entry(struct writer *w, u64 entry_gpa, u64 raw, u64 *table)
 static int write_visited(struct writer *w, const struct vmem_visit *visit,
 			 u64 raw)
 {
-	const struct vmem_regime *regime = &w->root->regime;
+	const struct vmem_mode *mode = &w->root->mode;
 	const struct vmem_trace *path = visit->path;
 	int depth = visit->nr_path - 1;
-	int level = regime->top - depth;
+	int level = mode->top - depth;
 	u64 table;
 	int moved = write_entry(w, path[depth].entry_gpa, raw, &table);
 
@@ -174,8 +174,7 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 		return moved;
 	while (moved > 0 && depth--) {
 		level++;
-		raw = regime->arch->retarget(regime, level, path[depth].raw,
-					     table);
+		raw = mode->arch->retarget(mode, level, path[depth].raw, table);
 		moved = write_entry(w, path[depth].entry_gpa, raw, &table);
 	}
 	if (moved > 0)
@@ -186,23 +185,23 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 /* The entry of a table of @level that is to name @table. */
 static u64 table_entry(const struct writer *w, int level, u64 table, u32 perms)
 {
-	const struct vmem_regime *regime = &w->root->regime;
-	const struct vmem_arch *arch = regime->arch;
+	const struct vmem_mode *mode = &w->root->mode;
+	const struct vmem_arch *arch = mode->arch;
 
 	if (w->path)
-		return arch->retarget(regime, level,
-				      w->path[regime->top - level].raw, table);
-	return arch->encode(regime, level, VMEM_ENTRY_TABLE, table, perms);
+		return arch->retarget(mode, level,
+				      w->path[mode->top - level].raw, table);
+	return arch->encode(mode, level, VMEM_ENTRY_TABLE, table, perms);
 }
 
 /* The visited entry is to name a table, which is made or given. */
 static int write_table(struct writer *w, const struct vmem_visit *visit,
 		       u64 table, u32 perms)
 {
-	const struct vmem_regime *regime = &w->root->regime;
-	int level = regime->top - (visit->nr_path - 1);
+	const struct vmem_mode *mode = &w->root->mode;
+	int level = mode->top - (visit->nr_path - 1);
 	u64 raw = table_entry(w, level, table, perms);
-	struct vmem_entry entry = vmem_decode(regime, level, raw);
+	struct vmem_entry entry = vmem_decode(mode, level, raw);
 
 	if (entry.kind != VMEM_ENTRY_TABLE || entry.addr != table)
 		return -ERANGE;
@@ -254,18 +253,17 @@ struct map {
 static u64 page_entry(const struct map *map, u64 va)
 {
 	const struct vmem_mapping *mapping = map->mapping;
-	const struct vmem_regime *regime = &map->w.root->regime;
-	const struct vmem_arch *arch = regime->arch;
+	const struct vmem_mode *mode = &map->w.root->mode;
+	const struct vmem_arch *arch = mode->arch;
 	int level = map->w.level;
 	u64 gpa = mapping->gpa + (va - mapping->va);
 	u64 raw;
 
 	if (map->w.path)
-		return arch->retarget(regime, level,
-				      map->w.path[regime->top - level].raw,
-				      gpa);
-	raw = arch->encode(regime, level, VMEM_ENTRY_LEAF, gpa, mapping->perms);
-	return mapping->kind == VMEM_KIND_COW ? raw | regime->cow_value : raw;
+		return arch->retarget(mode, level,
+				      map->w.path[mode->top - level].raw, gpa);
+	raw = arch->encode(mode, level, VMEM_ENTRY_LEAF, gpa, mapping->perms);
+	return mapping->kind == VMEM_KIND_COW ? raw | mode->cow_value : raw;
 }
 
 static int check_table(const struct vmem_visit *visit, void *priv)
@@ -356,12 +354,12 @@ static const struct vmem_walk_ops unmap_ops = {
 };
 
 /* The level whose entries map pages of this size; 0 if there is none. */
-static int level_of_size(const struct vmem_regime *regime, u64 page_size)
+static int level_of_size(const struct vmem_mode *mode, u64 page_size)
 {
 	int level;
 
-	for (level = VMEM_LEVEL_PT; level <= regime->top; level++)
-		if (vmem_level_size(regime->arch, level) == page_size)
+	for (level = VMEM_LEVEL_PT; level <= mode->top; level++)
+		if (vmem_level_size(mode->arch, level) == page_size)
 			return level;
 	return 0;
 }
@@ -375,10 +373,10 @@ static bool is_aligned(const struct vmem_mapping *mapping, u64 size)
 /* Does the entry of a page say what it is to say? */
 static int check_page(const struct map *map, u64 va)
 {
-	const struct vmem_regime *regime = &map->w.root->regime;
+	const struct vmem_mode *mode = &map->w.root->mode;
 	const struct vmem_mapping *mapping = map->mapping;
 	u64 raw = page_entry(map, va);
-	struct vmem_entry entry = vmem_decode(regime, map->w.level, raw);
+	struct vmem_entry entry = vmem_decode(mode, map->w.level, raw);
 
 	if (entry.kind != VMEM_ENTRY_LEAF ||
 	    entry.addr != mapping->gpa + (va - mapping->va))
@@ -391,22 +389,22 @@ static int check_page(const struct map *map, u64 va)
 static int check_mapping(struct map *map)
 {
 	const struct vmem_mapping *mapping = map->mapping;
-	const struct vmem_regime *regime = &map->w.root->regime;
+	const struct vmem_mode *mode = &map->w.root->mode;
 	bool cow = mapping->kind == VMEM_KIND_COW;
 	u64 probe;
 	int ret;
 
 	if (!cow && mapping->kind != VMEM_KIND_BASIC)
 		return -EINVAL;
-	if (cow && (!regime->cow_mask || mapping->perms & VMEM_WRITABLE))
+	if (cow && (!mode->cow_mask || mapping->perms & VMEM_WRITABLE))
 		return -EINVAL;
-	map->w.level = level_of_size(regime, mapping->page_size);
+	map->w.level = level_of_size(mode, mapping->page_size);
 	if (!map->w.level || !is_aligned(mapping, mapping->page_size))
 		return -EINVAL;
 	/* Does the format know pages of this size, and these permissions? */
-	probe = regime->arch->encode(regime, map->w.level, VMEM_ENTRY_LEAF, 0,
-				     mapping->perms);
-	if (vmem_decode(regime, map->w.level, probe).kind != VMEM_ENTRY_LEAF)
+	probe = mode->arch->encode(mode, map->w.level, VMEM_ENTRY_LEAF, 0,
+				   mapping->perms);
+	if (vmem_decode(mode, map->w.level, probe).kind != VMEM_ENTRY_LEAF)
 		return -EINVAL;
 	if (mapping->gpa + (mapping->last_va - mapping->va) < mapping->gpa)
 		return -ERANGE;
@@ -605,12 +603,12 @@ static int walk_link(struct link *link, u64 va, const struct vmem_walk_ops *ops)
 /* Can the entry that is to name the table say these permissions? */
 static bool can_say_perms(const struct link *link)
 {
-	const struct vmem_regime *regime = &link->w.root->regime;
+	const struct vmem_mode *mode = &link->w.root->mode;
 	int level = link->w.level;
 	u64 raw = table_entry(&link->w, level, 0, link->w.perms);
 
 	return link->w.path ||
-	       vmem_decode(regime, level, raw).perms == link->w.perms;
+	       vmem_decode(mode, level, raw).perms == link->w.perms;
 }
 
 /* A table has one parent more only once there is a link to it. */
@@ -624,38 +622,38 @@ static int make_link(struct link *link, u64 our_va)
 	return ret ?: note_shared(tables, link->table);
 }
 
-static int map_aliasing(struct vmem_built *built, struct vmem_root *root,
-			const struct vmem_aliasing *aliasing,
-			const struct vmem_trace *path)
+static int map_reference(struct vmem_built *built, struct vmem_root *root,
+			 const struct vmem_reference *reference,
+			 const struct vmem_trace *path)
 {
-	u32 owner = aliasing->owner_root;
-	int level = table_level(root->regime.arch, aliasing->table);
+	u32 owner = reference->owner_root;
+	int level = table_level(root->mode.arch, reference->table);
 	struct link link = {
 		.w = { .tables = built->tables,
 		       .level = level + 1,
-		       .perms = aliasing->perms,
+		       .perms = reference->perms,
 		       .path = path },
 	};
 	int ret;
 
-	if (owner >= built->nr || built->from[owner].table != aliasing->space)
+	if (owner >= built->nr || built->from[owner].table != reference->space)
 		return -ENOENT;
 	if (!level)
 		return -EINVAL;
 
 	link.w.root = &built->roots[owner];
-	ret = walk_link(&link, aliasing->their_va, &find_ops);
+	ret = walk_link(&link, reference->their_va, &find_ops);
 	if (ret)
 		return ret;
 
 	link.w.root = root;
 	if (!link.found) {
-		ret = walk_link(&link, aliasing->our_va, &clear_ops);
+		ret = walk_link(&link, reference->our_va, &clear_ops);
 		if (ret)
 			return ret;
 		return link.cleared ? VMEM_MAP_CLEARED : VMEM_MAP_ABSENT;
 	}
-	return make_link(&link, aliasing->our_va);
+	return make_link(&link, reference->our_va);
 }
 
 int vmem_space_aware_map(struct vmem_built *built,
@@ -671,7 +669,7 @@ int vmem_space_aware_map(struct vmem_built *built,
 	case VMEM_THIS_SPACE:
 		return map_with(built->tables, root, &record->mapping, path);
 	case VMEM_ALIASING:
-		return map_aliasing(built, root, &record->aliasing, path);
+		return map_reference(built, root, &record->reference, path);
 	default:
 		return -EINVAL;
 	}

@@ -44,7 +44,7 @@ static u32 first_with_table(const struct vmem_root *roots, u32 index)
 
 static int make_root(struct vmem_rebuild *rebuild, u32 index)
 {
-	const struct vmem_regime *regime = &rebuild->roots[index].regime;
+	const struct vmem_mode *mode = &rebuild->roots[index].mode;
 	struct vmem_tables *tables = rebuild->tables;
 	struct vmem_root *built = &rebuild->built[index];
 	u32 first = first_with_table(rebuild->roots, index);
@@ -55,11 +55,11 @@ static int make_root(struct vmem_rebuild *rebuild, u32 index)
 		built->table = rebuild->built[first].table;
 		return 0;
 	}
-	ret = tables->ops->alloc_table(tables, regime->top, &built->table);
+	ret = tables->ops->alloc_table(tables, mode->top, &built->table);
 	if (ret)
 		return ret;
 	/* CR3 has to name it. */
-	if (regime->arch->root_table(regime, built->table) != built->table)
+	if (mode->arch->root_table(mode, built->table) != built->table)
 		return -ERANGE;
 	return 0;
 }
@@ -87,14 +87,14 @@ static int rebuild_space(const struct vmem_root *root, u32 index, u32 alias_of,
 	return 0;
 }
 
-static int rebuild_alias(const struct vmem_visit *visit, void *priv)
+static int rebuild_reference(const struct vmem_visit *visit, void *priv)
 {
 	struct rebuilder *rb = priv;
 	struct vmem_rebuild_stats *stats = &rb->rebuild->stats;
 	struct vmem_record record;
 	int ret;
 
-	vmem_aliasing_record(visit, rb->rebuild->roots, &record);
+	vmem_reference_record(visit, rb->rebuild->roots, &record);
 	ret = vmem_space_aware_map(&rb->built, &record, visit->path);
 	if (ret < 0)
 		return ret;
@@ -130,16 +130,16 @@ static u64 leaf_entry(const struct rebuilder *rb,
 		      const struct vmem_visit *visit, int level)
 {
 	const struct vmem_rebuild *rebuild = rb->rebuild;
-	const struct vmem_regime *regime = &visit->root->regime;
+	const struct vmem_mode *mode = &visit->root->mode;
 	u64 raw = visit->path[visit->nr_path - 1].raw;
 	int from;
 
 	for (from = visit->level; from > level; from--)
-		raw = regime->arch->split(regime, from, raw);
+		raw = mode->arch->split(mode, from, raw);
 	if (raw & VMEM_RAW_WRITABLE && !visit->cow && rebuild->ops->make_cow &&
 	    rebuild->ops->make_cow(visit, rebuild->priv))
-		raw = (raw & ~(VMEM_RAW_WRITABLE | regime->cow_mask)) |
-		      regime->cow_value;
+		raw = (raw & ~(VMEM_RAW_WRITABLE | mode->cow_mask)) |
+		      mode->cow_value;
 	return raw;
 }
 
@@ -148,8 +148,8 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 			int level, u64 va)
 {
 	struct vmem_rebuild *rebuild = rb->rebuild;
-	const struct vmem_regime *regime = &visit->root->regime;
-	const struct vmem_arch *arch = regime->arch;
+	const struct vmem_mode *mode = &visit->root->mode;
+	const struct vmem_arch *arch = mode->arch;
 	u64 size = vmem_level_size(arch, level);
 	struct vmem_trace path[VMEM_MAX_LEVELS];
 	struct vmem_record record = {
@@ -174,8 +174,8 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 
 	/* The entries on the way to a smaller page are those of the large one. */
 	memcpy(path, visit->path, depth * sizeof(*path));
-	for (; depth < regime->top - level; depth++)
-		path[depth].raw = arch->encode(regime, regime->top - depth,
+	for (; depth < mode->top - level; depth++)
+		path[depth].raw = arch->encode(mode, mode->top - depth,
 					       VMEM_ENTRY_TABLE, 0, ALL_PERMS);
 	path[depth].raw = leaf_entry(rb, visit, level);
 
@@ -185,7 +185,7 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 /* The largest page at @va that the visited leaf and its part hold. */
 static int level_at(const struct vmem_visit *visit, u64 va)
 {
-	const struct vmem_arch *arch = visit->root->regime.arch;
+	const struct vmem_arch *arch = visit->root->mode.arch;
 	int level = visit->level;
 
 	while (va & (vmem_level_size(arch, level) - 1) ||
@@ -197,7 +197,7 @@ static int level_at(const struct vmem_visit *visit, u64 va)
 /* Counted once it is done: what fails on the way is begun anew. */
 static int rebuild_leaf(const struct vmem_visit *visit, void *priv)
 {
-	const struct vmem_arch *arch = visit->root->regime.arch;
+	const struct vmem_arch *arch = visit->root->mode.arch;
 	struct rebuilder *rb = priv;
 	u64 va = visit->va, nr = 0;
 	int level, ret;
@@ -219,7 +219,7 @@ static int rebuild_leaf(const struct vmem_visit *visit, void *priv)
 
 static const struct vmem_walk_ops rebuild_ops = {
 	.space = rebuild_space,
-	.alias = rebuild_alias,
+	.reference = rebuild_reference,
 	.leaf = rebuild_leaf,
 	.anomaly = rebuild_anomaly,
 	.torn = rebuild_torn,

@@ -58,13 +58,13 @@ static void *table_at(const struct vmem_snapshot *snapshot, u64 gpa)
 static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
 {
 	struct vmem_snapshot *snapshot = of_tables(tables);
-	const struct vmem_regime *regime = &snapshot->rebuild.roots->regime;
+	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
 	struct vmem_new_table made = { .level = level };
 	u64 gpa = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
 	int ret;
 
 	/* Where CR3 can name a table, entries can. */
-	if (regime->arch->root_table(regime, gpa) != gpa)
+	if (mode->arch->root_table(mode, gpa) != gpa)
 		return -ERANGE;
 	ret = make_room(&snapshot->made, snapshot->nr_made,
 			&snapshot->room_made, sizeof(made));
@@ -350,8 +350,8 @@ static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 static int retarget_table(const struct vmem_snapshot *snapshot,
 			  const struct vmem_new_table *table)
 {
-	const struct vmem_regime *regime = &snapshot->rebuild.roots->regime;
-	const struct vmem_arch *arch = regime->arch;
+	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
+	const struct vmem_arch *arch = mode->arch;
 	u32 offset;
 
 	for (offset = 0; offset < VMEM_PAGE_SIZE; offset += arch->entry_size) {
@@ -359,13 +359,13 @@ static int retarget_table(const struct vmem_snapshot *snapshot,
 		u64 raw = 0, gpa;
 
 		memcpy(&raw, table->page + offset, arch->entry_size);
-		entry = vmem_decode(regime, table->level, raw);
+		entry = vmem_decode(mode, table->level, raw);
 		if (entry.kind != VMEM_ENTRY_LEAF)
 			continue;
 		gpa = new_place(snapshot, entry.addr,
 				vmem_level_size(arch, table->level));
-		raw = arch->retarget(regime, table->level, raw, gpa);
-		if (vmem_decode(regime, table->level, raw).addr != gpa)
+		raw = arch->retarget(mode, table->level, raw, gpa);
+		if (vmem_decode(mode, table->level, raw).addr != gpa)
 			return -ERANGE;
 		memcpy(table->page + offset, &raw, arch->entry_size);
 	}

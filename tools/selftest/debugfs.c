@@ -216,7 +216,7 @@ static bool parse_mapping(const char *line, struct vmem_record *r)
 
 static bool parse_aliasing(const char *line, struct vmem_record *r)
 {
-	struct vmem_aliasing *a = &r->aliasing;
+	struct vmem_reference *a = &r->reference;
 	char table[8], perms[8];
 	int end = 0;
 
@@ -255,10 +255,10 @@ static struct vmem_record as_shown(const struct vmem_record *record)
 		r.mapping.kind = 0;
 	if (r.type != VMEM_ALIASING)
 		return r;
-	r.aliasing.table_gpa = 0;
-	r.aliasing.len = 0;
-	r.aliasing.owner_root = 0;
-	r.aliasing.owner_perms = 0;
+	r.reference.table_gpa = 0;
+	r.reference.len = 0;
+	r.reference.owner_root = 0;
+	r.reference.owner_perms = 0;
 	return r;
 }
 

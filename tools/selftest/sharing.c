@@ -26,7 +26,7 @@ static void walk_together(void)
 	printf("# together: %llu spaces, %llu leaves, %llu mappings, ",
 	       records.stats.spaces, records.stats.leaves,
 	       records.stats.mappings);
-	printf("%llu references, %llu anomalies\n", records.stats.aliases,
+	printf("%llu references, %llu anomalies\n", records.stats.references,
 	       records.stats.anomalies);
 	check_records(&world, &records);
 }

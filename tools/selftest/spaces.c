@@ -85,10 +85,10 @@ static void want_scattered(struct wanted *wanted, __u32 root, __u64 va,
 			  ALL_PERMS);
 }
 
-static void want_aliasing(struct wanted *wanted, __u32 root,
-			  struct vmem_aliasing a)
+static void want_reference(struct wanted *wanted, __u32 root,
+			   struct vmem_reference a)
 {
-	want(wanted, VMEM_ALIASING, root)->aliasing = a;
+	want(wanted, VMEM_ALIASING, root)->reference = a;
 }
 
 static void want_anomaly(struct wanted *wanted, __u32 root,
@@ -109,11 +109,11 @@ static void check_walk(const char *what, const struct world *w,
 }
 
 /* A reference of an i686 PT that world @w's root @owner owns at @their_va. */
-static struct vmem_aliasing alias_pt(const struct world *w,
-				     const struct tables *t, __u64 our_va,
-				     __u32 owner, __u64 their_va)
+static struct vmem_reference alias_pt(const struct world *w,
+				      const struct tables *t, __u64 our_va,
+				      __u32 owner, __u64 their_va)
 {
-	return (struct vmem_aliasing){
+	return (struct vmem_reference){
 		.table = VMEM_TABLE_I686_PT,
 		.perms = ALL_PERMS,
 		.table_gpa = world_table(t, our_va, VMEM_LEVEL_PT),
@@ -143,7 +143,7 @@ static void pt_shared_at(const char *what, __u64 va)
 	want_space(&wanted, &w, 0, 0);
 	want_scattered(&wanted, 0, PDE(1), 0, 3);
 	want_space(&wanted, &w, 1, 1);
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, va, 0, PDE(1)));
+	want_reference(&wanted, 1, alias_pt(&w, &b, va, 0, PDE(1)));
 	check_walk(what, &w, &wanted);
 	world_free(&w);
 }
@@ -179,7 +179,7 @@ static void i686_reference_among_mappings(void)
 	want_scattered(&wanted, 0, PDE(5), 0, 1);
 	want_space(&wanted, &w, 1, 1);
 	want_scattered(&wanted, 1, PDE(1), 0, 1);
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, PDE(2), 0, PDE(5)));
+	want_reference(&wanted, 1, alias_pt(&w, &b, PDE(2), 0, PDE(5)));
 	want_scattered(&wanted, 1, PDE(3), 0, 1);
 	check_walk("among", &w, &wanted);
 	world_free(&w);
@@ -202,9 +202,9 @@ static void i686_three_sharers(void)
 	want_space(&wanted, &w, 0, 0);
 	want_scattered(&wanted, 0, PDE(7), 0, 2);
 	want_space(&wanted, &w, 1, 1);
-	want_aliasing(&wanted, 1, alias_pt(&w, &t[1], PDE(2), 0, PDE(7)));
+	want_reference(&wanted, 1, alias_pt(&w, &t[1], PDE(2), 0, PDE(7)));
 	want_space(&wanted, &w, 2, 2);
-	want_aliasing(&wanted, 2, alias_pt(&w, &t[2], PDE(9), 0, PDE(7)));
+	want_reference(&wanted, 2, alias_pt(&w, &t[2], PDE(9), 0, PDE(7)));
 	check_walk("three", &w, &wanted);
 	world_free(&w);
 }
@@ -222,7 +222,7 @@ static void i686_one_pt_twice_in_a_space(void)
 	world_share(&a, PDE(6), &a, PDE(4), VMEM_LEVEL_PT, PTE_PWU);
 	want_space(&wanted, &w, 0, 0);
 	want_scattered(&wanted, 0, PDE(4), 0, 2);
-	want_aliasing(&wanted, 0, alias_pt(&w, &a, PDE(6), 0, PDE(4)));
+	want_reference(&wanted, 0, alias_pt(&w, &a, PDE(6), 0, PDE(4)));
 	check_walk("double PDE", &w, &wanted);
 	world_free(&w);
 }
@@ -244,7 +244,7 @@ static void i686_root_given_twice(void)
 	want_scattered(&wanted, 0, PDE(1), 0, 1);
 	want_space(&wanted, &w, 1, 0);
 	want_space(&wanted, &w, 2, 2);
-	want_aliasing(&wanted, 2, alias_pt(&w, &b, PDE(1), 0, PDE(1)));
+	want_reference(&wanted, 2, alias_pt(&w, &b, PDE(1), 0, PDE(1)));
 	check_walk("A, A, B", &w, &wanted);
 	world_free(&w);
 }
@@ -273,7 +273,7 @@ static void i686_range_of_three_pages(void)
 	/* The same part at the same address is the same. */
 	world_share(&b, 0, &a, 0, VMEM_LEVEL_PT, PTE_PWU);
 	wanted.nr -= 2;
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, 0, 0, 0));
+	want_reference(&wanted, 1, alias_pt(&w, &b, 0, 0, 0));
 	want_scattered(&wanted, 1, 0x400000, 0, 2);
 	check_walk("clipped, same place", &w, &wanted);
 	world_free(&w);
@@ -326,11 +326,11 @@ static void i686_excluded(void)
 	want_scattered(&wanted, 0, PDE(1), 0, 1);
 	want_scattered(&wanted, 0, PDE(1) + 2 * PAGE, 2, 1);
 	want_space(&wanted, &w, 1, 1);
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, PDE(1), 0, PDE(1)));
+	want_reference(&wanted, 1, alias_pt(&w, &b, PDE(1), 0, PDE(1)));
 	/* Nobody has shown the whole of it before. */
 	want_scattered(&wanted, 1, PDE(2), 0, 3);
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, PDE(4), 1, PDE(2)));
-	want_aliasing(&wanted, 1, alias_pt(&w, &b, PDE(5), 1, PDE(2)));
+	want_reference(&wanted, 1, alias_pt(&w, &b, PDE(4), 1, PDE(2)));
+	want_reference(&wanted, 1, alias_pt(&w, &b, PDE(5), 1, PDE(2)));
 	check_walk("excluded", &w, &wanted);
 	world_free(&w);
 }
@@ -462,18 +462,18 @@ static void amd64_shared_at(int level)
 	want_space(&wanted, &w, 0, 0);
 	want_scattered(&wanted, 0, KERNEL_VA, 0, 2);
 	want_space(&wanted, &w, 1, 1);
-	want_aliasing(&wanted, 1,
-		      (struct vmem_aliasing){
-			      .table = amd64_tables[level],
-			      .perms = ALL_PERMS,
-			      .table_gpa = world_table(&a, KERNEL_VA, level),
-			      .space = w.cr3[0],
-			      .our_va = USER_VA,
-			      .their_va = KERNEL_VA,
-			      .len = len,
-			      .owner_root = 0,
-			      .owner_perms = ALL_PERMS,
-		      });
+	want_reference(&wanted, 1,
+		       (struct vmem_reference){
+			       .table = amd64_tables[level],
+			       .perms = ALL_PERMS,
+			       .table_gpa = world_table(&a, KERNEL_VA, level),
+			       .space = w.cr3[0],
+			       .our_va = USER_VA,
+			       .their_va = KERNEL_VA,
+			       .len = len,
+			       .owner_root = 0,
+			       .owner_perms = ALL_PERMS,
+		       });
 	check_walk("4-level", &w, &wanted);
 	world_free(&w);
 }
@@ -514,7 +514,7 @@ static void amd64_shared_inside_shared(void)
 	check_expansion(&w, &records);
 	CHECK_EQ(records.stats.mappings, 4);
 	/* A's PT again, B's PD, C's PD and C's PDPT. */
-	CHECK_EQ(records.stats.aliases, 4);
+	CHECK_EQ(records.stats.references, 4);
 	CHECK_EQ(records.stats.anomalies, 0);
 	free(records.rows);
 	world_free(&w);
@@ -535,17 +535,17 @@ static void amd64_last_page_of_all(void)
 	want_space(&wanted, &w, 0, 0);
 	want_page(&wanted, 0, -PAGE, GB(1), ALL_PERMS);
 	want_space(&wanted, &w, 1, 1);
-	want_aliasing(&wanted, 1,
-		      (struct vmem_aliasing){
-			      .table = VMEM_TABLE_AMD64_PT,
-			      .perms = ALL_PERMS,
-			      .table_gpa = world_table(&a, -PAGE, 1),
-			      .space = w.cr3[0],
-			      .our_va = -MB(2),
-			      .their_va = -MB(2),
-			      .len = MB(2),
-			      .owner_perms = ALL_PERMS,
-		      });
+	want_reference(&wanted, 1,
+		       (struct vmem_reference){
+			       .table = VMEM_TABLE_AMD64_PT,
+			       .perms = ALL_PERMS,
+			       .table_gpa = world_table(&a, -PAGE, 1),
+			       .space = w.cr3[0],
+			       .our_va = -MB(2),
+			       .their_va = -MB(2),
+			       .len = MB(2),
+			       .owner_perms = ALL_PERMS,
+		       });
 	check_walk("last page", &w, &wanted);
 	world_free(&w);
 }
@@ -554,7 +554,7 @@ static void amd64_last_page_of_all(void)
 static void rights_of_both_paths(void)
 {
 	struct session_records records = { .per_call = 64 };
-	const struct vmem_aliasing *alias;
+	const struct vmem_reference *alias;
 	struct vmem_translation result;
 	struct tables a, b;
 	struct world w;
@@ -574,13 +574,13 @@ static void rights_of_both_paths(void)
 	if (CHECK_EQ(records.nr, 4)) {
 		CHECK_EQ(records.rows[1].mapping.perms,
 			 VMEM_USER | VMEM_EXECUTABLE);
-		alias = &records.rows[3].aliasing;
+		alias = &records.rows[3].reference;
 		CHECK_EQ(alias->perms, VMEM_WRITABLE);
 		CHECK_EQ(alias->owner_perms, VMEM_USER | VMEM_EXECUTABLE);
 	}
 	CHECK_EQ(session_translate_in(session, 1, &va, 1, &result), 0);
 	CHECK_EQ(result.out_perms, VMEM_WRITABLE);
-	CHECK_EQ(result.out_aliased, 1);
+	CHECK_EQ(result.out_referenced, 1);
 	CHECK_EQ(result.out_owner_va, 0);
 	close(session);
 	free(records.rows);
@@ -616,28 +616,28 @@ static bool check_translation(const struct world *w, int session, __u32 root,
 {
 	struct vmem_regs regs = w->spaces.regs;
 	struct vmem_translation in, by;
-	bool aliased;
+	bool referenced;
 
 	regs.cr3 = w->cr3[root];
 	CHECK_EQ(session_translate_in(session, root, &va, 1, &in), 0);
 	CHECK_EQ(session_translate_one(session, &regs, va, &by), 0);
-	CHECK_EQ(by.out_aliased, 0);
+	CHECK_EQ(by.out_referenced, 0);
 	CHECK_EQ(by.out_owner_space, 0);
 	CHECK_EQ(by.out_owner_va, 0);
 	CHECK_EQ(by.out_owner_root, 0);
-	aliased = in.out_aliased;
-	if (aliased)
+	referenced = in.out_referenced;
+	if (referenced)
 		check_owner(w, session, root, &in);
 	else
 		CHECK_EQ(in.out_owner_space | in.out_owner_va |
 				 in.out_owner_root,
 			 0);
-	in.out_aliased = 0;
+	in.out_referenced = 0;
 	in.out_owner_space = 0;
 	in.out_owner_va = 0;
 	in.out_owner_root = 0;
 	CHECK_EQ(memcmp(&in, &by, sizeof(in)), 0);
-	return aliased;
+	return referenced;
 }
 
 static void translation_names_the_owner(void)
@@ -664,7 +664,7 @@ static void translation_names_the_owner(void)
 	CHECK_EQ(result.out_page_size, PAGE);
 	CHECK_EQ(result.out_perms, VMEM_USER | VMEM_EXECUTABLE);
 	CHECK_EQ(result.out_nr_trace, 2);
-	CHECK_EQ(result.out_aliased, 1);
+	CHECK_EQ(result.out_referenced, 1);
 	CHECK_EQ(result.out_owner_space, a.root);
 	CHECK_EQ(result.out_owner_root, 0);
 	CHECK_EQ(result.out_owner_va, PDE(1) + 2 * PAGE + 0x123);
@@ -675,7 +675,7 @@ static void translation_names_the_owner(void)
 	CHECK_EQ(session_translate_in(session, 1, &va, 1, &result), 0);
 	CHECK_EQ(result.out_status, VMEM_NOT_PRESENT);
 	CHECK_EQ(result.out_level, VMEM_LEVEL_PT);
-	CHECK_EQ(result.out_aliased, 0);
+	CHECK_EQ(result.out_referenced, 0);
 	CHECK_EQ(check_translation(&w, session, 1, va), false);
 
 	/* The owner's own is its own. */
@@ -712,7 +712,7 @@ static void translation_by_a_dead_root(void)
 		CHECK_EQ(results[i].out_level, VMEM_LEVEL_PML4);
 		CHECK_EQ(results[i].out_nr_trace, 0);
 		CHECK_EQ(results[i].out_gpa, 0);
-		CHECK_EQ(results[i].out_aliased, 0);
+		CHECK_EQ(results[i].out_referenced, 0);
 	}
 	CHECK_EQ(session_translate_in(session, 0, vas, 1, results), 0);
 	CHECK_EQ(results[0].out_status, VMEM_MAPPED);
@@ -749,7 +749,8 @@ static void translation_before_the_end(void)
 }
 
 /* How many of six pages another space owns. */
-static int nr_aliased(const struct world *w, int session, __u32 root, __u64 va)
+static int nr_referenced(const struct world *w, int session, __u32 root,
+			 __u64 va)
 {
 	int i, nr = 0;
 
@@ -789,8 +790,8 @@ static void roots_permuted(void)
 		CHECK_EQ(records.rows[1].type, VMEM_THIS_SPACE);
 		CHECK_EQ(records.rows[1].mapping.va, places[orders[i][0]]);
 		for (j = 0; j < 3; j++)
-			CHECK_EQ(nr_aliased(&w, session, j,
-					    places[orders[i][j]]),
+			CHECK_EQ(nr_referenced(&w, session, j,
+					       places[orders[i][j]]),
 				 j ? 5 : 0);
 		close(session);
 	}
@@ -855,16 +856,16 @@ static void want_self_references(struct wanted *wanted, const struct world *w,
 		va = i * len;
 		if (level == VMEM_LEVEL_PDPT && i >= 256)
 			va |= 0xffff000000000000;
-		want_aliasing(wanted, 0,
-			      (struct vmem_aliasing){
-				      .table = amd64_tables[level],
-				      .perms = ALL_PERMS,
-				      .table_gpa = w->cr3[0],
-				      .space = w->cr3[0],
-				      .our_va = va,
-				      .len = len,
-				      .owner_perms = ALL_PERMS,
-			      });
+		want_reference(wanted, 0,
+			       (struct vmem_reference){
+				       .table = amd64_tables[level],
+				       .perms = ALL_PERMS,
+				       .table_gpa = w->cr3[0],
+				       .space = w->cr3[0],
+				       .our_va = va,
+				       .len = len,
+				       .owner_perms = ALL_PERMS,
+			       });
 	}
 }
 
@@ -1051,7 +1052,7 @@ static void random_graph(__u64 seed, bool amd64, __u64 *aliases)
 				  random_va(&state, amd64));
 	if (ktap_reason[0])
 		printf("# seed %llu\n", seed);
-	*aliases += records.stats.aliases;
+	*aliases += records.stats.references;
 	close(session);
 	free(records.rows);
 	world_free(&w);
@@ -1115,7 +1116,7 @@ static void walk_processes(__u32 nr)
 	       nr, records.nr, records.stats.known, records.stats.tables,
 	       records.nr_calls, seconds() - start);
 	CHECK_EQ(records.stats.spaces, nr);
-	CHECK_EQ(records.stats.aliases, nr - 1);
+	CHECK_EQ(records.stats.references, nr - 1);
 	CHECK_EQ(records.stats.mappings, 20 * NR_KERNEL_PTS + nr - 1);
 	CHECK_EQ(records.stats.known, tables);
 	CHECK(records.stats.tables >= tables);

@@ -304,7 +304,7 @@ static bool same_path(const struct vmem_translation *a,
 	for (; i < VMEM_MAX_LEVELS; i++)
 		if (a->out_trace[i].entry_gpa || a->out_trace[i].raw)
 			return false;
-	return !a->out_owner_space && !a->out_owner_va && !a->out_aliased &&
+	return !a->out_owner_space && !a->out_owner_va && !a->out_referenced &&
 	       !a->out_owner_root;
 }
 

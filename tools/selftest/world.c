@@ -116,7 +116,7 @@ void world_walk(const struct world *w, struct session_records *records)
 
 void print_record(const struct vmem_record *r)
 {
-	const struct vmem_aliasing *a = &r->aliasing;
+	const struct vmem_reference *a = &r->reference;
 
 	switch (r->type) {
 	case VMEM_SPACE:
@@ -173,7 +173,7 @@ static __u64 region_start(const struct vmem_record *r)
 	case VMEM_THIS_SPACE:
 		return r->mapping.va;
 	case VMEM_ALIASING:
-		return r->aliasing.our_va;
+		return r->reference.our_va;
 	case VMEM_ANOMALY:
 		return r->anomaly.va;
 	default:
@@ -189,7 +189,7 @@ static size_t member_size(const struct vmem_record *r)
 	case VMEM_THIS_SPACE:
 		return sizeof(r->mapping);
 	case VMEM_ALIASING:
-		return sizeof(r->aliasing);
+		return sizeof(r->reference);
 	case VMEM_ANOMALY:
 		return sizeof(r->anomaly);
 	default:
@@ -241,9 +241,9 @@ static bool mapping_ok(const struct world *w, const struct vmem_mapping *m)
 	       !(m->perms & ~(VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE));
 }
 
-static bool aliasing_ok(const struct world *w, const struct vmem_record *r)
+static bool reference_ok(const struct world *w, const struct vmem_record *r)
 {
-	const struct vmem_aliasing *a = &r->aliasing;
+	const struct vmem_reference *a = &r->reference;
 
 	if (a->owner_root > r->root || w->cr3[a->owner_root] != a->space)
 		return false;
@@ -264,7 +264,7 @@ static bool follows(const struct world *w, const struct vmem_record *r,
 	if (before->type == VMEM_SPACE)
 		return before->space.alias_of == r->root;
 	if (w->restless && r->type == VMEM_ALIASING)
-		va += r->aliasing.len - 1;
+		va += r->reference.len - 1;
 	return region_start(before) <= va;
 }
 
@@ -295,7 +295,7 @@ static bool record_ok(const struct world *w, const struct vmem_record *r,
 	case VMEM_THIS_SPACE:
 		return follows(w, r, before) && mapping_ok(w, &r->mapping);
 	case VMEM_ALIASING:
-		return follows(w, r, before) && aliasing_ok(w, r);
+		return follows(w, r, before) && reference_ok(w, r);
 	case VMEM_ANOMALY:
 		if (is_torn(r))
 			return torn_ok(w, r, before);
@@ -323,7 +323,7 @@ static void check_stats(const struct session_records *rec)
 		if (r->type == VMEM_THIS_SPACE)
 			count.leaves += pages_of(&r->mapping);
 		count.mappings += r->type == VMEM_THIS_SPACE;
-		count.aliases += r->type == VMEM_ALIASING;
+		count.references += r->type == VMEM_ALIASING;
 		count.anomalies += r->type == VMEM_ANOMALY;
 		if (r->type != VMEM_SPACE)
 			continue;
@@ -334,7 +334,7 @@ static void check_stats(const struct session_records *rec)
 	CHECK_EQ(stats->root_aliases, count.root_aliases);
 	CHECK_EQ(stats->mappings, count.mappings);
 	CHECK_EQ(stats->leaves, count.leaves);
-	CHECK_EQ(stats->aliases, count.aliases);
+	CHECK_EQ(stats->references, count.references);
 	CHECK_EQ(stats->anomalies, count.anomalies);
 }
 
@@ -421,7 +421,7 @@ static void expand_mapping(struct expansion *x, const struct window *win,
 }
 
 static struct window behind(const struct window *win,
-			    const struct vmem_aliasing *a)
+			    const struct vmem_reference *a)
 {
 	__u64 va = a->our_va, last_va = a->our_va + (a->len - 1);
 
@@ -444,7 +444,7 @@ static __u64 region_end(const struct vmem_record *r)
 	case VMEM_THIS_SPACE:
 		return r->mapping.last_va;
 	case VMEM_ALIASING:
-		return r->aliasing.our_va + (r->aliasing.len - 1);
+		return r->reference.our_va + (r->reference.len - 1);
 	default:
 		return 0;
 	}
@@ -466,7 +466,7 @@ static void expand(struct expansion *x, const struct window *win)
 			expand_mapping(x, win, r->mapping);
 		if (r->type != VMEM_ALIASING)
 			continue;
-		next = behind(win, &r->aliasing);
+		next = behind(win, &r->reference);
 		expand(x, &next);
 	}
 }

@@ -53,7 +53,7 @@ static int compare(__u64 a, __u64 b)
 static int compare_targets(const struct vmem_record *a,
 			   const struct vmem_record *b)
 {
-	const struct vmem_aliasing *x = &a->aliasing, *y = &b->aliasing;
+	const struct vmem_reference *x = &a->reference, *y = &b->reference;
 
 	return compare(x->owner_root, y->owner_root)	 ?:
 		       compare(x->their_va, y->their_va) ?:
@@ -67,7 +67,7 @@ static int compare_refs(const void *a, const void *b)
 
 	return compare_targets(x, y)		 ?:
 		       compare(x->root, y->root) ?:
-		       compare(x->aliasing.our_va, y->aliasing.our_va);
+		       compare(x->reference.our_va, y->reference.our_va);
 }
 
 static int compare_tables(const void *a, const void *b)
@@ -82,8 +82,8 @@ static int compare_tables(const void *a, const void *b)
 /* Runs that differ in nothing but the space come together. */
 static int compare_shapes(const struct run *a, const struct run *b)
 {
-	const struct vmem_aliasing *x = &a->first->aliasing;
-	const struct vmem_aliasing *y = &b->first->aliasing;
+	const struct vmem_reference *x = &a->first->reference;
+	const struct vmem_reference *y = &b->first->reference;
 
 	return compare(x->our_va, y->our_va)	 ?:
 		       compare(a->nr, b->nr)	 ?:
@@ -122,7 +122,7 @@ static void collect_refs(struct aliases *aliases)
 
 static void count_table(const struct walked *walked, struct table *table)
 {
-	const struct vmem_aliasing *a = &table->refs->aliasing;
+	const struct vmem_reference *a = &table->refs->reference;
 
 	table->leaves =
 		walked_leaves(walked, a->owner_root, a->their_va, a->len);
@@ -153,7 +153,7 @@ static void collect_tables(struct aliases *aliases)
 
 static void print_owner(const struct vmem_regs *regs, const struct table *table)
 {
-	const struct vmem_aliasing *a = &table->refs->aliasing;
+	const struct vmem_reference *a = &table->refs->reference;
 
 	out("  owner: space %u (root %0*llx) at ", a->owner_root,
 	    regs_gpa_digits(regs), a->space);
@@ -205,7 +205,7 @@ static void print_spaces(const struct run *runs, size_t nr)
 static void print_runs(const struct vmem_regs *regs, const struct run *runs,
 		       size_t nr)
 {
-	const struct vmem_aliasing *a = &runs->first->aliasing;
+	const struct vmem_reference *a = &runs->first->reference;
 	char size[SIZE_TEXT_MAX];
 
 	print_spaces(runs, nr);
@@ -251,7 +251,7 @@ static void print_refs(const struct vmem_regs *regs, const struct table *table,
 static bool has_wider(const struct aliases *aliases)
 {
 	for (size_t i = 0; i < aliases->nr_refs; i++) {
-		if (is_wider(&aliases->refs[i].aliasing))
+		if (is_wider(&aliases->refs[i].reference))
 			return true;
 	}
 	return false;
@@ -261,7 +261,7 @@ static void print_table(const struct aliases *aliases,
 			const struct table *table)
 {
 	const struct vmem_regs *regs = &aliases->walked.roots->regs;
-	const struct vmem_aliasing *a = &table->refs->aliasing;
+	const struct vmem_reference *a = &table->refs->reference;
 
 	out("%s %0*llx: %zu reference%s to %llu %s, expanded: %llu\n",
 	    table_name(a->table), regs_gpa_digits(regs), a->table_gpa,
@@ -285,7 +285,7 @@ static void print_text(struct aliases *aliases)
 	print_stats(&aliases->walked);
 }
 
-static json_t *json_owner(const struct vmem_aliasing *a)
+static json_t *json_owner(const struct vmem_reference *a)
 {
 	json_t *o = json_object();
 
@@ -303,16 +303,16 @@ static json_t *json_ref(const struct walked *walked,
 	json_t *o = json_object();
 
 	json_set(o, "space", json_hex(roots_space(roots, ref->root)));
-	json_set(o, "va", json_hex(ref->aliasing.our_va));
-	json_set_perms(o, ref->aliasing.perms);
-	if (is_wider(&ref->aliasing))
+	json_set(o, "va", json_hex(ref->reference.our_va));
+	json_set_perms(o, ref->reference.perms);
+	if (is_wider(&ref->reference))
 		json_set(o, "wider", json_true());
 	return o;
 }
 
 static void put_table(const struct walked *walked, const struct table *table)
 {
-	const struct vmem_aliasing *a = &table->refs->aliasing;
+	const struct vmem_reference *a = &table->refs->reference;
 	bool begun = false;
 
 	out("{\"table\":");

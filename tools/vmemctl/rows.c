@@ -97,7 +97,7 @@ void print_stats(const struct walked *walked)
 	print_nr(stats->root_aliases, "root alias", "root aliases");
 	print_nr(stats->mappings, "mapping", "mappings");
 	print_nr(stats->leaves, "leaf", "leaves");
-	print_nr(stats->aliases, "reference", "references");
+	print_nr(stats->references, "reference", "references");
 	print_nr(stats->anomalies, "anomaly", "anomalies");
 	out("\n");
 	out("read:  %llu table%s, %llu entries\n", stats->tables,
@@ -115,7 +115,7 @@ json_t *json_stats(const struct walked *walked)
 	json_set(o, "root_aliases", json_count(stats->root_aliases));
 	json_set(o, "mappings", json_count(stats->mappings));
 	json_set(o, "leaves", json_count(stats->leaves));
-	json_set(o, "aliases", json_count(stats->aliases));
+	json_set(o, "references", json_count(stats->references));
 	json_set(o, "anomalies", json_count(stats->anomalies));
 	json_set(o, "known", json_count(stats->known));
 	json_set(o, "tables", json_count(stats->tables));

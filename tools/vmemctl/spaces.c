@@ -7,7 +7,7 @@
 /* "PT of space 0 at ..., 3 times", or "3 PTs of space 0 at ..." */
 static void print_target(const struct vmem_regs *regs, const struct run *run)
 {
-	const struct vmem_aliasing *a = &run->first->aliasing;
+	const struct vmem_reference *a = &run->first->reference;
 	const char *table = table_name(a->table);
 	__u64 last = a->their_va + (run->nr - 1) * run->their_step;
 	char size[SIZE_TEXT_MAX];
@@ -30,7 +30,7 @@ static void print_target(const struct vmem_regs *regs, const struct run *run)
 
 static void print_run(const struct vmem_regs *regs, const struct run *run)
 {
-	const struct vmem_aliasing *a = &run->first->aliasing;
+	const struct vmem_reference *a = &run->first->reference;
 	__u64 last = a->our_va + (run->nr - 1) * run->step;
 	char size[SIZE_TEXT_MAX];
 
@@ -101,7 +101,7 @@ static void print_text(const struct walked *walked)
 		const struct vmem_record *record = &walked->records[i];
 
 		wider |= record->type == VMEM_ALIASING &&
-			 is_wider(&record->aliasing);
+			 is_wider(&record->reference);
 	}
 	for (size_t i = 0; i < walked->nr;)
 		i += print_row(regs, &walked->records[i], walked->nr - i);
@@ -119,19 +119,19 @@ static json_t *json_this_space(const struct vmem_mapping *mapping)
 	return o;
 }
 
-static json_t *json_aliasing(const struct vmem_aliasing *a)
+static json_t *json_reference(const struct vmem_reference *a)
 {
-	json_t *aliasing = json_object();
+	json_t *reference = json_object();
 	json_t *o = json_object();
 
-	json_set(aliasing, "table", json_name(table_name(a->table)));
-	json_set(aliasing, "space", json_hex(a->space));
-	json_set(aliasing, "our_va", json_hex(a->our_va));
-	json_set(aliasing, "their_va", json_hex(a->their_va));
-	json_set_perms(aliasing, a->perms);
+	json_set(reference, "table", json_name(table_name(a->table)));
+	json_set(reference, "space", json_hex(a->space));
+	json_set(reference, "our_va", json_hex(a->our_va));
+	json_set(reference, "their_va", json_hex(a->their_va));
+	json_set_perms(reference, a->perms);
 	if (is_wider(a))
-		json_set(aliasing, "wider", json_true());
-	json_set(o, "aliasing", aliasing);
+		json_set(reference, "wider", json_true());
+	json_set(o, "aliasing", reference);
 	return o;
 }
 
@@ -162,7 +162,8 @@ static void put_records(const struct walked *walked,
 			json_put_next(&begun,
 				      json_this_space(&record->mapping));
 		if (record->type == VMEM_ALIASING && !anomalies)
-			json_put_next(&begun, json_aliasing(&record->aliasing));
+			json_put_next(&begun,
+				      json_reference(&record->reference));
 	}
 }
 

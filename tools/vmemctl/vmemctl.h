@@ -402,7 +402,7 @@ __u64 walked_expands_to(const struct walked *walked);
 size_t run_find(const struct vmem_record *records, size_t nr, struct run *run);
 
 /* The reference has rights that the owner's path lacks. */
-bool is_wider(const struct vmem_aliasing *aliasing);
+bool is_wider(const struct vmem_reference *reference);
 
 /* rows.c */
 

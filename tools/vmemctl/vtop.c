@@ -89,7 +89,7 @@ static void print_text(const struct roots *roots, __u64 va,
 		print_page(regs, t);
 	else
 		print_end(t);
-	if (t->out_aliased)
+	if (t->out_referenced)
 		print_owner(roots, t);
 	out("\n");
 }
@@ -131,7 +131,7 @@ static json_t *json_owner(const struct vmem_translation *t)
 {
 	json_t *o;
 
-	if (!t->out_aliased)
+	if (!t->out_referenced)
 		return json_null();
 	o = json_object();
 	json_set(o, "space", json_hex(t->out_owner_space));

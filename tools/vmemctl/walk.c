@@ -27,7 +27,7 @@ static __u64 record_va(const struct vmem_record *record)
 	case VMEM_THIS_SPACE:
 		return record->mapping.va;
 	case VMEM_ALIASING:
-		return record->aliasing.our_va;
+		return record->reference.our_va;
 	case VMEM_ANOMALY:
 		return record->anomaly.va;
 	default:
@@ -102,7 +102,7 @@ __u64 walked_expands_to(const struct walked *walked)
 static __u64 count_leaves(const struct walked *walked,
 			  const struct vmem_record *record)
 {
-	const struct vmem_aliasing *aliasing = &record->aliasing;
+	const struct vmem_reference *reference = &record->reference;
 	const struct vmem_mapping *mapping = &record->mapping;
 
 	switch (record->type) {
@@ -114,8 +114,8 @@ static __u64 count_leaves(const struct walked *walked,
 		return nr_pages(mapping->va, mapping->last_va,
 				mapping->page_size);
 	case VMEM_ALIASING:
-		return walked_leaves(walked, aliasing->owner_root,
-				     aliasing->their_va, aliasing->len);
+		return walked_leaves(walked, reference->owner_root,
+				     reference->their_va, reference->len);
 	default:
 		return 0;
 	}
@@ -134,7 +134,7 @@ static bool makes_sense(const struct vmem_record *record, __u32 nr)
 	if (record->type == VMEM_THIS_SPACE)
 		return record->mapping.page_size;
 	if (record->type == VMEM_ALIASING)
-		return record->aliasing.owner_root < nr;
+		return record->reference.owner_root < nr;
 	return true;
 }
 
@@ -275,25 +275,25 @@ void walked_free(struct walked *walked)
 static bool is_like(const struct vmem_record *a, const struct vmem_record *b)
 {
 	return b->type == VMEM_ALIASING && a->root == b->root &&
-	       a->aliasing.owner_root == b->aliasing.owner_root &&
-	       a->aliasing.table == b->aliasing.table &&
-	       a->aliasing.len == b->aliasing.len &&
-	       a->aliasing.perms == b->aliasing.perms &&
-	       a->aliasing.owner_perms == b->aliasing.owner_perms;
+	       a->reference.owner_root == b->reference.owner_root &&
+	       a->reference.table == b->reference.table &&
+	       a->reference.len == b->reference.len &&
+	       a->reference.perms == b->reference.perms &&
+	       a->reference.owner_perms == b->reference.owner_perms;
 }
 
 static bool is_step(const struct run *run, const struct vmem_record *from,
 		    const struct vmem_record *to)
 {
 	return is_like(from, to) &&
-	       to->aliasing.our_va - from->aliasing.our_va == run->step &&
-	       to->aliasing.their_va - from->aliasing.their_va ==
+	       to->reference.our_va - from->reference.our_va == run->step &&
+	       to->reference.their_va - from->reference.their_va ==
 		       run->their_step;
 }
 
 static bool is_regular(const struct run *run)
 {
-	__u64 len = run->first->aliasing.len;
+	__u64 len = run->first->reference.len;
 
 	return !run->their_step || (run->their_step == len && run->step == len);
 }
@@ -303,21 +303,21 @@ size_t run_find(const struct vmem_record *records, size_t nr, struct run *run)
 	*run = (struct run){ .first = records, .nr = 1 };
 	if (nr < 2 || !is_like(records, records + 1))
 		return 1;
-	run->step = records[1].aliasing.our_va - records->aliasing.our_va;
+	run->step = records[1].reference.our_va - records->reference.our_va;
 	run->their_step =
-		records[1].aliasing.their_va - records->aliasing.their_va;
+		records[1].reference.their_va - records->reference.their_va;
 	if (!is_regular(run))
 		return 1;
 	while (run->nr < nr &&
 	       is_step(run, records + run->nr - 1, records + run->nr))
 		run->nr++;
 	/* Two that are apart are always so at some regular distance. */
-	if (run->nr == 2 && run->step != records->aliasing.len)
+	if (run->nr == 2 && run->step != records->reference.len)
 		run->nr = 1;
 	return run->nr;
 }
 
-bool is_wider(const struct vmem_aliasing *aliasing)
+bool is_wider(const struct vmem_reference *reference)
 {
-	return aliasing->perms & ~aliasing->owner_perms;
+	return reference->perms & ~reference->owner_perms;
 }

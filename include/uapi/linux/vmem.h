@@ -103,7 +103,8 @@
  * @VMEM_RESERVED: at a present entry with a reserved bit set: a page fault
  *	with the RSVD error code (Intel SDM vol. 3, 4.7)
  * @VMEM_NON_CANONICAL: before the root: no address of this paging mode
- * @VMEM_UNBACKED: at a table that lies where the guest has no memory
+ * @VMEM_UNBACKED: at a table that lies where the guest has no memory: in no
+ *	memory slot, or in one that maps a device
  * @VMEM_TORN: the guest changed the path, at the level given, under each of four
  *	attempts to read it: ask again. Of a walk over spaces: see struct
  *	vmem_anomaly.
@@ -112,6 +113,8 @@
  *	it as the processor does.
  * @VMEM_CROSS_LEVEL: at an entry that names a table which was reached before as
  *	a table of another level. Of a walk over spaces likewise.
+ * @VMEM_UNREADABLE: at a table, or a page, in guest memory that cannot be read:
+ *	the VMM itself may not read it, it is poisoned, or its file ends before it
  */
 enum vmem_status {
 	VMEM_MAPPED = 0,
@@ -122,6 +125,7 @@ enum vmem_status {
 	VMEM_TORN = 5,
 	VMEM_ANCESTOR = 6,
 	VMEM_CROSS_LEVEL = 7,
+	VMEM_UNREADABLE = 8,
 };
 
 /**
@@ -385,16 +389,16 @@ struct vmem_trace {
  *	holds the last entry read, or the one that is unbacked
  * @out_nr_trace: entries read, root first
  * @out_trace: the entries, the first of which is the root table's, and zeros
- * @out_owner_space: where @out_aliased is 1: the space that owns the table which
+ * @out_owner_space: where @out_referenced is 1: the space that owns the table which
  *	maps the address, or one above it
- * @out_owner_va: where @out_aliased is 1: the address in that space that is
+ * @out_owner_va: where @out_referenced is 1: the address in that space that is
  *	mapped by the same entry
- * @out_aliased: 1 if the address is in a table that another space owns, or this
+ * @out_referenced: 1 if the address is in a table that another space owns, or this
  *	one at a lower address; only with VMEM_TRANSLATE_SPACES
- * @out_owner_root: where @out_aliased is 1: index of the owner's root
+ * @out_owner_root: where @out_referenced is 1: index of the owner's root
  *
  * Where the status is not VMEM_MAPPED, @out_gpa, @out_page_size, @out_perms and
- * @out_aliased are 0.
+ * @out_referenced are 0.
  */
 struct vmem_translation {
 	__aligned_u64 out_gpa;
@@ -406,7 +410,7 @@ struct vmem_translation {
 	struct vmem_trace out_trace[VMEM_MAX_LEVELS];
 	__aligned_u64 out_owner_space;
 	__aligned_u64 out_owner_va;
-	__u32 out_aliased;
+	__u32 out_referenced;
 	__u32 out_owner_root;
 };
 
@@ -646,7 +650,7 @@ struct vmem_space {
 };
 
 /**
- * struct vmem_aliasing - a reference to a shared table
+ * struct vmem_reference - a reference to a shared table
  * @table: enum vmem_table
  * @perms: permissions of this space's path down to the table
  * @table_gpa: guest-physical address of the table
@@ -660,7 +664,7 @@ struct vmem_space {
  *	owner's mappings say is limited by them: where @perms has more, only a
  *	translation or VMEM_MAP_RANGE in this space tells its rights.
  */
-struct vmem_aliasing {
+struct vmem_reference {
 	__u32 table;
 	__u32 perms;
 	__aligned_u64 table_gpa;
@@ -703,7 +707,7 @@ struct vmem_anomaly {
  * @root: index of the space's root
  * @space: VMEM_SPACE
  * @mapping: VMEM_THIS_SPACE
- * @aliasing: VMEM_ALIASING
+ * @reference: VMEM_ALIASING
  * @anomaly: VMEM_ANOMALY
  */
 struct vmem_record {
@@ -712,7 +716,7 @@ struct vmem_record {
 	union {
 		struct vmem_space space;
 		struct vmem_mapping mapping;
-		struct vmem_aliasing aliasing;
+		struct vmem_reference reference;
 		struct vmem_anomaly anomaly;
 	};
 };
@@ -723,7 +727,7 @@ struct vmem_record {
  * @root_aliases: roots given before
  * @mappings: mappings told
  * @leaves: pages, of their own sizes, that they are made of
- * @aliases: references told
+ * @references: references told
  * @anomalies: anomalies told
  * @known: distinct tables known, roots included, by level and window
  * @tables: tables read. Each is read once, but for those on the path that a
@@ -735,7 +739,7 @@ struct vmem_spaces_stats {
 	__aligned_u64 root_aliases;
 	__aligned_u64 mappings;
 	__aligned_u64 leaves;
-	__aligned_u64 aliases;
+	__aligned_u64 references;
 	__aligned_u64 anomalies;
 	__aligned_u64 known;
 	__aligned_u64 tables;

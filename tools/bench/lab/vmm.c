@@ -235,7 +235,7 @@ static void measure_walk(struct bench *b)
 		  b->options.nr_cr3, args.out_stats.tables,
 		  args.out_stats.mappings);
 	tell_note("walk-roots", "%llu leaves, %llu references",
-		  args.out_stats.leaves, args.out_stats.aliases);
+		  args.out_stats.leaves, args.out_stats.references);
 	measure("walk-roots", series, ARRAY_SIZE(series), b);
 }
 

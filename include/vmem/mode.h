@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Regime and root: how a guest's tables are to be read, derived once from its
+ * Mode and root: how a guest's tables are to be read, derived once from its
  * registers as the processor derives it, and where they begin.
  */
-#ifndef _VMEM_REGIME_H
-#define _VMEM_REGIME_H
+#ifndef _VMEM_MODE_H
+#define _VMEM_MODE_H
 
 #include <linux/types.h>
 #include <uapi/linux/vmem.h>
@@ -23,9 +23,9 @@ struct vmem_arch;
  * @leaf_addr: bits of the page's address
  * @leaf_high: further bits of it, which are kept VMEM_HIGH_SHIFT below their place
  * @leaf_reserved: bits that an entry which maps a page must have clear
- * @leaf_beyond: further bits, if they are among the regime's @beyond
+ * @leaf_beyond: further bits, if they are among the mode's @beyond
  * @table_reserved: bits that an entry which names a table must have clear
- * @table_beyond: further bits, if they are among the regime's @beyond
+ * @table_beyond: further bits, if they are among the mode's @beyond
  */
 struct vmem_format {
 	u64 leaf;
@@ -41,7 +41,7 @@ struct vmem_format {
 #define VMEM_HIGH_SHIFT (32 - 13)
 
 /**
- * struct vmem_regime - a paging mode and its widths; immutable during a walk
+ * struct vmem_mode - a paging mode and its widths; immutable during a walk
  * @arch: the format of the entries
  * @top: level of the root table
  * @maxphyaddr: width of a guest-physical address in bits
@@ -55,7 +55,7 @@ struct vmem_format {
  * @hole: first virtual address that is no address in this mode
  * @hole_last: last virtual address that is no address in this mode
  */
-struct vmem_regime {
+struct vmem_mode {
 	const struct vmem_arch *arch;
 	int top;
 	int maxphyaddr;
@@ -71,11 +71,11 @@ struct vmem_regime {
 
 /**
  * struct vmem_root - the root of an address space
- * @regime: how its tables are to be read
+ * @mode: how its tables are to be read
  * @table: guest-physical address of the root table; the space's identity
  */
 struct vmem_root {
-	struct vmem_regime regime;
+	struct vmem_mode mode;
 	u64 table;
 };
 
@@ -95,12 +95,12 @@ int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs);
 
 /**
  * vmem_is_canonical - is a virtual address one in this paging mode
- * @regime: the mode
+ * @mode: the mode
  * @va: the address
  */
-static inline bool vmem_is_canonical(const struct vmem_regime *regime, u64 va)
+static inline bool vmem_is_canonical(const struct vmem_mode *mode, u64 va)
 {
-	return va < regime->hole || va > regime->hole_last;
+	return va < mode->hole || va > mode->hole_last;
 }
 
-#endif /* _VMEM_REGIME_H */
+#endif /* _VMEM_MODE_H */
