@@ -3,6 +3,7 @@
  * Paging modes: from a guest's control registers to how its tables are read
  */
 #include <linux/errno.h>
+#include <linux/limits.h>
 #include <vmem/arch.h>
 
 #define GUEST_CR0_PE BIT_ULL(0)

@@ -1059,8 +1059,8 @@ static void vmem_spaces_large_page(struct kunit *test)
  * @spaces: spaces begun
  * @owners: how often the shared table was visited for the first time
  * @owner: index of the root in which that was last
- * @aliases: references to it
- * @alias: the last of them, without pointers
+ * @references: references to it
+ * @reference: the last of them, without pointers
  * @leaves: leaves, by root
  * @foreign: leaves that belong to somebody else, and rightly so
  * @anomalies: anomalies
@@ -1072,8 +1072,8 @@ struct visits {
 	int spaces;
 	int owners;
 	u32 owner;
-	int aliases;
-	struct vmem_visit alias;
+	int references;
+	struct vmem_visit reference;
 	int leaves[MAX_SPACES];
 	int foreign;
 	int anomalies;
@@ -1103,8 +1103,8 @@ static int visit_reference(const struct vmem_visit *visit, void *priv)
 {
 	struct visits *v = priv;
 
-	v->aliases += visit->gpa == v->sc->table && visit->referenced;
-	v->alias = *visit;
+	v->references += visit->gpa == v->sc->table && visit->referenced;
+	v->reference = *visit;
 	return v->follow ? VMEM_WALK_FOLLOW : 0;
 }
 
@@ -1192,10 +1192,10 @@ static void vmem_spaces_prune(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, v.spaces, 3);
 	KUNIT_EXPECT_EQ(test, v.owners, 2);
 	KUNIT_EXPECT_EQ(test, v.owner, 1U);
-	KUNIT_EXPECT_EQ(test, v.aliases, 1);
-	KUNIT_EXPECT_EQ(test, v.alias.index, 2U);
-	KUNIT_EXPECT_EQ(test, v.followed.owner, 1U);
-	KUNIT_EXPECT_EQ(test, v.followed.owner_va, at(sc, 1));
+	KUNIT_EXPECT_EQ(test, v.references, 1);
+	KUNIT_EXPECT_EQ(test, v.reference.index, 2U);
+	KUNIT_EXPECT_EQ(test, v.reference.owner, 1U);
+	KUNIT_EXPECT_EQ(test, v.reference.owner_va, at(sc, 1));
 	KUNIT_EXPECT_EQ(test, v.leaves[0], 0);
 	KUNIT_EXPECT_EQ(test, v.leaves[1], leaves_inside(sc));
 	KUNIT_EXPECT_EQ(test, v.leaves[2], 0);
@@ -1212,7 +1212,7 @@ static void vmem_spaces_follow(struct kunit *test)
 	vmem_seen_destroy(&seen);
 	KUNIT_EXPECT_EQ(test, v.owners, 1);
 	KUNIT_EXPECT_EQ(test, v.owner, 0U);
-	KUNIT_EXPECT_EQ(test, v.aliases, 2);
+	KUNIT_EXPECT_EQ(test, v.references, 2);
 	for (i = 0; i < MAX_SPACES; i++)
 		KUNIT_EXPECT_EQ(test, v.leaves[i], leaves_inside(sc));
 	KUNIT_EXPECT_EQ(test, v.foreign, 2 * leaves_inside(sc));
@@ -1239,7 +1239,7 @@ static void vmem_spaces_no_claim(struct kunit *test)
 	group_put(sc->g, sc->roots[0], last, sc->roots[0] | PTE_PWU);
 	KUNIT_EXPECT_EQ(test, vmem_walk(&walk), 0);
 	KUNIT_EXPECT_EQ(test, seen.nr, 0U);
-	KUNIT_EXPECT_EQ(test, v.aliases, 0);
+	KUNIT_EXPECT_EQ(test, v.references, 0);
 	KUNIT_EXPECT_EQ(test, v.anomalies, 0);
 	KUNIT_EXPECT_GE(test, v.leaves[2], leaves_inside(sc));
 	vmem_seen_destroy(&seen);
