@@ -368,6 +368,7 @@ static int walk_translate(struct vmem_session *session, struct vmem_mem *mem,
 	batch->nr = 0;
 	batch->done = 0;
 	batch->torn = 0;
+	batch->near = NULL;
 	ret = get_vas(call);
 	if (!ret)
 		ret = vmem_translate_batch(batch);
@@ -998,16 +999,13 @@ static struct miscdevice vmem_device = {
 
 static int __init vmem_init(void)
 {
-	int ret = vmem_core_init();
+	int ret = -ENOMEM;
 
-	if (ret)
-		return ret;
-	ret = -ENOMEM;
 	translate_cache = kmem_cache_create("vmem_translate",
 					    sizeof(struct translate_call), 0,
 					    SLAB_ACCOUNT, construct_call);
 	if (!translate_cache)
-		goto out_core_exit;
+		return ret;
 	vmem_debugfs_init();
 	ret = misc_register(&vmem_device);
 	if (ret)
@@ -1022,8 +1020,6 @@ static int __init vmem_init(void)
 out_debugfs_exit:
 	vmem_debugfs_exit();
 	kmem_cache_destroy(translate_cache);
-out_core_exit:
-	vmem_core_exit();
 	return ret;
 }
 module_init(vmem_init);
@@ -1033,7 +1029,6 @@ static void __exit vmem_exit(void)
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
 	kmem_cache_destroy(translate_cache);
-	vmem_core_exit();
 }
 module_exit(vmem_exit);
 
