@@ -13,6 +13,8 @@ static inline bool libvmem_warn(bool broken)
 	return broken;
 }
 
+#define static_assert(condition) _Static_assert(condition, #condition)
+
 #define WARN_ON_ONCE(condition) libvmem_warn(condition)
 
 #endif
