@@ -3,6 +3,8 @@
 #ifndef _LIBVMEM_LINUX_BUG_H
 #define _LIBVMEM_LINUX_BUG_H
 
+#include <assert.h>
+
 #include <stdbool.h>
 #include <stdlib.h>
 
