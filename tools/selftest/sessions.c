@@ -465,7 +465,6 @@ static void ask(struct asker *a, const struct question *q, struct answers *now,
 {
 	if (!can_ask(a, q))
 		return;
-	now->made = a->alone.made;
 	if (!count_answer(a, q, now, q->ask(a, now, random)))
 		store(&shared->stop, 1);
 }
@@ -498,15 +497,12 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	must(now ? 0 : -1, "calloc");
-	now->tables = malloc(ROOM_FOR_TABLES);
-	must(now->tables ? 0 : -1, "malloc");
 	if (w->nr == 1)
 		ask_all(w->askers, now, &w->random);
 	add(&shared->nr_ready, 1);
 	wait_until(&shared->go, 1);
 	while (!load(&shared->stop))
 		ask_at_random(w, now);
-	free(now->tables);
 	free(now->records.rows);
 	free(now);
 	return NULL;
