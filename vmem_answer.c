@@ -51,7 +51,7 @@ static int get_addresses(struct translating *t)
 	u32 nr = min(args->nr - args->out_nr, answer->nr_at_once);
 
 	t->batch.nr = nr;
-	return answer->ops->get(answer->vas, src, nr * sizeof(*answer->vas));
+	return answer->ops->get_words(answer->vas, src, nr);
 }
 
 static int put_translations(struct translating *t)
@@ -371,8 +371,8 @@ static int get_roots(struct vmem_root *roots, const struct vmem_answer_ops *ops,
 	for (i = 0; i < args->nr_cr3; i++) {
 		if (i % NR_CR3 == 0) {
 			nr = min(args->nr_cr3 - i, NR_CR3);
-			ret = ops->get(cr3, args->cr3 + i * sizeof(*cr3),
-				       nr * sizeof(*cr3));
+			ret = ops->get_words(cr3, args->cr3 + i * sizeof(*cr3),
+					     nr);
 			if (ret)
 				return ret;
 		}
@@ -399,8 +399,8 @@ static int get_excluded(struct vmem_span *excluded,
 			const struct vmem_answer_ops *ops,
 			const struct vmem_set_spaces_args *args)
 {
-	int ret = ops->get(excluded, args->excluded,
-			   args->nr_excluded * sizeof(*excluded));
+	u32 words = args->nr_excluded * (sizeof(*excluded) / sizeof(u64));
+	int ret = ops->get_words((u64 *)excluded, args->excluded, words);
 
 	if (ret)
 		return ret;

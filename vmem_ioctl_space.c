@@ -34,9 +34,8 @@ static void construct_pieces(void *pieces)
 
 int vmem_ioctl_space_init(void)
 {
-	pieces_cache = kmem_cache_create_usercopy(
-		"vmem_pieces", sizeof(struct pieces), 0, SLAB_ACCOUNT, 0,
-		sizeof(struct pieces), construct_pieces);
+	pieces_cache = kmem_cache_create("vmem_pieces", sizeof(struct pieces),
+					 0, SLAB_ACCOUNT, construct_pieces);
 	return pieces_cache ? 0 : -ENOMEM;
 }
 

@@ -15,14 +15,14 @@
 
 /**
  * struct vmem_answer_ops - access to the caller's memory
- * @get: copy @len bytes from the caller's address @src to @dst; 0 or -EFAULT
+ * @get_words: copy @nr words from the caller's address @src to @dst; 0 or -EFAULT
  * @put: copy @len bytes from @src to the caller's address @dst; 0 or -EFAULT
  * @put_elements: copy @nr elements of @size bytes each to the caller's address
  *	@dst, where each has room for @room bytes: cut an element that is longer,
  *	and clear the tail behind one that is shorter; 0 or -EFAULT
  */
 struct vmem_answer_ops {
-	int (*get)(void *dst, u64 src, size_t len);
+	int (*get_words)(u64 *dst, u64 src, u32 nr);
 	int (*put)(u64 dst, const void *src, size_t len);
 	int (*put_elements)(u64 dst, u32 room, const void *src, u32 size,
 			    u32 nr);
