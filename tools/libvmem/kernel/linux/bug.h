@@ -3,8 +3,6 @@
 #ifndef _LIBVMEM_LINUX_BUG_H
 #define _LIBVMEM_LINUX_BUG_H
 
-#include <assert.h>
-
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -14,6 +12,8 @@ static inline bool libvmem_warn(bool broken)
 		abort();
 	return broken;
 }
+
+#define static_assert(condition) _Static_assert(condition, #condition)
 
 #define WARN_ON_ONCE(condition) libvmem_warn(condition)
 
