@@ -326,12 +326,6 @@ static inline int hold_path(struct walker *w)
 	return VMEM_WALK_FOLLOW;
 }
 
-/* Is there no memory to read, as pinning a page of it has told? */
-static bool is_nowhere(int ret)
-{
-	return ret == -ENXIO || ret == -EIO;
-}
-
 /* The table of the visit could not be entered, for lack of memory there. */
 static int visit_nowhere(struct walker *w, struct vmem_visit *visit, int why)
 {
@@ -339,7 +333,7 @@ static int visit_nowhere(struct walker *w, struct vmem_visit *visit, int why)
 
 	if (ret != VMEM_WALK_FOLLOW)
 		return ret;
-	visit->status = why == -EIO ? VMEM_UNREADABLE : VMEM_UNBACKED;
+	visit->status = vmem_pin_status(why);
 	visit->perms = 0;
 	return go_on(w->ops->anomaly(visit, w->walk->priv));
 }
@@ -466,7 +460,7 @@ static int visit_shareable(struct walker *w, const struct vmem_entry *entry,
 
 	ret = enter_table(w, entry);
 	if (ret)
-		return is_nowhere(ret) ? visit_nowhere(w, &visit, ret) : ret;
+		return vmem_pin_status(ret) ? visit_nowhere(w, &visit, ret) : ret;
 	if (owner || !share || !walk->claim) {
 		follow_owner(w, owner, base);
 		return VMEM_WALK_FOLLOW;
@@ -496,7 +490,7 @@ static int visit_private(struct walker *w, const struct vmem_entry *entry,
 		}
 	}
 	ret = enter_table(w, entry);
-	if (!is_nowhere(ret))
+	if (!vmem_pin_status(ret))
 		return ret ?: VMEM_WALK_FOLLOW;
 	table_visit(w, &visit, entry, base);
 	return visit_nowhere(w, &visit, ret);
@@ -768,7 +762,7 @@ static int visit_gap(struct walker *w)
 	if (!w->frame) {
 		ret = enter_root(w);
 		if (ret)
-			return is_nowhere(ret) ? visit_dead_root(w, ret) : ret;
+			return vmem_pin_status(ret) ? visit_dead_root(w, ret) : ret;
 	}
 	/* The half of the address space that is on this side of the hole. */
 	w->clear_va = va < mode->hole ? 0 : mode->hole_last + 1;

@@ -150,7 +150,7 @@ static void translate_dead_root(struct vmem_batch *batch, int why)
 	struct vmem_translation *result = &batch->results[batch->done++];
 
 	memset(result, 0, sizeof(*result));
-	result->out_status = why == -EIO ? VMEM_UNREADABLE : VMEM_UNBACKED;
+	result->out_status = vmem_pin_status(why);
 	result->out_level = batch->spaces->roots[batch->index].mode.top;
 }
 
@@ -192,8 +192,7 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near)
 	if (ret == VMEM_WALK_STOP)
 		return 0;
 	/* A refill may fail like that as well: there is nothing to answer then. */
-	if (!spaces || (ret != -ENXIO && ret != -EIO) ||
-	    batch->done == batch->nr)
+	if (!spaces || !vmem_pin_status(ret) || batch->done == batch->nr)
 		return ret;
 	translate_dead_root(batch, ret);
 	return batch->refill && batch->done == batch->nr ?
@@ -288,10 +287,9 @@ static int read_leaf(const struct vmem_visit *visit, void *priv)
 		len = min_t(u64, left,
 			    VMEM_PAGE_SIZE - (gpa & ~VMEM_PAGE_MASK));
 		ret = read_piece(copy, gpa, len);
-		if (ret == -ENXIO || ret == -EIO) {
+		if (vmem_pin_status(ret)) {
 			read_stop(visit, copy);
-			copy->status = ret == -EIO ? VMEM_UNREADABLE :
-						     VMEM_UNBACKED;
+			copy->status = vmem_pin_status(ret);
 			return VMEM_WALK_STOP;
 		}
 		if (ret)
