@@ -356,6 +356,76 @@ static void vmem_rebuild_shares(struct kunit *test)
 	expect_rebuilt(sc);
 }
 
+/* Of what a walk tells, and nothing else: no entry of a path is at hand. */
+static void build_from_records(struct scene *sc)
+{
+	struct rebuilt *re = sc->re;
+	struct vmem_built built = {
+		.tables = &re->tb->t,
+		.from = sc->g->roots,
+		.roots = re->to->roots,
+		.nr = sc->g->nr_roots,
+	};
+	struct vmem_spaces spaces;
+	u32 i;
+	int j;
+
+	tables_reset(re->tb);
+	for (i = 0; i < sc->g->nr_roots; i++)
+		group_add_root(re->to, group_add_table(re->to));
+	group_walk_all(sc->g, &spaces, re->records);
+	for (j = 0; j < re->records->nr; j++) {
+		if (re->records->r[j].type == VMEM_SPACE)
+			continue;
+		KUNIT_EXPECT_EQ(sc->test,
+				vmem_space_aware_map(&built,
+						     &re->records->r[j], NULL),
+				0);
+	}
+	vmem_tables_destroy(&re->tb->t);
+}
+
+static u32 old_perms(const struct scene *sc, u32 root, u64 va)
+{
+	struct ref ref;
+
+	ref_translate(sc->g->s->guest, &sc->g->regs[root], va, &ref);
+	return ref.t.out_perms;
+}
+
+/*
+ * The owner's path takes a right away that the page has and the reference's path
+ * leaves it. With the paths, both are as they were; from records alone, the
+ * page has lost it in both.
+ */
+static void vmem_rebuild_rights_of_records(struct kunit *test)
+{
+	const struct share *share = test->param_value;
+	struct scene *sc = scene_alloc(test, share->mode);
+	u64 va = sc->mode->va & -group_region(sc->g, share->level);
+	u64 table = group_add_table(sc->g);
+	u32 owner, reference;
+
+	add_space(sc);
+	group_link(sc->g, sc->g->roots[0].table, va, share->level, table,
+		   PTE_P | PTE_U);
+	group_link(sc->g, sc->g->roots[1].table, va, share->level, table,
+		   PTE_P | PTE_W);
+	map_page(sc, 0, va, 1, PTE_PWU);
+	owner = old_perms(sc, 0, va);
+	reference = old_perms(sc, 1, va);
+	KUNIT_EXPECT_EQ(test, reference & ~owner, (u32)VMEM_WRITABLE);
+	KUNIT_EXPECT_EQ(test, owner & ~reference, (u32)VMEM_USER);
+	rebuild(sc);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_perms, owner);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 1, va).t.out_perms, reference);
+	rebuilt_end(sc->re);
+	build_from_records(sc);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_perms, owner);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 1, va).t.out_perms,
+			reference & owner);
+}
+
 static int refuse(const struct vmem_visit *visit, u64 *gpa, u64 len, void *priv)
 {
 	return -EBADE;
@@ -657,6 +727,7 @@ static struct kunit_case vmem_rebuild_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_rebuild_cuts_large_page, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_keeps_flags, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_shares, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_rights_of_records, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_no_place, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow_more_rights, share_gen_params),

@@ -167,8 +167,11 @@ struct vmem_built {
  *	reference, any address of its region does for @our_va and @their_va
  * @path: the entries that led to it in the space that this one is built after,
  *	root first, down to the one that maps the page or names the table. They
- *	are what is written, but for their addresses. NULL: entries are made of
- *	the record's permissions.
+ *	are written, with other addresses. NULL: entries are made of the record's
+ *	permissions, which are those of its whole path. A right that the owner's
+ *	path takes away from a page in a shared table is in no record, so no space
+ *	that links to the table gets it, even if its own path grants it. No space
+ *	gets a right that it had not. Only with @path are all rights kept.
  *
  * A reference is what the owner has at @their_va. If there is nothing, there is
  * to be nothing here: without making tables, our entry is cleared if there is a
