@@ -553,9 +553,15 @@ static struct vmem_visit table_visit(const struct walker *w,
 	return visit;
 }
 
+/* Is there no memory to read, as pinning a page of it has told? */
+static bool is_nowhere(int ret)
+{
+	return ret == -ENXIO || ret == -EIO;
+}
+
 /* The table that the visit is of could not be entered. */
-static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
-			  struct vmem_visit visit)
+static int visit_nowhere(struct walker *w, const struct vmem_walk_ops *ops,
+			 struct vmem_visit visit, int why)
 {
 	int ret;
 
@@ -566,7 +572,7 @@ static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
 		if (ret != VMEM_WALK_FOLLOW)
 			return ret;
 	}
-	visit.status = VMEM_UNBACKED;
+	visit.status = why == -EIO ? VMEM_UNREADABLE : VMEM_UNBACKED;
 	visit.perms = 0;
 	return go_on(ops->anomaly(&visit, w->walk->priv));
 }
@@ -665,7 +671,8 @@ static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
 
 	ret = enter_table(w, entry);
 	if (ret)
-		return ret == -ENXIO ? visit_unbacked(w, ops, visit) : ret;
+		return is_nowhere(ret) ? visit_nowhere(w, ops, visit, ret) :
+					 ret;
 	if (owner || !share || !walk->claim) {
 		w->frame->followed = followed;
 		return VMEM_WALK_FOLLOW;
@@ -695,9 +702,9 @@ static int visit_private(struct walker *w, const struct vmem_walk_ops *ops,
 		}
 	}
 	ret = enter_table(w, entry);
-	if (ret != -ENXIO)
+	if (!is_nowhere(ret))
 		return ret ?: VMEM_WALK_FOLLOW;
-	return visit_unbacked(w, ops, table_visit(w, entry, base));
+	return visit_nowhere(w, ops, table_visit(w, entry, base), ret);
 }
 
 /*
@@ -900,18 +907,19 @@ static u64 clear_until(const struct vmem_scope *scope, u64 va)
  * The root cannot be entered. If there are other spaces to go on with, that is
  * told once.
  */
-static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops)
+static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops,
+			   int why)
 {
 	const struct vmem_scope *scope = &w->walk->scope;
 	struct vmem_visit visit;
 
 	if (!ops->space)
-		return -ENXIO;
+		return why;
 	visit = make_visit(w, scope->va, clear_until(scope, w->walk->va));
 	visit.level = w->mode->top;
 	visit.gpa = w->root->table;
 	pass_table(w, U64_MAX);
-	return visit_unbacked(w, ops, visit);
+	return visit_nowhere(w, ops, visit, why);
 }
 
 static int visit_non_canonical(struct walker *w,
@@ -950,7 +958,8 @@ static int visit_gap(struct walker *w, const struct vmem_walk_ops *ops)
 	if (!w->frame) {
 		ret = enter_root(w);
 		if (ret)
-			return ret == -ENXIO ? visit_dead_root(w, ops) : ret;
+			return is_nowhere(ret) ? visit_dead_root(w, ops, ret) :
+						 ret;
 	}
 	w->clear_va = scope->nr_excluded ? va : scope->va;
 	w->clear_last = clear_until(scope, va);
