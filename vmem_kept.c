@@ -497,20 +497,7 @@ static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *address)
 		let_go(kept, page);
 }
 
-static bool pins_backed(struct vmem_mem *mem, u64 gpa, u64 len)
-{
-	struct vmem_gmem *gmem = container_of(mem, struct vmem_pins, mem)->gmem;
-	struct vmem_memslot slot;
-	unsigned long hva;
-
-	if (!gmem->ops->to_hva(gmem, gpa, &hva))
-		return true;
-	return len > VMEM_PAGE_SIZE && gmem->ops->slots(gmem, gpa, &slot, 1) &&
-	       slot.gpa < gpa + len;
-}
-
 static const struct vmem_mem_ops pins_ops = {
-	.backed = pins_backed,
 	.pin = pins_pin,
 	.unpin = pins_unpin,
 };

@@ -869,6 +869,30 @@ static void vmem_map_no_pin(struct kunit *test)
 	scene_free(sc);
 }
 
+/* Nobody knows what a table maps that cannot be read: it is not passed over. */
+static void vmem_map_unreadable(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, false);
+	struct vmem_mapping m = pages_at(sc, 1, space_va(sc->g->s, 1), 3);
+	struct vmem_mapping n = nothing_at(m.va, m.last_va);
+	struct ref ref;
+	int i;
+
+	KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
+	ref = ref_at(sc, 0, m.va);
+	remember(sc);
+	for (i = 0; i < sc->mode->top; i++) {
+		guest_add_area(sc->g->s->guest,
+			       ref.t.out_trace[i].entry_gpa & VMEM_PAGE_MASK,
+			       SZ_4K, -EIO);
+		KUNIT_EXPECT_EQ(test, map(sc, &n), -EIO);
+		KUNIT_EXPECT_EQ(test, map(sc, &m), -EIO);
+		sc->g->s->guest->nr_areas = 0;
+		expect_untouched(sc);
+	}
+	scene_free(sc);
+}
+
 /*
  * Part five: tables that move.
  */
@@ -1553,6 +1577,7 @@ static struct kunit_case vmem_map_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_map_no_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_write, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_pin, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_unreadable, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_unmapping, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_for_a_table, mode_gen_params),

@@ -376,16 +376,16 @@ static int check_unmap_leaf(const struct vmem_visit *visit, void *priv)
 		       -EEXIST;
 }
 
-/* What leads nowhere maps nothing already. */
-static int pass_broken(const struct vmem_visit *visit, void *priv)
+/* What leads nowhere maps nothing. A table that cannot be read may map a page. */
+static int refuse_unreadable(const struct vmem_visit *visit, void *priv)
 {
-	return 0;
+	return visit->status == VMEM_UNREADABLE ? -EIO : 0;
 }
 
 static const struct vmem_walk_ops check_unmap_ops = {
 	.leaf = check_unmap_leaf,
 	.hole = check_hole,
-	.anomaly = pass_broken,
+	.anomaly = refuse_unreadable,
 };
 
 static int unmap_leaf(const struct vmem_visit *visit, void *priv)
@@ -397,7 +397,7 @@ static int unmap_leaf(const struct vmem_visit *visit, void *priv)
 
 static const struct vmem_walk_ops unmap_ops = {
 	.leaf = unmap_leaf,
-	.anomaly = pass_broken,
+	.anomaly = refuse_unreadable,
 };
 
 /* The level whose entries map pages of this size; 0 if there is none. */
@@ -525,6 +525,11 @@ static int stop_there(const struct vmem_visit *visit, void *priv)
 	return VMEM_WALK_STOP;
 }
 
+static int find_nothing(const struct vmem_visit *visit, void *priv)
+{
+	return refuse_unreadable(visit, priv) ?: VMEM_WALK_STOP;
+}
+
 static int find_table(const struct vmem_visit *visit, void *priv)
 {
 	struct link *link = priv;
@@ -540,7 +545,7 @@ static const struct vmem_walk_ops find_ops = {
 	.table = find_table,
 	.leaf = refuse_page,
 	.hole = stop_there,
-	.anomaly = stop_there,
+	.anomaly = find_nothing,
 };
 
 static int clear_visited(struct link *link, const struct vmem_visit *visit)
@@ -583,8 +588,10 @@ static int clear_hole(const struct vmem_visit *visit, void *priv)
 /* What names a table that is not there is an entry above ours. */
 static int clear_anomaly(const struct vmem_visit *visit, void *priv)
 {
-	if (visit->status == VMEM_UNBACKED)
-		return VMEM_WALK_STOP;
+	int ret = refuse_unreadable(visit, priv);
+
+	if (ret || visit->status == VMEM_UNBACKED)
+		return ret ?: VMEM_WALK_STOP;
 	return clear_hole(visit, priv);
 }
 

@@ -132,7 +132,8 @@ static inline void vmem_tables_destroy(struct vmem_tables *tables)
  * -EEXIST: there is a larger page in the range (or, when it is to be made empty,
  * across its end), or a table where a page was to go.
  * -EACCES: a table on the way grants less than @mapping.
- * -EIO: an entry on the way is reserved, or names a table that is not there.
+ * -EIO: an entry on the way is reserved, or names a table that is not there or
+ * cannot be read. To make a range empty, only the last of these fails.
  * After these the tables are as they were. After any other errno, of @tables or
  * of vmem_walk(), or -EMLINK (a table that has several parents had to move), a
  * first part of the range is mapped; so it is after -ERANGE if that is because
