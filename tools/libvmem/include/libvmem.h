@@ -24,6 +24,8 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default)
+
 /**
  * DOC: Return values
  *
@@ -125,6 +127,16 @@ int libvmem_open_image(struct libvmem **vm, const char *path,
 void libvmem_close(struct libvmem *vm);
 
 /**
+ * struct libvmem_space - a space of a snapshot
+ * @space: its identity in the guest: where its root table was there
+ * @root: guest-physical address of its root table in the snapshot
+ */
+struct libvmem_space {
+	uint64_t space;
+	uint64_t root;
+};
+
+/**
  * struct libvmem_image - what the file of an image is
  * @path: of the file, as it was given
  * @format: "raw", "elf32" or "elf64"
@@ -140,16 +152,6 @@ struct libvmem_image {
 	const struct libvmem_space *spaces;
 	unsigned int nr_spaces;
 	struct vmem_regs regs;
-};
-
-/**
- * struct libvmem_space - a space of a snapshot
- * @space: its identity in the guest: where its root table was there
- * @root: guest-physical address of its root table in the snapshot
- */
-struct libvmem_space {
-	uint64_t space;
-	uint64_t root;
 };
 
 /* The image that @vm is, valid until it is closed; NULL if the guest runs. */
@@ -467,6 +469,8 @@ int libvmem_snapshot(struct libvmem *vm,
 		     const struct libvmem_snapshot_args *args, int fd,
 		     struct libvmem_snapshot *made,
 		     struct libvmem_error *error);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

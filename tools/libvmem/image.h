@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Images: files that hold the memory of a guest
+ *
+ * An ELF core as QEMU's dump-guest-memory writes it, a snapshot of ours, which
+ * is one with a note more, or memory as it is, from guest-physical address 0.
+ */
+#ifndef IMAGE_H
+#define IMAGE_H
+
+#include <linux/vmem.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "error.h"
+#include "note.h"
+
+/**
+ * struct image_segment - guest memory that is in one piece in the file
+ * @gpa: its guest-physical address
+ * @len: its size in bytes, not 0
+ * @file_len: how much of that the file has; the rest is zeros
+ * @offset: where in the file
+ * @number: of its program header, for messages
+ */
+struct image_segment {
+	__u64 gpa;
+	__u64 len;
+	__u64 file_len;
+	__u64 offset;
+	size_t number;
+};
+
+/**
+ * struct image - an image; does not change once it is open
+ * @path: of the file, a copy
+ * @format: "raw", "elf32" or "elf64"
+ * @map: the file
+ * @size: its size in bytes
+ * @segments: the memory, by rising address, disjoint
+ * @nr_segments: how many pieces it is in
+ * @vcpus: registers of each vCPU, from QEMU's notes
+ * @nr_vcpus: how many they are
+ * @regs: registers from a snapshot's note, with CR3 of the first space
+ * @spaces: spaces from a snapshot's note
+ * @nr_spaces: how many they are; 0 if the image is no snapshot
+ */
+struct image {
+	char *path;
+	const char *format;
+	const unsigned char *map;
+	size_t size;
+	struct image_segment *segments;
+	size_t nr_segments;
+	struct vmem_regs *vcpus;
+	unsigned int nr_vcpus;
+	struct vmem_regs regs;
+	struct libvmem_space *spaces;
+	unsigned int nr_spaces;
+};
+
+/* image.c */
+
+/* The image cannot be used. @what: the rest of "the image PATH", and why. */
+PRINTF(4, 5)
+int refuse(const struct image *image, struct libvmem_error *error,
+	   const char *what, const char *fmt, ...);
+
+/* After a failure as well, what was opened is to be closed. */
+int image_open(struct image **image, const char *path,
+	       struct libvmem_error *error);
+void image_close(struct image *image);
+
+/* An array with room for one more element than it has; NULL: it is as it was. */
+void *image_grow(void *array, size_t nr, size_t size,
+		 struct libvmem_error *error);
+
+/*
+ * The page at @gpa where it lies in the file as a whole, aligned so that its
+ * entries can be loaded; NULL if it does not.
+ */
+const void *image_page(const struct image *image, __u64 gpa);
+
+/* Put the page at @gpa together; false if the guest has no memory there. */
+bool image_compose(const struct image *image, __u64 gpa, unsigned char *page);
+
+/* image_elf.c */
+
+bool image_is_elf(const struct image *image);
+
+/* Read segments, registers and spaces from an ELF core. */
+int image_read_elf(struct image *image, int fd, struct libvmem_error *error);
+
+/* offline.c */
+
+struct offline;
+
+int offline_open(struct offline **offline, const struct image *image,
+		 struct libvmem_error *error);
+void offline_close(struct offline *offline);
+
+/*
+ * What a session of /dev/vmem that is attached to the guest would answer: 0, or
+ * a negative errno with the meaning that it has there.
+ */
+int offline_ask(struct offline *offline, unsigned int cmd, void *args);
+
+#endif
