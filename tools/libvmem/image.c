@@ -220,6 +220,7 @@ void image_close(struct image *image)
 		munmap((void *)image->map, image->size);
 	free(image->segments);
 	free(image->vcpus);
+	free(image->cpus);
 	free(image->spaces);
 	free(image->path);
 	free(image);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core_file.h"
 #include "error.h"
 #include "note.h"
 
@@ -40,6 +41,7 @@ struct image_segment {
  * @segments: the memory, by rising address, disjoint
  * @nr_segments: how many pieces it is in
  * @vcpus: registers of each vCPU, from QEMU's notes
+ * @cpus: all that the same notes say of each
  * @nr_vcpus: how many they are
  * @regs: registers from a snapshot's note, with CR3 of the first space
  * @spaces: spaces from a snapshot's note
@@ -53,6 +55,7 @@ struct image {
 	struct image_segment *segments;
 	size_t nr_segments;
 	struct vmem_regs *vcpus;
+	struct core_cpu *cpus;
 	unsigned int nr_vcpus;
 	struct vmem_regs regs;
 	struct libvmem_space *spaces;

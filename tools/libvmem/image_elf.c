@@ -112,32 +112,47 @@ static int refuse_note(const struct image *image, const struct core_cpu *note,
 	return refuse(image, error, what, "dump it with QEMU");
 }
 
-static int add_vcpu(struct image *image, const void *desc, size_t len,
+static int add_vcpu(struct image *image, const struct core_cpu *note,
 		    bool long_mode, struct libvmem_error *error)
 {
-	struct vmem_regs *vcpus, regs = {};
-	struct core_cpu note;
+	struct vmem_regs *vcpus, regs = {
+		.cr0 = note->cr[0],
+		.cr3 = note->cr[3],
+		.cr4 = note->cr[4],
+	};
+	struct core_cpu *cpus;
 
-	if (len < CPU_SIZE)
-		return refuse(
-			image, error, "is damaged",
-			"the note of vCPU %u has %zu bytes instead of %zu",
-			image->nr_vcpus, len, CPU_SIZE);
-	memcpy(&note, desc, CPU_SIZE);
-	if (note.version != CORE_CPU_VERSION || note.size < CPU_SIZE ||
-	    note.size > len)
-		return refuse_note(image, &note, len, error);
-	regs.cr0 = note.cr[0];
-	regs.cr3 = note.cr[3];
-	regs.cr4 = note.cr[4];
 	complete_regs(&regs, long_mode);
 	vcpus = image_grow(image->vcpus, image->nr_vcpus, sizeof(*vcpus),
 			   error);
 	if (!vcpus)
 		return -LIBVMEM_NO_MEMORY;
 	image->vcpus = vcpus;
-	vcpus[image->nr_vcpus++] = regs;
+	cpus = image_grow(image->cpus, image->nr_vcpus, sizeof(*cpus), error);
+	if (!cpus)
+		return -LIBVMEM_NO_MEMORY;
+	image->cpus = cpus;
+	vcpus[image->nr_vcpus] = regs;
+	cpus[image->nr_vcpus++] = *note;
 	return 0;
+}
+
+static int read_vcpu(struct image *image, const void *desc, size_t len,
+		     bool long_mode, struct libvmem_error *error)
+{
+	struct core_cpu note = {};
+
+	if (len < CPU_SIZE)
+		return refuse(
+			image, error, "is damaged",
+			"the note of vCPU %u has %zu bytes instead of %zu",
+			image->nr_vcpus, len, CPU_SIZE);
+	memcpy(&note, desc, len < sizeof(note) ? len : sizeof(note));
+	if (note.version != CORE_CPU_VERSION || note.size < CPU_SIZE ||
+	    note.size > len)
+		return refuse_note(image, &note, len, error);
+	note.size = sizeof(note);
+	return add_vcpu(image, &note, long_mode, error);
 }
 
 static bool is_zero(const unsigned char *bytes, size_t len)
@@ -273,8 +288,8 @@ static int read_notes(struct image *image, Elf_Data *data, bool long_mode,
 				image, error, "is damaged",
 				"its notes make no sense from byte %zu on", at);
 		if (is_note(&nhdr, bytes + name, CORE_CPU_NAME, CORE_CPU_TYPE))
-			ret = add_vcpu(image, bytes + desc, nhdr.n_descsz,
-				       long_mode, error);
+			ret = read_vcpu(image, bytes + desc, nhdr.n_descsz,
+					long_mode, error);
 		else if (is_note(&nhdr, bytes + name, VMEM_NOTE_NAME,
 				 VMEM_NOTE_TYPE))
 			ret = read_spaces(image, data->d_buf + desc,

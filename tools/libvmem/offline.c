@@ -280,8 +280,9 @@ static int ask_set_spaces(struct offline *offline, void *data)
 	if (!offline->roots || !offline->excluded)
 		return -ENOMEM;
 
-	memcpy(offline->excluded, excluded,
-	       args->nr_excluded * sizeof(*offline->excluded));
+	if (args->nr_excluded)
+		memcpy(offline->excluded, excluded,
+		       args->nr_excluded * sizeof(*offline->excluded));
 	offline->spaces = (struct vmem_spaces){
 		.roots = offline->roots,
 		.nr_roots = args->nr_cr3,

@@ -176,8 +176,7 @@ static int find_vm(pid_t pid, int vm_fd, struct libvmem_error *error)
  * Our own descriptor of the VM, or a negative code. @pidfd goes on naming this
  * very process, even if its PID is used again.
  */
-static int take_vm(int pidfd, pid_t pid, int vm_fd,
-		   struct libvmem_error *error)
+static int take_vm(int pidfd, pid_t pid, int vm_fd, struct libvmem_error *error)
 {
 	int vm, fd = find_vm(pid, vm_fd, error);
 
