@@ -156,7 +156,7 @@ static void print_owner(const struct vmem_regs *regs, const struct table *table)
 	const struct vmem_reference *a = &table->refs->reference;
 
 	out("  owner: space %u (root %0*llx) at ", a->owner_root,
-	    regs_gpa_digits(regs), a->space);
+	    gpa_digits(regs), a->space);
 	print_region(regs, a->their_va, a->their_va + (a->len - 1));
 	out(" ");
 	print_perms(a->owner_perms);
@@ -264,8 +264,8 @@ static void print_table(const struct aliases *aliases,
 	const struct vmem_reference *a = &table->refs->reference;
 
 	out("%s %0*llx: %zu reference%s to %llu %s, expanded: %llu\n",
-	    table_name(a->table), regs_gpa_digits(regs), a->table_gpa,
-	    table->nr, table->nr == 1 ? "" : "s", table->leaves,
+	    table_name(a->table), gpa_digits(regs), a->table_gpa, table->nr,
+	    table->nr == 1 ? "" : "s", table->leaves,
 	    table->leaves == 1 ? "leaf" : "leaves", table->expands_to);
 	print_owner(regs, table);
 	print_refs(regs, table, aliases->runs);
@@ -299,10 +299,10 @@ static json_t *json_owner(const struct vmem_reference *a)
 static json_t *json_ref(const struct walked *walked,
 			const struct vmem_record *ref)
 {
-	const struct roots *roots = walked->roots;
+	const struct libvmem_roots *roots = walked->roots;
 	json_t *o = json_object();
 
-	json_set(o, "space", json_hex(roots_space(roots, ref->root)));
+	json_set(o, "space", json_hex(libvmem_space_of_root(roots, ref->root)));
 	json_set(o, "va", json_hex(ref->reference.our_va));
 	json_set_perms(o, ref->reference.perms);
 	if (is_wider(&ref->reference))
@@ -343,17 +343,16 @@ static void print_json(const struct aliases *aliases)
 	out("}\n");
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct scope scope = opts->scope;
+	static struct libvmem_roots roots;
 	struct aliases aliases = {};
-	struct target *target;
-	struct roots roots;
+	struct libvmem *vm;
 
-	parse_range("aliases", nr_args, args, &scope.va, &scope.last_va);
-	target = target_open(opts);
-	roots_resolve_all(opts, target, &roots);
-	walk_spaces(target, &roots, &scope, &aliases.walked);
+	parse_range("aliases", nr_args, args, &opts->scope);
+	vm = guest_open(opts);
+	guest_roots(vm, opts, true, &roots);
+	walk_spaces(vm, &roots, &opts->scope, &aliases.walked);
 	collect_refs(&aliases);
 	collect_tables(&aliases);
 	if (opts->json)
@@ -363,7 +362,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 	free(aliases.refs);
 	free(aliases.tables);
 	walked_free(&aliases.walked);
-	target_close(target);
+	libvmem_close(vm);
 }
 
 const struct command aliases_command = {
@@ -377,8 +376,6 @@ const struct command aliases_command = {
 		"refers to as well) and what its references expand to; then its owner\n"
 		"and the first references, with the addresses and rights of each. -j has\n"
 		"them all.",
-	.needs_root = true,
-	.many_roots = true,
 	.can_exclude = true,
 	.run = run,
 };

@@ -61,6 +61,11 @@ void out_bytes(const void *bytes, size_t len)
 		note_error();
 }
 
+int out_ended(void)
+{
+	return out_errno != 0;
+}
+
 void out_flush(void)
 {
 	if (fflush(stdout) || ferror(stdout))
@@ -102,6 +107,7 @@ const char *status_name(__u32 status)
 		[VMEM_TORN] = "torn",
 		[VMEM_ANCESTOR] = "ancestor",
 		[VMEM_CROSS_LEVEL] = "cross-level",
+		[VMEM_UNREADABLE] = "unreadable",
 	};
 
 	if (status >= ARRAY_SIZE(names))
@@ -139,6 +145,11 @@ json_t *json_hex(__u64 value)
 json_t *json_name(const char *name)
 {
 	return name ? json_string(name) : json_null();
+}
+
+json_t *json_path(const char *path)
+{
+	return json_string(path) ?: json_null();
 }
 
 json_t *json_count(__u64 nr)
