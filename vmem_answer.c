@@ -29,44 +29,27 @@ static int settle(int ret, bool progress)
 
 /* VMEM_TRANSLATE */
 
-/* Addresses that are copied in, and answers that are copied out, at once. */
-#define AT_ONCE 64U
-
-/**
- * struct vmem_pieces - addresses at hand, and their answers
- * @vas: the addresses
- * @results: their answers
- */
-struct vmem_pieces {
-	u64 vas[AT_ONCE];
-	struct vmem_translation results[AT_ONCE];
-};
-
 /**
  * struct translating - VMEM_TRANSLATE under way
  * @batch: the addresses at hand
  * @answer: the question
  * @args: its arguments; @out_nr counts the answers that were copied out
  * @root: the space, if its registers were given
- * @vas: room for @at_once addresses
- * @results: room for their answers
- * @at_once: number of both
+ * @vas: the addresses
  */
 struct translating {
 	struct vmem_batch batch;
 	struct vmem_answer *answer;
 	struct vmem_translate_args *args;
 	struct vmem_root root;
-	u64 *vas;
-	struct vmem_translation *results;
-	u32 at_once;
+	u64 vas[VMEM_AT_ONCE];
 };
 
 static int get_addresses(struct translating *t)
 {
 	const struct vmem_translate_args *args = t->args;
 	u64 src = args->vas + (u64)args->out_nr * sizeof(*t->vas);
-	u32 nr = min(args->nr - args->out_nr, t->at_once);
+	u32 nr = min(args->nr - args->out_nr, t->answer->nr_results);
 
 	t->batch.nr = nr;
 	return t->answer->ops->get(t->vas, src, nr * sizeof(*t->vas));
@@ -77,8 +60,10 @@ static int put_translations(struct translating *t)
 	struct vmem_translate_args *args = t->args;
 	struct vmem_batch *batch = &t->batch;
 	u64 dst = args->results + (u64)args->out_nr * args->result_size;
-	int ret = t->answer->ops->put(dst, args->result_size, t->results,
-				      sizeof(*t->results), batch->done);
+	int ret = t->answer->ops->put_elements(dst, args->result_size,
+					       batch->results,
+					       sizeof(*batch->results),
+					       batch->done);
 
 	if (ret)
 		return ret;
@@ -104,14 +89,15 @@ static int translate_pieces(struct translating *t)
 	t->batch.mem = t->answer->mem;
 	t->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
 	t->batch.vas = t->vas;
-	t->batch.results = t->results;
-	t->batch.refill = args->nr > t->at_once ? refill_addresses : NULL;
+	t->batch.results = t->answer->results;
+	if (args->nr > t->answer->nr_results)
+		t->batch.refill = refill_addresses;
 	ret = get_addresses(t) ?: vmem_translate_batch(&t->batch);
 	put = put_translations(t);
 	return settle(put ?: ret, args->out_nr);
 }
 
-/* The space that the addresses are in; returns its root table. */
+/* The space that the addresses are in. */
 static int translate_in(struct translating *t)
 {
 	const struct vmem_translate_args *args = t->args;
@@ -134,43 +120,20 @@ static int translate_in(struct translating *t)
 	return 0;
 }
 
-/* One address needs no memory but the stack. */
-static int translate_one(struct translating *t)
-{
-	struct vmem_translation result;
-	u64 va;
-
-	t->vas = &va;
-	t->results = &result;
-	t->at_once = 1;
-	return translate_pieces(t);
-}
-
-static int translate_many(struct translating *t)
-{
-	struct vmem_pieces *pieces = kmalloc(sizeof(*pieces), VMEM_GFP);
-	int ret;
-
-	if (!pieces)
-		return -ENOMEM;
-	t->vas = pieces->vas;
-	t->results = pieces->results;
-	t->at_once = AT_ONCE;
-	ret = translate_pieces(t);
-	kfree(pieces);
-	return ret;
-}
-
 int vmem_answer_translate(struct vmem_answer *answer,
 			  struct vmem_translate_args *args)
 {
-	struct translating t = { .answer = answer, .args = args };
 	struct vmem_walked *walked = &answer->walked;
+	struct translating t;
 	int ret;
 
 	if (!args->nr ||
 	    !vmem_element_size_ok(args->result_size, VMEM_TRANSLATION_BRIEF))
 		return -EINVAL;
+	/* The addresses need not be cleared. */
+	t.batch = (struct vmem_batch){};
+	t.answer = answer;
+	t.args = args;
 	ret = translate_in(&t);
 	if (ret)
 		return ret;
@@ -178,7 +141,7 @@ int vmem_answer_translate(struct vmem_answer *answer,
 	walked->roots = 1;
 	walked->space = t.batch.root->table;
 	walked->asked = args->nr;
-	ret = args->nr == 1 ? translate_one(&t) : translate_many(&t);
+	ret = translate_pieces(&t);
 	walked->given = args->out_nr;
 	walked->more = args->out_nr < args->nr;
 	return ret;
@@ -209,8 +172,8 @@ static int fill_with(struct filling *filling, const void *element, u32 size)
 
 	if (filling->done == filling->nr)
 		return VMEM_WALK_STOP;
-	ret = filling->answer->ops->put(dst, filling->element_size, element,
-					size, 1);
+	ret = filling->answer->ops->put_elements(dst, filling->element_size,
+						 element, size, 1);
 	if (!ret)
 		filling->done++;
 	return ret;
@@ -289,8 +252,8 @@ struct reading {
 static int put_bytes(const void *src, size_t len, void *priv)
 {
 	struct reading *reading = priv;
-	int ret = reading->answer->ops->put(reading->buf + reading->done, len,
-					    src, len, 1);
+	int ret = reading->answer->ops->put(reading->buf + reading->done, src,
+					    len);
 
 	if (!ret)
 		reading->done += len;
@@ -403,19 +366,19 @@ static int get_roots(struct vmem_root *roots, const struct vmem_answer_ops *ops,
 		     const struct vmem_set_spaces_args *args)
 {
 	struct vmem_regs regs = args->regs;
-	u64 cr3[AT_ONCE];
+	u64 cr3[VMEM_AT_ONCE];
 	u32 i, nr;
 	int ret;
 
 	for (i = 0; i < args->nr_cr3; i++) {
-		if (i % AT_ONCE == 0) {
-			nr = min(args->nr_cr3 - i, AT_ONCE);
+		if (i % VMEM_AT_ONCE == 0) {
+			nr = min(args->nr_cr3 - i, VMEM_AT_ONCE);
 			ret = ops->get(cr3, args->cr3 + i * sizeof(*cr3),
 				       nr * sizeof(*cr3));
 			if (ret)
 				return ret;
 		}
-		regs.cr3 = cr3[i % AT_ONCE];
+		regs.cr3 = cr3[i % VMEM_AT_ONCE];
 		ret = vmem_root_init(&roots[i], &regs);
 		if (ret)
 			return ret;

@@ -15,35 +15,51 @@ static int user_get(void *dst, u64 src, size_t len)
 	return copy_from_user(dst, u64_to_user_ptr(src), len) ? -EFAULT : 0;
 }
 
-static int user_put_one(void __user *dst, u32 room, const void *src, u32 size)
+static int user_put(u64 dst, const void *src, size_t len)
 {
-	u32 known = min(room, size);
-
-	if (copy_to_user(dst, src, known))
-		return -EFAULT;
-	/* Zero the tail of elements that are newer than this kernel. */
-	return room > known && clear_user(dst + known, room - known) ? -EFAULT :
-								       0;
+	return copy_to_user(u64_to_user_ptr(dst), src, len) ? -EFAULT : 0;
 }
 
-static int user_put(u64 to, u32 room, const void *src, u32 size, u32 nr)
+/* Word by word. */
+static int copy_elements(void __user *dst, u32 room, const void *src, u32 size,
+			 u32 nr)
+{
+	u32 i, known = min(room, size);
+
+	if (!user_write_access_begin(dst, (size_t)nr * room))
+		return -EFAULT;
+	for (i = 0; i < nr; i++, dst += room, src += size)
+		unsafe_copy_to_user(dst, src, known, fault);
+	user_write_access_end();
+	return 0;
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
+/* Zero the tail of elements that are newer than this kernel. */
+static int clear_tails(void __user *dst, u32 room, u32 size, u32 nr)
+{
+	for (; nr; nr--, dst += room)
+		if (clear_user(dst + size, room - size))
+			return -EFAULT;
+	return 0;
+}
+
+static int user_put_elements(u64 to, u32 room, const void *src, u32 size,
+			     u32 nr)
 {
 	void __user *dst = u64_to_user_ptr(to);
-	int ret;
+	int ret = copy_elements(dst, room, src, size, nr);
 
-	if (room == size)
-		return copy_to_user(dst, src, (size_t)size * nr) ? -EFAULT : 0;
-	for (; nr; nr--, dst += room, src += size) {
-		ret = user_put_one(dst, room, src, size);
-		if (ret)
-			return ret;
-	}
-	return 0;
+	return ret || room <= size ? ret : clear_tails(dst, room, size, nr);
 }
 
 const struct vmem_answer_ops vmem_user_ops = {
 	.get = user_get,
 	.put = user_put,
+	.put_elements = user_put_elements,
 };
 
 struct vmem_gmem *vmem_call_gmem(struct vmem_session *session)

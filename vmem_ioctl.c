@@ -204,6 +204,9 @@ static int __init vmem_init(void)
 
 	if (ret)
 		return ret;
+	ret = vmem_ioctl_space_init();
+	if (ret)
+		goto out_core_exit;
 	vmem_debugfs_init();
 	ret = misc_register(&vmem_device);
 	if (ret)
@@ -217,6 +220,8 @@ static int __init vmem_init(void)
 
 out_debugfs_exit:
 	vmem_debugfs_exit();
+	vmem_ioctl_space_exit();
+out_core_exit:
 	vmem_core_exit();
 	return ret;
 }
@@ -226,6 +231,7 @@ static void __exit vmem_exit(void)
 {
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
+	vmem_ioctl_space_exit();
 	vmem_core_exit();
 }
 module_exit(vmem_exit);

@@ -128,8 +128,8 @@ int vmem_ioctl_memslots(struct vmem_session *session, void *data)
 		n = gmem->ops->slots(gmem, args->out_next_gpa, slots, n);
 		if (!n)
 			break;
-		if (vmem_user_ops.put(dst, args->slot_size, slots,
-				      sizeof(*slots), n))
+		if (vmem_user_ops.put_elements(dst, args->slot_size, slots,
+					       sizeof(*slots), n))
 			return -EFAULT;
 		dst += (u64)n * args->slot_size;
 		args->out_next_gpa = slots[n - 1].gpa + slots[n - 1].len;

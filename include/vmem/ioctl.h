@@ -23,6 +23,8 @@ int vmem_ioctl_memslots(struct vmem_session *session, void *data);
 int vmem_ioctl_vcpu(struct vmem_session *session, void *data);
 
 /* vmem_ioctl_space.c */
+int vmem_ioctl_space_init(void);
+void vmem_ioctl_space_exit(void);
 int vmem_ioctl_translate(struct vmem_session *session, void *data);
 int vmem_ioctl_map_range(struct vmem_session *session, void *data);
 int vmem_ioctl_read(struct vmem_session *session, void *data);

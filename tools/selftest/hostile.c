@@ -821,12 +821,16 @@ static void check_far_pages(const struct guest *g, int session,
 			    const char *what, enum vmem_status status)
 {
 	bool dead = status != VMEM_NOT_PRESENT;
-	__u64 va = (NR_FAR + 1) * tables_page_size(&g->t, g->t.top);
+	/* By the last entry of the root, which leads to no far table. */
+	__u64 last = BIT_ULL(g->t.index_bits) - 1;
+	__u64 va = -tables_page_size(&g->t, g->t.top);
 	struct tables t = g->t;
 	struct vmem_read_phys_args phys;
 	static __u8 data[3 * PAGE];
 	struct vmem_read_args end;
 
+	if (!g->amd64)
+		va = (__u32)va;
 	tables_map(&t, va, FAR_GPA, VMEM_LEVEL_PT, PTE_PWU);
 	CHECK_EQ(session_read(session, &g->regs, va + 8, data, 8, &end), 0);
 	CHECK_EQ_AT(what, end.out_len, dead ? 0 : 8);
@@ -843,7 +847,7 @@ static void check_far_pages(const struct guest *g, int session,
 		 0);
 	CHECK_EQ_AT(what, phys.out_len, dead ? 0 : NR_FAR * PAGE);
 	CHECK_EQ_AT(what, phys.out_status, dead ? status : VMEM_MAPPED);
-	set_entry(g, g->t.root, NR_FAR + 1, 0);
+	set_entry(g, g->t.root, last, 0);
 }
 
 static void check_far_tables(const struct guest *g, const char *what,
