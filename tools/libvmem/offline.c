@@ -18,11 +18,13 @@
  * @mem: its memory, as the core reads it
  * @image: the image
  * @spaces: the walk over the spaces of VMEM_SET_SPACES; no roots until then
+ * @results: answers on their way out
  */
 struct offline {
 	struct vmem_mem mem;
 	const struct image *image;
 	struct vmem_spaces spaces;
+	struct vmem_translation results[VMEM_AT_ONCE];
 };
 
 /* A page that is not in the file as it is wanted is put together in a copy. */
@@ -143,6 +145,8 @@ static struct vmem_answer answer_of(struct offline *offline)
 		.ops = &offline_answer_ops,
 		.mem = &offline->mem,
 		.spaces = &offline->spaces,
+		.results = offline->results,
+		.nr_results = VMEM_AT_ONCE,
 	};
 }
 
