@@ -56,8 +56,8 @@ static void make(struct libvmem *vm, const struct opts *opts,
 	int ret = libvmem_snapshot(vm, &args, new_file_fd(file), &s->made,
 				   &error);
 
-	/* Only we know the name of the file. */
-	if (ret == -LIBVMEM_SYSTEM && !strcmp(error.where, "write"))
+	/* The library does not know the name of the file. */
+	if (ret < 0 && !strcmp(error.where, "write"))
 		new_file_fail(file, error.err);
 	check(ret, &error);
 }
