@@ -46,6 +46,7 @@ STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "promises": ["tools/selftest/promises.py"],
+    "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
     "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],

@@ -265,8 +265,8 @@ static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
 			break;
 		if (pages_alike(source, &from, roots))
 			roots->cr3s[roots->nr++] = from.regs.cr3;
-		else if (roots->left_out < 0)
-			roots->left_out = i;
+		else
+			roots->left_out[roots->nr_left_out++] = i;
 	}
 	if (!roots->nr)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
@@ -310,7 +310,7 @@ int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
 	ret = libvmem_find_regs(vm, source, &roots->regs, error);
 	if (ret)
 		return ret;
-	roots->left_out = -1;
+	roots->nr_left_out = 0;
 	roots->nr = source->nr_cr3s;
 	if (roots->nr)
 		memcpy(roots->cr3s, source->cr3s,
@@ -340,4 +340,26 @@ uint64_t libvmem_space_of_root(const struct libvmem_roots *roots,
 	const struct vmem_regs regs = libvmem_regs_of_root(roots, index);
 
 	return libvmem_root(&regs);
+}
+
+int find_space(const struct libvmem_roots *roots, unsigned int nr, uint64_t cr3)
+{
+	struct vmem_regs regs = roots->regs;
+
+	regs.cr3 = cr3;
+	for (unsigned int i = 0; i < nr; i++)
+		if (libvmem_space_of_root(roots, i) == libvmem_root(&regs))
+			return i;
+	return -1;
+}
+
+void libvmem_drop_repeated_roots(struct libvmem_roots *roots)
+{
+	unsigned int nr = roots->nr;
+
+	roots->nr = 0;
+	for (unsigned int i = 0; i < nr; i++)
+		if (find_space(roots, roots->nr, roots->cr3s[i]) < 0)
+			roots->cr3s[roots->nr++] = roots->cr3s[i];
+	roots->regs.cr3 = roots->cr3s[0];
 }

@@ -100,20 +100,6 @@ static int check_scope(const struct job *job)
 	return 0;
 }
 
-/* The space that CR3 names, among the first @nr, or -1. */
-static int find_space(const struct libvmem_roots *roots, unsigned int nr,
-		      u64 cr3)
-{
-	struct vmem_regs regs = roots->regs;
-	unsigned int i;
-
-	regs.cr3 = cr3;
-	for (i = 0; i < nr; i++)
-		if (libvmem_space_of_root(roots, i) == libvmem_root(&regs))
-			return i;
-	return -1;
-}
-
 static int check_args(const struct job *job)
 {
 	const struct libvmem_roots *roots = job->args->roots;

@@ -257,15 +257,16 @@ struct libvmem_source {
  * struct libvmem_roots - address spaces, in order of primacy
  * @regs: the registers that they have in common, and CR3 of the first
  * @nr: how many they are, at least 1
- * @left_out: vCPUs that are not among them, as they page in another mode: the
- *	first of them, or -1
+ * @nr_left_out: vCPUs that are not among them, as they page in another mode
  * @cr3s: CR3 of each
+ * @left_out: index of each vCPU that is not among them
  */
 struct libvmem_roots {
 	struct vmem_regs regs;
 	unsigned int nr;
-	int left_out;
+	unsigned int nr_left_out;
 	uint64_t cr3s[VMEM_MAX_ROOTS];
+	unsigned int left_out[VMEM_MAX_ROOTS];
 };
 
 /* The registers of one address space. */
@@ -279,6 +280,9 @@ int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
 		       bool all, struct libvmem_roots *roots,
 		       struct libvmem_error *error);
+
+/* Keep of each space the first of its roots: several vCPUs may be in one. */
+void libvmem_drop_repeated_roots(struct libvmem_roots *roots);
 
 /* Registers with CR3 of one of the spaces; the address of its root table. */
 struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
