@@ -101,7 +101,7 @@ class AsImage(Case):
         image = lablib.vmemctl("--image", self.image, *words)
         self.assertEqual((live.returncode, live.stdout, live.stderr),
                          (image.returncode, image.stdout, image.stderr), words)
-        self.assertTrue(live.stdout)
+        self.assertTrue(live.stdout or live.returncode)
 
     def test_answers(self):
         """all commands answer as they do of an image"""
@@ -141,7 +141,7 @@ class AsImage(Case):
         done = lablib.vmemctl("-p", str(os.getpid()), "info")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr.decode(),
-                         r"\Avmemctl: [^\n]* %d %d\b[^\n]*--vm-fd\n\Z" %
+                         r"\Avmemctl: [^\n]*--vm-fd: %d %d\n\Z" %
                          tuple(sorted((self.vm.fd, other.fd))))
         self.assertEqual(lablib.vmemctl(*self.target, "info").returncode, 0)
 

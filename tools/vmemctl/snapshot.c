@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl snapshot: the memory that spaces map, and their tables, into a file
+ * vmemctl snapshot: write the memory that spaces map, and new tables, to a file
  */
 #include <string.h>
 
@@ -62,7 +62,7 @@ static void make(struct libvmem *vm, const struct opts *opts,
 	check(ret, &error);
 }
 
-/* QEMU serves one client at a time: the roots are known before @qmp is. */
+/* QEMU serves one client at a time, so this comes after guest_roots(). */
 static struct libvmem_qmp *open_qmp(const struct opts *opts)
 {
 	struct libvmem_qmp *qmp = NULL;
