@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl aliases: the shared tables, who owns them and who refers to them
+ * vmemctl aliases: shared tables, their owners and the references to them
  */
 #include <stdlib.h>
 
@@ -15,9 +15,9 @@
 /**
  * struct table - a shared table
  * @refs: the references to it, in order of their spaces and addresses
- * @nr: how many they are
- * @leaves: what the table's region in the owner's space expands to
- * @expands_to: what the references expand to
+ * @nr: length of @refs
+ * @leaves: leaves that the table's region in the owner's space expands to
+ * @expands_to: leaves that the references expand to
  */
 struct table {
 	const struct vmem_record *refs;
@@ -28,11 +28,11 @@ struct table {
 
 /**
  * struct aliases - all of them
- * @walked: the walk that told of them
+ * @walked: the records
  * @refs: the references, those to one table side by side
- * @nr_refs: how many they are
+ * @nr_refs: length of @refs
  * @tables: the tables, the most referenced first
- * @nr_tables: how many they are
+ * @nr_tables: length of @tables
  * @runs: room for the runs of one table's references
  */
 struct aliases {
@@ -49,7 +49,7 @@ static int compare(__u64 a, __u64 b)
 	return (a > b) - (a < b);
 }
 
-/* By what they refer to: a guest that runs may put another table there. */
+/* By target. A guest that runs may put several tables at one address. */
 static int compare_targets(const struct vmem_record *a,
 			   const struct vmem_record *b)
 {
@@ -79,7 +79,7 @@ static int compare_tables(const void *a, const void *b)
 		       compare_targets(x->refs, y->refs);
 }
 
-/* Runs that differ in nothing but the space come together. */
+/* Runs that are alike but for their space are neighbours. */
 static int compare_shapes(const struct run *a, const struct run *b)
 {
 	const struct vmem_reference *x = &a->first->reference;
@@ -163,7 +163,7 @@ static void print_owner(const struct vmem_regs *regs, const struct table *table)
 	out("\n");
 }
 
-/* How many of the runs differ in nothing but their spaces. */
+/* Length of the runs that are alike but for their space. */
 static size_t nr_alike(const struct run *runs, size_t nr)
 {
 	size_t i = 1;
@@ -173,7 +173,7 @@ static size_t nr_alike(const struct run *runs, size_t nr)
 	return i;
 }
 
-/* How many of the runs are in spaces that follow each other. */
+/* Length of the runs whose spaces follow each other. */
 static size_t nr_in_sequence(const struct run *runs, size_t nr)
 {
 	size_t i = 1;
@@ -201,7 +201,7 @@ static void print_spaces(const struct run *runs, size_t nr)
 	}
 }
 
-/* Runs that differ in nothing but their spaces. */
+/* Print runs that are alike but for their space. */
 static void print_runs(const struct vmem_regs *regs, const struct run *runs,
 		       size_t nr)
 {

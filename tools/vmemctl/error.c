@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Messages, and the ends that an error brings
+ * Messages, and the exit status of an error
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "vmemctl.h"
 
-/* What was printed before the error comes out before it. */
+/* Flush stdout first: the answer so far belongs before the error. */
 static void vreport(const char *fmt, va_list ap)
 {
 	fflush(stdout);

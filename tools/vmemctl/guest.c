@@ -14,8 +14,6 @@ struct libvmem *guest_open(const struct opts *opts)
 		ret = libvmem_open_image(&vm, opts->image, &error);
 	else
 		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
-	if (ret == -LIBVMEM_SEVERAL_VMS)
-		die("%s: choose one with --vm-fd", error.message);
 	check(ret, &error);
 	return vm;
 }

@@ -284,8 +284,8 @@ static void run(const struct command *command, struct opts *opts)
 }
 
 /*
- * Started with stdout closed, we would get its number for the device and print
- * into that. As it is now, printing fails.
+ * If we were started with stdout closed, the device would get its number, and we
+ * would print into the device. Reserve the number, so that printing fails.
  */
 static void reserve_std_fds(void)
 {
@@ -307,7 +307,7 @@ int main(int argc, char **argv)
 	};
 
 	reserve_std_fds();
-	/* A reader that has seen enough shows as a write error instead. */
+	/* If the reader leaves, writing fails: see out_flush(). */
 	signal(SIGPIPE, SIG_IGN);
 
 	argv[0] = "vmemctl"; /* getopt begins its messages with it */

@@ -18,10 +18,10 @@
 
 /**
  * struct new_file - a file that is being written
- * @path: where it is to be
- * @folder: the folder of that
- * @part: where it is until it is complete; NULL before and after
- * @fd: it
+ * @path: its path once it is complete
+ * @folder: the folder of @path
+ * @part: its path until it is complete; NULL before and after
+ * @fd: its descriptor
  */
 struct new_file {
 	const char *path;
@@ -77,7 +77,7 @@ void new_file_check_signals(void)
 		die("interrupted (%s): nothing was written", strsignal(number));
 }
 
-/* Who started us may have chosen that we are not to notice, as nohup does. */
+/* Signals that are ignored, as under nohup, stay so. */
 static void catch_signals(void)
 {
 	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
@@ -93,7 +93,7 @@ static void catch_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
-/* To be replaced, it must be a file: no device, no folder, and no link. */
+/* Replace only a regular file: no device, no folder, and no link. */
 static void check_old(const char *path)
 {
 	struct stat st;
@@ -157,12 +157,12 @@ int new_file_fd(const struct new_file *file)
 	return file->fd;
 }
 
-/* That it is there has to last as what it holds. */
+/* The new name has to survive a crash as the contents do. */
 static void sync_folder(const struct new_file *file)
 {
 	int folder = open(file->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	/* Not every file system can, and the file is there. */
+	/* The file is complete, so a file system that cannot is no error. */
 	if (folder >= 0) {
 		fsync(folder);
 		close(folder);

@@ -94,7 +94,7 @@ void check_whole_pages(const char *what, __u64 va, __u64 last_va)
 		      what, last_va);
 }
 
-/* @a does not end below @b with something in between. */
+/* No gap lies between the end of @a and a @b above it. */
 static bool touch(const struct vmem_span *a, const struct vmem_span *b)
 {
 	return !b->va || a->last_va >= b->va - 1;
@@ -109,7 +109,7 @@ static void insert_span(struct opts *opts, struct vmem_span span)
 
 	while (first < nr && !touch(&spans[first], &span))
 		first++;
-	/* All that it touches become one with it. */
+	/* Merge it with all that it touches. */
 	for (end = first; end < nr && touch(&span, &spans[end]); end++) {
 		if (spans[end].va < span.va)
 			span.va = spans[end].va;

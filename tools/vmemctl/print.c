@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * stdout, and the forms that several commands print values in
+ * stdout, progress, and the forms of values
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@ void out(const char *fmt, ...)
 	va_end(ap);
 }
 
-/* There is a line of progress. */
+/* The cursor is behind a line of progress. */
 static bool progressing;
 
 void progress(const char *fmt, ...)
@@ -71,7 +71,7 @@ void out_flush(void)
 	if (fflush(stdout) || ferror(stdout))
 		note_error();
 	if (out_errno == EPIPE)
-		exit(EXIT_FAILED); /* The reader left: it wants no message. */
+		exit(EXIT_FAILED); /* no reader, no message */
 	if (out_errno)
 		die("cannot write to stdout: %s", strerror(out_errno));
 }

@@ -7,7 +7,7 @@
 #define BYTES_A_LINE 16
 #define BYTES_A_CHUNK 0x100000 /* whole lines */
 
-/* Hexadecimal digits of a guest-physical address where no registers tell. */
+/* Hexadecimal digits of the widest guest-physical address. */
 #define GPA_DIGITS 13
 
 /**
@@ -17,7 +17,7 @@
  * @regs: the address space; zero with --phys
  * @at: address of the first byte not read yet
  * @left: bytes still to read from there
- * @got: what became of the last piece
+ * @got: the answer to the last question
  */
 struct reading {
 	struct libvmem *vm;
@@ -132,7 +132,7 @@ static void put_end(const struct reading *r, __u64 len)
 	out("}\n");
 }
 
-/* An error of the first piece leaves stdout empty. */
+/* Read first: if that fails, stdout stays empty. */
 static void read_json(struct reading *r)
 {
 	static unsigned char buf[BYTES_A_CHUNK];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl snapshot: the memory that spaces map, and their tables, into a file
+ * vmemctl snapshot: write the memory that spaces map, and new tables, to a file
  */
 #include <string.h>
 
@@ -56,13 +56,13 @@ static void make(struct libvmem *vm, const struct opts *opts,
 	int ret = libvmem_snapshot(vm, &args, new_file_fd(file), &s->made,
 				   &error);
 
-	/* Only we know the name of the file. */
-	if (ret == -LIBVMEM_SYSTEM && !strcmp(error.where, "write"))
+	/* The library does not know the name of the file. */
+	if (ret < 0 && !strcmp(error.where, "write"))
 		new_file_fail(file, error.err);
 	check(ret, &error);
 }
 
-/* QEMU serves one client at a time: the roots are known before @qmp is. */
+/* QEMU serves one client at a time, so this comes after guest_roots(). */
 static struct libvmem_qmp *open_qmp(const struct opts *opts)
 {
 	struct libvmem_qmp *qmp = NULL;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl spaces: every space, with references in place of what is shared
+ * vmemctl spaces: all spaces, with references in place of shared tables
  */
 #include "vmemctl.h"
 
@@ -184,7 +184,7 @@ static void put_space(const struct walked *walked, __u32 root)
 	out("]}");
 }
 
-/* A row at a time: a tree of them all would take many times their memory. */
+/* Row by row: a tree of them all would take many times their memory. */
 static void print_json(const struct walked *walked)
 {
 	out("{\"spaces\":[");

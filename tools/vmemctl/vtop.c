@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl vtop: addresses and their paths through the tables
+ * vmemctl vtop: addresses, and their paths through the tables
  */
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static const char *trace_level(const struct vmem_regs *regs, unsigned int i)
 	return level_name(libvmem_top_level(regs) - i);
 }
 
-/* A kernel that knows more levels than we do still fills only our array. */
+/* A kernel that knows more levels still fills only our array. */
 static unsigned int nr_trace(const struct vmem_translation *t)
 {
 	return t->out_nr_trace < VMEM_MAX_LEVELS ? t->out_nr_trace :
@@ -108,7 +108,7 @@ static json_t *json_trace(const struct vmem_regs *regs,
 	return trace;
 }
 
-/* What only a mapped address has; null for any other. */
+/* Members that are null unless the address is mapped. */
 static void json_set_page(json_t *o, const struct vmem_translation *t)
 {
 	bool mapped = t->out_status == VMEM_MAPPED;

@@ -144,7 +144,7 @@ static void index_records(struct walked *walked)
 
 		if (record->type == VMEM_SPACE)
 			space->first = i;
-		/* Without this one: it may refer to the space itself. */
+		/* A reference to its own space does not count itself. */
 		space->end = i;
 		sum = add_saturated(sum, count_leaves(walked, record));
 		walked->before[i + 1] = sum;
@@ -224,7 +224,7 @@ size_t run_find(const struct vmem_record *records, size_t nr, struct run *run)
 	while (run->nr < nr &&
 	       is_step(run, records + run->nr - 1, records + run->nr))
 		run->nr++;
-	/* Two that are apart are always so at some regular distance. */
+	/* Any two references are at a regular distance. */
 	if (run->nr == 2 && run->step != records->reference.len)
 		run->nr = 1;
 	return run->nr;
