@@ -8,13 +8,19 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include <fuzz/file.h>
 #include <fuzz/fuzz.h>
 #include <linux/minmax.h>
 
 #include "image.h"
+#include "qmp.h"
 #include "vm.h"
+
+/* file.c: the file has these bytes; is it open, or mapped? */
+void file_set(const void *data, size_t size);
+bool file_in_use(void);
 
 static struct libvmem *vm;
 static const struct image *image;
@@ -30,6 +36,18 @@ int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
 
 void libvmem_qmp_close(struct libvmem_qmp *qmp)
 {
+}
+
+int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,
+			      struct libvmem_error *error)
+{
+	return -LIBVMEM_QMP;
+}
+
+int qmp_cpu(struct libvmem_qmp *qmp, unsigned int vcpu, struct core_cpu *cpu,
+	    struct libvmem_error *error)
+{
+	return -LIBVMEM_QMP;
 }
 
 int libvmem_qmp_regs(struct libvmem_qmp *qmp, unsigned int vcpu,
@@ -206,6 +224,43 @@ static void ask_spaces(const struct libvmem_source *source, struct input *in)
 					      &next_va, &error));
 }
 
+static int stop_if_large(__u64 done, __u64 todo, void *priv)
+{
+	return todo > 16 << 20;
+}
+
+/* Of an image that is all snapshot, the snapshot is one as well. */
+static void ask_snapshot(const struct libvmem_source *source, struct input *in)
+{
+	static struct libvmem_roots roots;
+	const struct libvmem_scope scope = {
+		.va = choose(in, 2) << 21,
+		.last_va = choose(in, 2) ? (1 << 30) - 1 : ~0ULL,
+	};
+	const struct libvmem_snapshot_args args = {
+		.roots = &roots,
+		.scope = &scope,
+		.base = choose(in, 4) * 0x100000ULL,
+		.flags = choose(in, 4),
+		.progress = stop_if_large,
+	};
+	struct libvmem_snapshot made;
+	int fd, ret;
+
+	if (libvmem_find_roots(vm, source, true, &roots, &error))
+		return;
+	libvmem_drop_repeated_roots(&roots);
+	fd = memfd_create("snapshot", 0);
+	REQUIRE(fd >= 0);
+	ret = libvmem_snapshot(vm, &args, fd, &made, &error);
+	close(fd);
+	if (ret > 0 || ret == -LIBVMEM_TOO_MUCH)
+		return;
+	check_answer(ret);
+	REQUIRE(ret || made.tables >= roots.nr);
+	REQUIRE(ret || !made.unreadable);
+}
+
 static int take_slot(const struct vmem_memslot *slot, void *priv)
 {
 	size_t *nr = priv;
@@ -242,6 +297,7 @@ static void ask_all(struct input *in)
 		return;
 	ask_addresses(&regs, in);
 	ask_spaces(&source, in);
+	ask_snapshot(&source, in);
 }
 
 void fuzz_init(void)

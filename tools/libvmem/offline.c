@@ -180,8 +180,13 @@ static int ask_read_phys(struct offline *offline, void *args)
 
 static int ask_set_spaces(struct offline *offline, void *args)
 {
-	return vmem_answer_set_spaces(&offline_answer_ops, args,
-				      &offline->spaces);
+	int ret = vmem_answer_set_spaces(&offline_answer_ops, args,
+					 &offline->spaces);
+
+	/* They are freed already. */
+	if (ret)
+		offline->spaces = (struct vmem_spaces){};
+	return ret;
 }
 
 static int ask_walk_spaces(struct offline *offline, void *args)
