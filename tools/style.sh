@@ -11,7 +11,8 @@ cd "$(dirname "$(readlink -f "$0")")/.." || exit
 linux=build/linux
 
 mapfile -t all_c < <(git ls-files '*.c' '*.h')
-mapfile -t headers < <(git ls-files 'include/*.h')
+mapfile -t headers < <(git ls-files 'include/*.h' \
+	'tools/libvmem/include/*.h')
 mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh')
 
 format() {

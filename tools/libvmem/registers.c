@@ -62,9 +62,12 @@ enum vmem_level libvmem_top_level(const struct vmem_regs *regs)
 
 __u64 libvmem_root(const struct vmem_regs *regs)
 {
-	int bits = libvmem_top_level(regs) == VMEM_LEVEL_PD ? 32 :
-							      regs->maxphyaddr;
+	unsigned int bits = regs->maxphyaddr;
 
+	if (libvmem_top_level(regs) == VMEM_LEVEL_PD)
+		bits = 32;
+	if (bits < 32 || bits > 52)
+		bits = 52;
 	return regs->cr3 & ((1ull << bits) - 1) & ~0xfffull;
 }
 

@@ -84,8 +84,6 @@ static int check_scope(const struct job *job)
 	const struct libvmem_scope *scope = job->args->scope;
 	unsigned int i;
 
-	if (scope->nr_excluded > VMEM_MAX_EXCLUDED)
-		return bad_argument(job, 0, "too many ranges are excluded");
 	if (!is_whole(scope->va, scope->last_va))
 		return bad_argument(job, scope->va,
 				    "the range is not of whole pages");
@@ -105,6 +103,7 @@ static int check_args(const struct job *job)
 	const struct libvmem_roots *roots = job->args->roots;
 	u64 base = job->args->base;
 	unsigned int i;
+	int ret;
 
 	if (base & ~VMEM_PAGE_MASK || base >> 52)
 		return bad_argument(job, base,
@@ -116,9 +115,9 @@ static int check_args(const struct job *job)
 		return bad_argument(
 			job, 0,
 			"the registers have no convention for copy-on-write");
-	if (!roots->nr || roots->nr > VMEM_MAX_ROOTS)
-		return bad_argument(job, 0,
-				    "there are too few roots, or too many");
+	ret = check_spaces(roots, job->args->scope, job->error);
+	if (ret)
+		return ret;
 	for (i = 1; i < roots->nr; i++)
 		if (find_space(roots, i, roots->cr3s[i]) >= 0)
 			return bad_argument(job, roots->cr3s[i],

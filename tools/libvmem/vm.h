@@ -39,6 +39,11 @@ int ask(struct libvmem *vm, unsigned int cmd, void *args);
 /* The number of vCPUs; of more than VMEM_MAX_ROOTS, the rest does not count. */
 int nr_vcpus(struct libvmem *vm, unsigned int *nr, struct libvmem_error *error);
 
+/* Are there as many spaces and excluded ranges as there can be, in order? */
+int check_spaces(const struct libvmem_roots *roots,
+		 const struct libvmem_scope *scope,
+		 struct libvmem_error *error);
+
 /* Index of the space that CR3 names, among the first @nr; or -1. */
 int find_space(const struct libvmem_roots *roots, unsigned int nr, __u64 cr3);
 

@@ -10,6 +10,33 @@
 
 #define OTHER_MODULE "load the vmem module of this vmemctl's version"
 
+int check_spaces(const struct libvmem_roots *roots,
+		 const struct libvmem_scope *scope, struct libvmem_error *error)
+{
+	const struct vmem_span *excluded = scope->excluded;
+
+	if (!roots->nr || roots->nr > VMEM_MAX_ROOTS)
+		return error_set(error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT, 0,
+				 "give 1 to 4096", "there are %u roots",
+				 roots->nr);
+	if (scope->nr_excluded > VMEM_MAX_EXCLUDED)
+		return error_set(error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT, 0,
+				 "give 256 at most", "%u ranges are excluded",
+				 scope->nr_excluded);
+	for (unsigned int i = 0; i < scope->nr_excluded; i++) {
+		if (excluded[i].va <= excluded[i].last_va &&
+		    (!i || excluded[i].va > excluded[i - 1].last_va))
+			continue;
+		return error_set(
+			error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT,
+			excluded[i].va,
+			"give them by rising address, none overlapping another",
+			"excluded range %u, from %#llx on, is out of order", i,
+			excluded[i].va);
+	}
+	return 0;
+}
+
 static int set_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 		      const struct libvmem_scope *scope,
 		      struct libvmem_error *error)
@@ -156,6 +183,9 @@ int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 		return error_set(error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT, 0,
 				 "open the guest once more",
 				 "the spaces were walked already");
+	ret = check_spaces(roots, scope, error);
+	if (ret)
+		return ret;
 	walk.records = calloc(RECORDS_A_CALL, sizeof(*walk.records));
 	if (!walk.records)
 		return error_memory(

@@ -69,7 +69,7 @@ def listed():
 def declared():
     """The functions that the header declares."""
     text = re.sub(r"/\*.*?\*/", "", read(HEADER), flags=re.S)
-    return set(re.findall(r"^[a-z][\w *]*?\b(libvmem_\w+)\(", text, re.M))
+    return set(re.findall(r"^[a-z_][\w *]*?\b(libvmem_\w+)\(", text, re.M))
 
 
 def objects():
