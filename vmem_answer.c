@@ -35,24 +35,23 @@ static int settle(int ret, bool progress)
  * @answer: the question
  * @args: its arguments; @out_nr counts the answers that were copied out
  * @root: the space, if its registers were given
- * @vas: the addresses
  */
 struct translating {
 	struct vmem_batch batch;
 	struct vmem_answer *answer;
 	struct vmem_translate_args *args;
 	struct vmem_root root;
-	u64 vas[VMEM_AT_ONCE];
 };
 
 static int get_addresses(struct translating *t)
 {
 	const struct vmem_translate_args *args = t->args;
-	u64 src = args->vas + (u64)args->out_nr * sizeof(*t->vas);
-	u32 nr = min(args->nr - args->out_nr, t->answer->nr_results);
+	struct vmem_answer *answer = t->answer;
+	u64 src = args->vas + (u64)args->out_nr * sizeof(*answer->vas);
+	u32 nr = min(args->nr - args->out_nr, answer->nr_at_once);
 
 	t->batch.nr = nr;
-	return t->answer->ops->get(t->vas, src, nr * sizeof(*t->vas));
+	return answer->ops->get_words(answer->vas, src, nr);
 }
 
 static int put_translations(struct translating *t)
@@ -88,9 +87,9 @@ static int translate_pieces(struct translating *t)
 
 	t->batch.mem = t->answer->mem;
 	t->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
-	t->batch.vas = t->vas;
+	t->batch.vas = t->answer->vas;
 	t->batch.results = t->answer->results;
-	if (args->nr > t->answer->nr_results)
+	if (args->nr > t->answer->nr_at_once)
 		t->batch.refill = refill_addresses;
 	ret = get_addresses(t) ?: vmem_translate_batch(&t->batch);
 	put = put_translations(t);
@@ -123,17 +122,13 @@ static int translate_in(struct translating *t)
 int vmem_answer_translate(struct vmem_answer *answer,
 			  struct vmem_translate_args *args)
 {
+	struct translating t = { .answer = answer, .args = args };
 	struct vmem_walked *walked = &answer->walked;
-	struct translating t;
 	int ret;
 
 	if (!args->nr ||
 	    !vmem_element_size_ok(args->result_size, VMEM_TRANSLATION_BRIEF))
 		return -EINVAL;
-	/* The addresses need not be cleared. */
-	t.batch = (struct vmem_batch){};
-	t.answer = answer;
-	t.args = args;
 	ret = translate_in(&t);
 	if (ret)
 		return ret;
@@ -362,23 +357,26 @@ int vmem_answer_read_phys(struct vmem_answer *answer,
 
 /* VMEM_SET_SPACES */
 
+/* Values of CR3 that are copied in at once. */
+#define NR_CR3 64U
+
 static int get_roots(struct vmem_root *roots, const struct vmem_answer_ops *ops,
 		     const struct vmem_set_spaces_args *args)
 {
 	struct vmem_regs regs = args->regs;
-	u64 cr3[VMEM_AT_ONCE];
+	u64 cr3[NR_CR3];
 	u32 i, nr;
 	int ret;
 
 	for (i = 0; i < args->nr_cr3; i++) {
-		if (i % VMEM_AT_ONCE == 0) {
-			nr = min(args->nr_cr3 - i, VMEM_AT_ONCE);
-			ret = ops->get(cr3, args->cr3 + i * sizeof(*cr3),
-				       nr * sizeof(*cr3));
+		if (i % NR_CR3 == 0) {
+			nr = min(args->nr_cr3 - i, NR_CR3);
+			ret = ops->get_words(cr3, args->cr3 + i * sizeof(*cr3),
+					     nr);
 			if (ret)
 				return ret;
 		}
-		regs.cr3 = cr3[i % VMEM_AT_ONCE];
+		regs.cr3 = cr3[i % NR_CR3];
 		ret = vmem_root_init(&roots[i], &regs);
 		if (ret)
 			return ret;
@@ -401,8 +399,8 @@ static int get_excluded(struct vmem_span *excluded,
 			const struct vmem_answer_ops *ops,
 			const struct vmem_set_spaces_args *args)
 {
-	int ret = ops->get(excluded, args->excluded,
-			   args->nr_excluded * sizeof(*excluded));
+	u32 words = args->nr_excluded * (sizeof(*excluded) / sizeof(u64));
+	int ret = ops->get_words((u64 *)excluded, args->excluded, words);
 
 	if (ret)
 		return ret;

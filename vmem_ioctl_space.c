@@ -7,30 +7,41 @@
 #include <linux/string.h>
 #include <vmem/ioctl.h>
 
-/*
- * Room for results. The kernel may clear every allocation (init_on_alloc), but
- * not the objects of a cache with a constructor: 64 addresses a call take 40 %
- * less time by that, measured in the lab.
+/* Addresses that are translated before their answers are copied out. */
+#define AT_ONCE 64
+
+/**
+ * struct pieces - room for a part of VMEM_TRANSLATE
+ * @vas: addresses
+ * @results: their answers
  */
-static struct kmem_cache *results_cache;
+struct pieces {
+	u64 vas[AT_ONCE];
+	struct vmem_translation results[AT_ONCE];
+};
 
-#define RESULTS_SIZE (VMEM_AT_ONCE * sizeof(struct vmem_translation))
+/*
+ * The kernel may clear all that it allocates (init_on_alloc), but not the objects
+ * of a cache with a constructor: 64 addresses a call take 40 % less time by that,
+ * as measured in the lab.
+ */
+static struct kmem_cache *pieces_cache;
 
-static void construct_results(void *results)
+static void construct_pieces(void *pieces)
 {
-	memset(results, 0, RESULTS_SIZE);
+	memset(pieces, 0, sizeof(struct pieces));
 }
 
 int vmem_ioctl_space_init(void)
 {
-	results_cache = kmem_cache_create("vmem_results", RESULTS_SIZE, 0,
-					  SLAB_ACCOUNT, construct_results);
-	return results_cache ? 0 : -ENOMEM;
+	pieces_cache = kmem_cache_create("vmem_pieces", sizeof(struct pieces),
+					 0, SLAB_ACCOUNT, construct_pieces);
+	return pieces_cache ? 0 : -ENOMEM;
 }
 
 void vmem_ioctl_space_exit(void)
 {
-	kmem_cache_destroy(results_cache);
+	kmem_cache_destroy(pieces_cache);
 }
 
 /* The spaces that the addresses are in, if they are not given by registers. */
@@ -51,25 +62,29 @@ static int translate_spaces(struct vmem_call *call,
 static int translate_many(struct vmem_call *call,
 			  struct vmem_translate_args *args)
 {
-	void *results = kmem_cache_alloc(results_cache, VMEM_GFP);
+	struct pieces *pieces = kmem_cache_alloc(pieces_cache, VMEM_GFP);
 	int ret;
 
-	if (!results)
+	if (!pieces)
 		return -ENOMEM;
-	call->answer.results = results;
-	call->answer.nr_results = VMEM_AT_ONCE;
+	call->answer.vas = pieces->vas;
+	call->answer.results = pieces->results;
+	call->answer.nr_at_once = AT_ONCE;
 	ret = vmem_answer_translate(&call->answer, args);
-	kmem_cache_free(results_cache, results);
+	kmem_cache_free(pieces_cache, pieces);
 	return ret;
 }
 
+/* One address takes no allocation. */
 static int translate_one(struct vmem_call *call,
 			 struct vmem_translate_args *args)
 {
 	struct vmem_translation result;
+	u64 va;
 
+	call->answer.vas = &va;
 	call->answer.results = &result;
-	call->answer.nr_results = 1;
+	call->answer.nr_at_once = 1;
 	return vmem_answer_translate(&call->answer, args);
 }
 

@@ -75,11 +75,12 @@ check() {
 }
 
 echo "KTAP version 1"
-echo "1..6"
+echo "1..7"
 check clang-format format
 check "checkpatch --strict" checkpatch
 check "sparse" build_with C=2
 check "W=1" build_with W=1
 check kernel-doc kernel_doc
 check shellcheck shell
+check "names" tools/names.py "$linux"
 exit $((failed > 0))

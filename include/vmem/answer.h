@@ -15,14 +15,14 @@
 
 /**
  * struct vmem_answer_ops - access to the caller's memory
- * @get: copy @len bytes from the caller's address @src to @dst; 0 or -EFAULT
+ * @get_words: copy @nr words from the caller's address @src to @dst; 0 or -EFAULT
  * @put: copy @len bytes from @src to the caller's address @dst; 0 or -EFAULT
  * @put_elements: copy @nr elements of @size bytes each to the caller's address
  *	@dst, where each has room for @room bytes: cut an element that is longer,
  *	and clear the tail behind one that is shorter; 0 or -EFAULT
  */
 struct vmem_answer_ops {
-	int (*get)(void *dst, u64 src, size_t len);
+	int (*get_words)(u64 *dst, u64 src, u32 nr);
 	int (*put)(u64 dst, const void *src, size_t len);
 	int (*put_elements)(u64 dst, u32 room, const void *src, u32 size,
 			    u32 nr);
@@ -53,15 +53,13 @@ struct vmem_walked {
 	bool more;
 };
 
-/* Addresses that VMEM_TRANSLATE takes in, and answers that go out, at once. */
-#define VMEM_AT_ONCE 64U
-
 /**
  * struct vmem_answer - a question under way
  * @ops: access to the caller's memory
  * @mem: the guest's memory
- * @results: for VMEM_TRANSLATE: room for answers on their way out
- * @nr_results: elements of @results, 1 to VMEM_AT_ONCE
+ * @vas: for VMEM_TRANSLATE: room for addresses on their way in
+ * @results: for VMEM_TRANSLATE: room for as many answers on their way out
+ * @nr_at_once: elements of both, at least 1
  * @spaces: the caller's spaces: for VMEM_WALK_SPACES, and walked to the end for
  *	VMEM_TRANSLATE_SPACES
  * @walked: the work that was done; all 0 before
@@ -69,8 +67,9 @@ struct vmem_walked {
 struct vmem_answer {
 	const struct vmem_answer_ops *ops;
 	struct vmem_mem *mem;
+	u64 *vas;
 	struct vmem_translation *results;
-	u32 nr_results;
+	u32 nr_at_once;
 	struct vmem_spaces *spaces;
 	struct vmem_walked walked;
 };

@@ -417,13 +417,19 @@ static __u64 written_translate(const void *args)
 	return (__u64)a->nr * a->result_size;
 }
 
+/* What a walk over spaces alone tells is left out. */
+static bool is_status_of_path(__u32 status)
+{
+	return status <= VMEM_TORN || status == VMEM_UNREADABLE;
+}
+
 static bool check_translate(const void *args)
 {
 	const struct vmem_translate_args *a = args;
 	const struct vmem_translation *first = (void *)(uintptr_t)a->results;
 
 	return a->out_nr && a->out_nr <= a->nr &&
-	       first->out_status <= VMEM_TORN &&
+	       is_status_of_path(first->out_status) &&
 	       first->out_nr_trace <= VMEM_MAX_LEVELS;
 }
 
@@ -474,8 +480,7 @@ static bool check_read(const void *args)
 {
 	const struct vmem_read_args *a = args;
 
-	return a->out_len <= a->len &&
-	       (a->out_status <= VMEM_TORN || a->out_status == VMEM_UNREADABLE);
+	return a->out_len <= a->len && is_status_of_path(a->out_status);
 }
 
 static void fill_set_spaces(struct thread *t, void *args)

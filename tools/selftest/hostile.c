@@ -954,6 +954,23 @@ static void not_readable(struct guest *g)
 	check_far_tables(g, "unmapped", VMEM_UNREADABLE);
 }
 
+/* Pages that the machine has found to be broken, each of them on its own. */
+static void poisoned(struct guest *g)
+{
+	struct guest_ram far = ram_new(FAR_GPA, NR_FAR * PAGE);
+	__u64 i;
+
+	memset(far.hva, 0, far.len);
+	guest_add(g, &far, 0);
+	check_far_tables(g, "sound", VMEM_NOT_PRESENT);
+	for (i = 0; i < NR_FAR; i++) {
+		ktap_skipped = madvise(far.hva + i * PAGE, PAGE, MADV_HWPOISON);
+		if (ktap_skipped)
+			return;
+	}
+	check_far_tables(g, "poisoned", VMEM_UNREADABLE);
+}
+
 /* A page of the kernel's that is mapped without being one of ours: [vvar]. */
 static void *device_page(void)
 {
@@ -973,7 +990,7 @@ static void *device_page(void)
 }
 
 /* A slot over a device is like no slot at all. */
-static void device(struct guest *g)
+static void slot_over_a_device(struct guest *g)
 {
 	struct guest_ram far = { .gpa = FAR_GPA, .len = PAGE };
 
@@ -1066,9 +1083,14 @@ static void memory_not_readable(void)
 	try_memory(not_readable);
 }
 
+static void memory_poisoned(void)
+{
+	try_memory(poisoned);
+}
+
 static void memory_of_a_device(void)
 {
-	try_memory(device);
+	try_memory(slot_over_a_device);
 }
 
 static void memory_not_there(void)
@@ -1124,6 +1146,7 @@ static const struct ktap_case cases[] = {
 	{ "memory_never_touched", memory_never_touched },
 	{ "memory_sparse_file", memory_sparse_file },
 	{ "memory_not_readable", memory_not_readable },
+	{ "memory_poisoned", memory_poisoned },
 	{ "memory_of_a_device", memory_of_a_device },
 	{ "memory_not_there", memory_not_there },
 	{ "memory_in_pieces", memory_in_pieces },

@@ -1317,6 +1317,56 @@ static void read_large(void)
 	ram_free(&more);
 }
 
+/* ---- Reading by guest-physical address ---- */
+
+static void expect_phys(int session, __u64 gpa, __u64 len, const void *want,
+			__u64 want_len, enum vmem_status status)
+{
+	struct vmem_read_phys_args end;
+	__u8 *buf = malloc(len);
+
+	must(buf ? 0 : -1, "malloc");
+	CHECK_EQ(session_read_phys(session, gpa, buf, len, &end), 0);
+	CHECK_EQ(end.out_len, want_len);
+	CHECK_EQ(end.out_status, status);
+	CHECK_EQ(memcmp(buf, want, want_len), 0);
+	if (want_len < len)
+		CHECK(buf[want_len] == POISON && buf[len - 1] == POISON);
+	free(buf);
+
+	/* How far it reads is the same without a buffer. */
+	CHECK_EQ(session_read_phys(session, gpa, NULL, len, &end), 0);
+	CHECK_EQ(end.out_len, want_len);
+	CHECK_EQ(end.out_status, status);
+}
+
+/* All of a slot, parts of it, what lies behind it, and what cannot be read. */
+static void read_phys(void)
+{
+	struct guest_ram more = ram_new(MORE_GPA, LARGE);
+	__u64 i, end = MORE_GPA + LARGE, *words = (__u64 *)more.hva;
+	struct fixture f;
+
+	fixture_init(&f);
+	for (i = 0; i < LARGE / sizeof(*words); i++)
+		words[i] = i * MAGIC;
+	vmm_add_slot(&f.vmm, MORE_ID, &more);
+	expect_phys(f.session, MORE_GPA, LARGE, more.hva, LARGE, VMEM_MAPPED);
+	expect_phys(f.session, MORE_GPA + 5, 1, more.hva + 5, 1, VMEM_MAPPED);
+	expect_phys(f.session, MORE_GPA + PAGE - 3, PAGE + 7,
+		    more.hva + PAGE - 3, PAGE + 7, VMEM_MAPPED);
+	expect_phys(f.session, end - 9, 2 * PAGE, more.hva + LARGE - 9, 9,
+		    VMEM_UNBACKED);
+	expect_phys(f.session, end, 8, more.hva, 0, VMEM_UNBACKED);
+	expect_phys(f.session, BIT_ULL(52), 8, more.hva, 0, VMEM_UNBACKED);
+	expect_phys(f.session, -8ULL, 8, more.hva, 0, VMEM_UNBACKED);
+	must(mprotect(more.hva + MB(1), PAGE, PROT_NONE), "mprotect");
+	expect_phys(f.session, MORE_GPA + MB(1) - 9, MB(1),
+		    more.hva + MB(1) - 9, 9, VMEM_UNREADABLE);
+	fixture_free(&f);
+	ram_free(&more);
+}
+
 /* ---- Processes ---- */
 
 #define NEW_MAGIC (~MAGIC)
@@ -1548,6 +1598,7 @@ static const struct ktap_case cases[] = {
 	{ "read_into_a_hole", read_into_a_hole },
 	{ "read_at_the_ends", read_at_the_ends },
 	{ "read_large", read_large },
+	{ "read_phys", read_phys },
 	{ "sessions_over_fork", sessions_over_fork },
 	{ "vm_of_another_process", vm_of_another_process },
 	{ "vm_closed_under_a_session", vm_closed_under_a_session },
