@@ -251,16 +251,21 @@ static int write_table(struct writer *w, const struct vmem_visit *visit,
 	return write_visited(w, visit, raw);
 }
 
+static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
+{
+	int ret = tables->ops->alloc_table(tables, level, table);
+
+	return vmem_callback_errno(ret);
+}
+
 /* A table is missing on the way: make it, and go down there. */
 static int add_table(struct writer *w, const struct vmem_visit *visit)
 {
-	struct vmem_tables *tables = w->tables;
 	u64 table;
 	int ret = check_moves(w, visit);
 
 	if (!ret)
-		ret = vmem_callback_errno(tables->ops->alloc_table(
-			tables, visit->level - 1, &table));
+		ret = alloc_table(w->tables, visit->level - 1, &table);
 	if (!ret)
 		ret = write_table(w, visit, table, ALL_PERMS);
 	return ret ?: VMEM_WALK_AGAIN;

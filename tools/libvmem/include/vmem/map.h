@@ -44,8 +44,8 @@ struct vmem_tables_ops {
  * @used: set by the caller: entries that are made of permissions have Accessed
  *	set, and Dirty if they map a page that is writable, so that a processor
  *	which uses the tables does not write to them. Dirty on a page that is not
- *	writable would make it a shadow stack (SDM vol. 1, 17.2.3 and vol. 3,
- *	4.6.1). Entries that are copied from a path keep their own bits.
+ *	writable would make it a shadow stack (SDM vol. 3, 4.6.1). Entries that
+ *	are copied from a path keep their own bits.
  * @shared: where tables can move: those that have several parents. A table is
  *	known as shared once vmem_space_aware_map() has linked to it or
  *	vmem_tables_learn() has found it so.
