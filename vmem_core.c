@@ -553,9 +553,9 @@ static struct vmem_visit table_visit(const struct walker *w,
 	return visit;
 }
 
-/* The table that the visit is of could not be entered. */
-static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
-			  struct vmem_visit visit)
+/* The table that the visit is of could not be entered, because of @err. */
+static int visit_unpinned(struct walker *w, const struct vmem_walk_ops *ops,
+			  struct vmem_visit visit, int err)
 {
 	int ret;
 
@@ -566,7 +566,7 @@ static int visit_unbacked(struct walker *w, const struct vmem_walk_ops *ops,
 		if (ret != VMEM_WALK_FOLLOW)
 			return ret;
 	}
-	visit.status = VMEM_UNBACKED;
+	visit.status = vmem_pin_status(err);
 	visit.perms = 0;
 	return go_on(ops->anomaly(&visit, w->walk->priv));
 }
@@ -665,7 +665,9 @@ static int visit_shareable(struct walker *w, const struct vmem_walk_ops *ops,
 
 	ret = enter_table(w, entry);
 	if (ret)
-		return ret == -ENXIO ? visit_unbacked(w, ops, visit) : ret;
+		return vmem_pin_status(ret) ?
+			       visit_unpinned(w, ops, visit, ret) :
+			       ret;
 	if (owner || !share || !walk->claim) {
 		w->frame->followed = followed;
 		return VMEM_WALK_FOLLOW;
@@ -695,9 +697,9 @@ static int visit_private(struct walker *w, const struct vmem_walk_ops *ops,
 		}
 	}
 	ret = enter_table(w, entry);
-	if (ret != -ENXIO)
+	if (!vmem_pin_status(ret))
 		return ret ?: VMEM_WALK_FOLLOW;
-	return visit_unbacked(w, ops, table_visit(w, entry, base));
+	return visit_unpinned(w, ops, table_visit(w, entry, base), ret);
 }
 
 /*
@@ -900,18 +902,19 @@ static u64 clear_until(const struct vmem_scope *scope, u64 va)
  * The root cannot be entered. If there are other spaces to go on with, that is
  * told once.
  */
-static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops)
+static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops,
+			   int err)
 {
 	const struct vmem_scope *scope = &w->walk->scope;
 	struct vmem_visit visit;
 
 	if (!ops->space)
-		return -ENXIO;
+		return err;
 	visit = make_visit(w, scope->va, clear_until(scope, w->walk->va));
 	visit.level = w->mode->top;
 	visit.gpa = w->root->table;
 	pass_table(w, U64_MAX);
-	return visit_unbacked(w, ops, visit);
+	return visit_unpinned(w, ops, visit, err);
 }
 
 static int visit_non_canonical(struct walker *w,
@@ -950,7 +953,9 @@ static int visit_gap(struct walker *w, const struct vmem_walk_ops *ops)
 	if (!w->frame) {
 		ret = enter_root(w);
 		if (ret)
-			return ret == -ENXIO ? visit_dead_root(w, ops) : ret;
+			return vmem_pin_status(ret) ?
+				       visit_dead_root(w, ops, ret) :
+				       ret;
 	}
 	w->clear_va = scope->nr_excluded ? va : scope->va;
 	w->clear_last = clear_until(scope, va);
@@ -1321,12 +1326,12 @@ static void init_translate_walk(struct vmem_walk *walk,
 }
 
 /* As in the walk, one dead root is no reason to give up on others. */
-static void translate_dead_root(struct vmem_batch *batch)
+static void translate_dead_root(struct vmem_batch *batch, int err)
 {
 	struct vmem_translation *result = &batch->results[batch->done++];
 
 	memset(result, 0, sizeof(*result));
-	result->out_status = VMEM_UNBACKED;
+	result->out_status = vmem_pin_status(err);
 	result->out_level = batch->spaces->roots[batch->index].mode.top;
 }
 
@@ -1348,9 +1353,10 @@ static int translate_some(struct vmem_batch *batch, struct frame *frames,
 	if (ret == VMEM_WALK_STOP)
 		return 0;
 	/* A refill may fail like that as well: there is nothing to answer then. */
-	if (ret != -ENXIO || !batch->spaces || translate.va == translate.end)
+	if (!vmem_pin_status(ret) || !batch->spaces ||
+	    translate.va == translate.end)
 		return ret;
-	translate_dead_root(batch);
+	translate_dead_root(batch, ret);
 	return batch->refill && batch->done == batch->nr ?
 		       batch->refill(batch) :
 		       0;
@@ -1869,9 +1875,9 @@ static int read_leaf(const struct vmem_visit *visit, void *priv)
 		len = min_t(u64, left,
 			    VMEM_PAGE_SIZE - (gpa & ~VMEM_PAGE_MASK));
 		ret = read_page(copy, gpa, len);
-		if (ret == -ENXIO) {
+		if (vmem_pin_status(ret)) {
 			read_stop(visit, copy);
-			copy->status = VMEM_UNBACKED;
+			copy->status = vmem_pin_status(ret);
 			return VMEM_WALK_STOP;
 		}
 		if (ret)

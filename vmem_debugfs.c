@@ -221,6 +221,7 @@ static const char *const anomaly_names[] = {
 	[VMEM_TORN] = "torn",
 	[VMEM_ANCESTOR] = "ancestor",
 	[VMEM_CROSS_LEVEL] = "cross-level",
+	[VMEM_UNREADABLE] = "unreadable",
 };
 
 /* r is always there; u or s says whether user mode may. */

@@ -41,23 +41,23 @@ static int gmem_init(struct vmem_gmem *gmem, const struct vmem_gmem_ops *ops,
 
 /* A KVM VM */
 
-struct kvm_gmem {
+struct vm_gmem {
 	struct vmem_gmem gmem;
 	struct kvm *kvm;
 };
 
 static struct kvm *to_kvm(struct vmem_gmem *gmem)
 {
-	return container_of(gmem, struct kvm_gmem, gmem)->kvm;
+	return container_of(gmem, struct vm_gmem, gmem)->kvm;
 }
 
 /* A slot that is being moved or deleted is not there any more. */
-static bool kvm_slot_usable(const struct kvm_memory_slot *slot)
+static bool slot_is_usable(const struct kvm_memory_slot *slot)
 {
 	return slot && !(slot->flags & KVM_MEMSLOT_INVALID);
 }
 
-static int kvm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
+static int vm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
 {
 	struct kvm *kvm = to_kvm(gmem);
 	struct kvm_memory_slot *slot;
@@ -65,7 +65,7 @@ static int kvm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
 
 	idx = srcu_read_lock(&kvm->srcu);
 	slot = __gfn_to_memslot(kvm_memslots(kvm), gpa_to_gfn(gpa));
-	if (kvm_slot_usable(slot)) {
+	if (slot_is_usable(slot)) {
 		*hva = __gfn_to_hva_memslot(slot, gpa_to_gfn(gpa));
 		ret = 0;
 	}
@@ -74,14 +74,14 @@ static int kvm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
 }
 
 /*
- * The slots of the address space that kvm_gmem_to_hva() looks in: what a guest
+ * The slots of the address space that vm_gmem_to_hva() looks in: what a guest
  * in system management mode sees besides is in another one, with generations of
  * its own. A set of slots has one generation while KVM waits for the readers of
  * the set before (KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS), and another one for good,
  * and no other set has either. Moving a slot, or deleting it, makes two new
  * sets: the slot is KVM_MEMSLOT_INVALID in the first.
  */
-static u64 kvm_gmem_generation(struct vmem_gmem *gmem)
+static u64 vm_gmem_generation(struct vmem_gmem *gmem)
 {
 	struct kvm *kvm = to_kvm(gmem);
 	int idx = srcu_read_lock(&kvm->srcu);
@@ -91,7 +91,7 @@ static u64 kvm_gmem_generation(struct vmem_gmem *gmem)
 	return generation;
 }
 
-static struct vmem_memslot kvm_describe_slot(const struct kvm_memory_slot *slot)
+static struct vmem_memslot describe_slot(const struct kvm_memory_slot *slot)
 {
 	return (struct vmem_memslot){
 		.gpa = gfn_to_gpa(slot->base_gfn),
@@ -104,8 +104,8 @@ static struct vmem_memslot kvm_describe_slot(const struct kvm_memory_slot *slot)
 	};
 }
 
-static u32 kvm_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
-			  struct vmem_memslot *out, u32 nr)
+static u32 vm_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
+			 struct vmem_memslot *out, u32 nr)
 {
 	struct kvm *kvm = to_kvm(gmem);
 	struct kvm_memslots *slots;
@@ -120,26 +120,26 @@ static u32 kvm_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
 	     node = rb_next(node)) {
 		slot = container_of(node, struct kvm_memory_slot,
 				    gfn_node[slots->node_idx]);
-		if (kvm_slot_usable(slot) &&
+		if (slot_is_usable(slot) &&
 		    slot->base_gfn + slot->npages > from_gpa >> PAGE_SHIFT)
-			out[n++] = kvm_describe_slot(slot);
+			out[n++] = describe_slot(slot);
 	}
 	srcu_read_unlock(&kvm->srcu, idx);
 	return n;
 }
 
-static u32 kvm_gmem_nr_vcpus(struct vmem_gmem *gmem)
+static u32 vm_gmem_nr_vcpus(struct vmem_gmem *gmem)
 {
 	return atomic_read(&to_kvm(gmem)->online_vcpus);
 }
 
 /* The vCPU may be running; it lives as long as the VM, which we hold. */
-static int kvm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
-			 struct vmem_regs *regs)
+static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
+			struct vmem_regs *regs)
 {
 	struct kvm_vcpu *vcpu;
 
-	if (index >= kvm_gmem_nr_vcpus(gmem))
+	if (index >= vm_gmem_nr_vcpus(gmem))
 		return -EINVAL;
 	vcpu = kvm_get_vcpu(to_kvm(gmem), index);
 	if (!vcpu)
@@ -155,20 +155,20 @@ static int kvm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
 	return 0;
 }
 
-static void kvm_gmem_release(struct vmem_gmem *gmem)
+static void vm_gmem_release(struct vmem_gmem *gmem)
 {
 	kvm_put_kvm(to_kvm(gmem));
-	kfree(container_of(gmem, struct kvm_gmem, gmem));
+	kfree(container_of(gmem, struct vm_gmem, gmem));
 }
 
-static const struct vmem_gmem_ops kvm_gmem_ops = {
+static const struct vmem_gmem_ops vm_gmem_ops = {
 	.source = VMEM_SOURCE_KVM,
-	.to_hva = kvm_gmem_to_hva,
-	.generation = kvm_gmem_generation,
-	.slots = kvm_gmem_slots,
-	.nr_vcpus = kvm_gmem_nr_vcpus,
-	.vcpu = kvm_gmem_vcpu,
-	.release = kvm_gmem_release,
+	.to_hva = vm_gmem_to_hva,
+	.generation = vm_gmem_generation,
+	.slots = vm_gmem_slots,
+	.nr_vcpus = vm_gmem_nr_vcpus,
+	.vcpu = vm_gmem_vcpu,
+	.release = vm_gmem_release,
 };
 
 /*
@@ -188,7 +188,7 @@ static bool is_kvm_vm(const struct file *file)
 	       !strcmp(ioctl, "kvm_vm_ioctl");
 }
 
-static struct kvm *kvm_from_fd(int vm_fd)
+static struct kvm *vm_from_fd(int vm_fd)
 {
 	struct file *file = fget(vm_fd);
 	struct kvm *kvm = ERR_PTR(-EBADF);
@@ -203,8 +203,8 @@ static struct kvm *kvm_from_fd(int vm_fd)
 
 struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 {
-	struct kvm *kvm = kvm_from_fd(vm_fd);
-	struct kvm_gmem *kg;
+	struct kvm *kvm = vm_from_fd(vm_fd);
+	struct vm_gmem *vg;
 	int ret = -EPERM;
 
 	if (IS_ERR(kvm))
@@ -218,18 +218,18 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 		goto out_put_kvm;
 
 	ret = -ENOMEM;
-	kg = kzalloc(sizeof(*kg), VMEM_GFP);
-	if (!kg)
+	vg = kzalloc(sizeof(*vg), VMEM_GFP);
+	if (!vg)
 		goto out_put_mm;
-	kg->kvm = kvm;
-	ret = gmem_init(&kg->gmem, &kvm_gmem_ops, kvm->mm);
+	vg->kvm = kvm;
+	ret = gmem_init(&vg->gmem, &vm_gmem_ops, kvm->mm);
 	if (ret)
 		goto out_free;
 	mmput(kvm->mm);
-	return &kg->gmem;
+	return &vg->gmem;
 
 out_free:
-	kfree(kg);
+	kfree(vg);
 out_put_mm:
 	mmput(kvm->mm);
 out_put_kvm:

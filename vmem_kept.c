@@ -369,12 +369,28 @@ static long pin_one_page(struct mm_struct *mm, unsigned long hva,
 	return ret;
 }
 
-/* What is neither memory nor a reason to give up is an answer: no memory. */
-static int pin_error(long ret)
+/* Whether a mapping is of a device's registers, which have no pages to pin. */
+static bool is_device(const struct vm_area_struct *vma)
+{
+	return vma && vma->vm_flags & (VM_IO | VM_PFNMAP);
+}
+
+/*
+ * What pinning the page at @hva failed for: no memory at all (-ENXIO), or memory
+ * that cannot be read (-EIO), or a reason to give up. There is a slot, so it is
+ * up to the owner's mapping.
+ */
+static int pin_error(struct mm_struct *mm, unsigned long hva, long ret)
 {
 	if (fatal_signal_pending(current))
 		return -EINTR;
-	return ret == -ENOMEM ? -ENOMEM : -ENXIO;
+	if (ret == -ENOMEM)
+		return -ENOMEM;
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	ret = is_device(vma_lookup(mm, hva)) ? -ENXIO : -EIO;
+	mmap_read_unlock(mm);
+	return ret;
 }
 
 static void keep_page(struct vmem_kept *kept, struct kept_page *page,
@@ -447,7 +463,7 @@ static const void *pin_new_page(struct vmem_gmem *gmem, u64 gpa)
 	ret = pin_one_page(gmem->mm, hva, &page->page);
 	if (ret == 1)
 		return add_page(gmem, page, seq, generation);
-	ret = pin_error(ret);
+	ret = pin_error(gmem->mm, hva, ret);
 	uncharge_page(kept);
 out_free:
 	kfree(page);
@@ -497,20 +513,7 @@ static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *address)
 		let_go(kept, page);
 }
 
-static bool pins_backed(struct vmem_mem *mem, u64 gpa, u64 len)
-{
-	struct vmem_gmem *gmem = container_of(mem, struct vmem_pins, mem)->gmem;
-	struct vmem_memslot slot;
-	unsigned long hva;
-
-	if (!gmem->ops->to_hva(gmem, gpa, &hva))
-		return true;
-	return len > VMEM_PAGE_SIZE && gmem->ops->slots(gmem, gpa, &slot, 1) &&
-	       slot.gpa < gpa + len;
-}
-
 static const struct vmem_mem_ops pins_ops = {
-	.backed = pins_backed,
 	.pin = pins_pin,
 	.unpin = pins_unpin,
 };

@@ -8,7 +8,9 @@
 #define _VMEM_MEM_H
 
 #include <linux/bits.h>
+#include <linux/errno.h>
 #include <linux/types.h>
+#include <uapi/linux/vmem.h>
 
 /* A guest page: the unit in which memory is pinned, and a table's size. */
 #define VMEM_PAGE_SHIFT 12
@@ -50,5 +52,24 @@ struct vmem_mem_ops {
 struct vmem_mem {
 	const struct vmem_mem_ops *ops;
 };
+
+/**
+ * vmem_pin_status - the answer that an errno of @pin stands for
+ * @err: 0 or the errno
+ *
+ * Return: VMEM_UNBACKED or VMEM_UNREADABLE; VMEM_MAPPED for any other errno, which
+ * is no answer.
+ */
+static inline enum vmem_status vmem_pin_status(int err)
+{
+	switch (err) {
+	case -ENXIO:
+		return VMEM_UNBACKED;
+	case -EIO:
+		return VMEM_UNREADABLE;
+	default:
+		return VMEM_MAPPED;
+	}
+}
 
 #endif /* _VMEM_MEM_H */

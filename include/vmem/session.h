@@ -8,54 +8,23 @@
 
 #include <linux/atomic.h>
 #include <linux/kref.h>
+#include <vmem/answer.h>
 #include <vmem/gmem.h>
-#include <vmem/spaces.h>
 
 struct dentry;
 
-/* Entries that one call reads before it lets the caller come back for more. */
-#define VMEM_MAX_ENTRIES BIT(20)
-
 /**
- * struct vmem_space_set - the spaces of a session; immutable but for the walk
- * @roots: their roots
- * @nr_roots: how many they are
- * @scope: the part of each to look at; owns its @excluded
- * @walk: the walk that VMEM_WALK_SPACES goes on with. Belongs to whoever has
- *	set bit 0 of @busy, until @finished is set; does not change after that.
+ * struct vmem_space_set - the spaces of a session
+ * @walk: the walk that VMEM_WALK_SPACES goes on with; its roots and its scope
+ *	never change. The rest belongs to the call that has set bit 0 of @busy,
+ *	until @finished is set, and does not change after that.
  * @busy: bit 0: a call is in @walk
  * @finished: @walk is done
  */
 struct vmem_space_set {
-	struct vmem_root *roots;
-	u32 nr_roots;
-	struct vmem_scope scope;
 	struct vmem_spaces walk;
 	unsigned long busy;
 	bool finished;
-};
-
-/**
- * struct vmem_walked - what a call has done, for the trace; 0 is what it has not,
- *	or what is not counted
- * @roots: address spaces that it may look at
- * @space: the space that it began in: guest-physical address of its root table
- * @va: where it began; of VMEM_TRANSLATE, which has many, 0
- * @asked: addresses, bytes or records that it was asked for at most
- * @given: how many of them it gave
- * @tables: the guest's tables that it read
- * @entries: entries of tables that it read
- * @more: it is to be called again for the rest
- */
-struct vmem_walked {
-	u32 roots;
-	u64 space;
-	u64 va;
-	u64 asked;
-	u64 given;
-	u64 tables;
-	u64 entries;
-	bool more;
 };
 
 /**
@@ -83,7 +52,7 @@ extern struct vmem_totals vmem_totals;
  * @killed: those of them that a signal ended
  * @torn: answers that were VMEM_TORN
  * @translations: addresses translated
- * @bytes_read: bytes read by virtual address
+ * @bytes_read: bytes read, by virtual or by guest-physical address
  *
  * @gmem and @set go once from NULL to what never changes, by cmpxchg_release()
  * and smp_load_acquire(). All goes with the last reference.
@@ -117,7 +86,7 @@ vmem_session_gmem(const struct vmem_session *session)
 static inline struct vmem_space_set *
 vmem_session_set(const struct vmem_session *session)
 {
-	/* Pairs with cmpxchg_release() in handle_set_spaces(). */
+	/* Pairs with cmpxchg_release() in vmem_ioctl_set_spaces(). */
 	return smp_load_acquire(&session->set);
 }
 
@@ -129,10 +98,10 @@ static inline struct vmem_spaces
 vmem_spaces_of(const struct vmem_space_set *set)
 {
 	return (struct vmem_spaces){
-		.roots = set->roots,
-		.nr_roots = set->nr_roots,
-		.scope = set->scope,
-		.va = set->scope.va,
+		.roots = set->walk.roots,
+		.nr_roots = set->walk.nr_roots,
+		.scope = set->walk.scope,
+		.va = set->walk.scope.va,
 	};
 }
 

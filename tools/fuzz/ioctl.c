@@ -474,7 +474,8 @@ static bool check_read(const void *args)
 {
 	const struct vmem_read_args *a = args;
 
-	return a->out_len <= a->len && a->out_status <= VMEM_TORN;
+	return a->out_len <= a->len &&
+	       (a->out_status <= VMEM_TORN || a->out_status == VMEM_UNREADABLE);
 }
 
 static void fill_set_spaces(struct thread *t, void *args)
@@ -523,42 +524,28 @@ static bool check_walk_spaces(const void *args)
 	       a->out_stats.known <= VMEM_MAX_TABLES;
 }
 
-static void fill_snapshot(struct thread *t, void *args)
+static void fill_read_phys(struct thread *t, void *args)
 {
-	struct vmem_snapshot_args *a = args;
+	struct vmem_read_phys_args *a = args;
 
-	a->flags = one_in(t, 4) ? VMEM_SNAPSHOT_COW : 0;
-	a->base = one_in(t, 8) ? PICK(t, 0, 1, BIT_ULL(51), BIT_ULL(52)) :
-				 MB(64);
-}
-
-static bool check_snapshot(const void *args)
-{
-	const struct vmem_snapshot_args *a = args;
-
-	return a->out_more <= 1 && a->out_nr_extents <= VMEM_MAX_EXTENTS &&
-	       (a->out_more || a->out_nr_extents);
-}
-
-static void fill_snapshot_read(struct thread *t, void *args)
-{
-	struct vmem_snapshot_read_args *a = args;
-
-	a->gpa = MB(64) + below(t, 80 * PAGE);
+	a->gpa = page_gpa(below(t, RAM_PAGES)) + below(t, PAGE);
 	a->len = 1 + below(t, 3 * PAGE);
-	a->buf = (uintptr_t)t->array;
+	a->buf = one_in(t, 4) ? 0 : (uintptr_t)t->array;
 }
 
-static __u64 written_snapshot_read(const void *args)
+static __u64 written_read_phys(const void *args)
 {
-	return ((const struct vmem_snapshot_read_args *)args)->len;
+	return ((const struct vmem_read_phys_args *)args)->len;
 }
 
-static bool check_snapshot_read(const void *args)
+static bool check_read_phys(const void *args)
 {
-	const struct vmem_snapshot_read_args *a = args;
+	const struct vmem_read_phys_args *a = args;
 
-	return a->out_len <= a->len;
+	return a->out_len <= a->len &&
+	       (a->out_status == VMEM_MAPPED ||
+		(a->out_len < a->len && (a->out_status == VMEM_UNBACKED ||
+					 a->out_status == VMEM_UNREADABLE)));
 }
 
 #define CALL(NAME, lower, ...)             \
@@ -584,15 +571,15 @@ static const struct call calls[] = {
 	       .out_len = sizeof(__u32), .fill = fill_translate,
 	       .pointers = { AT(translate, vas), AT(translate, results) },
 	       .written = written_translate, .check = check_translate,
-	       .errnos = E_MEM | E(ENXIO) | E(ENODATA) | E(EBUSY)) },
+	       .errnos = E_MEM | E(ENXIO) | E(EIO) | E(ENODATA) | E(EBUSY)) },
 	{ CALL(MAP_RANGE, map_range, .out = AT(map_range, out_nr),
 	       .fill = fill_map_range, .pointers = { AT(map_range, mappings) },
 	       .written = written_map_range, .check = check_map_range,
-	       .errnos = E_MEM | E(ENXIO) | E(EOVERFLOW)) },
+	       .errnos = E_MEM | E(ENXIO) | E(EIO) | E(EOVERFLOW)) },
 	{ CALL(READ, read, .out = AT(read, out_len), .fill = fill_read,
 	       .pointers = { AT(read, buf) }, .written = written_read,
 	       .check = check_read,
-	       .errnos = E_MEM | E(ENXIO) | E(EOVERFLOW)) },
+	       .errnos = E_MEM | E(ENXIO) | E(EIO) | E(EOVERFLOW)) },
 	{ CALL(SET_SPACES, set_spaces, .fill = fill_set_spaces,
 	       .pointers = { AT(set_spaces, cr3), AT(set_spaces, excluded) },
 	       .errnos = E_GMEM | E(ENOMEM) | E(EISCONN) | E(EOVERFLOW)) },
@@ -601,15 +588,10 @@ static const struct call calls[] = {
 	       .pointers = { AT(walk_spaces, records) },
 	       .written = written_walk_spaces, .check = check_walk_spaces,
 	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(ENOSPC)) },
-	{ CALL(SNAPSHOT, snapshot, .out = AT(snapshot, out_more),
-	       .fill = fill_snapshot, .check = check_snapshot,
-	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(ENOSPC) | E(EAGAIN) |
-			 E(EADDRINUSE) | E(ERANGE)) },
-	{ CALL(SNAPSHOT_READ, snapshot_read, .out = AT(snapshot_read, out_len),
-	       .fill = fill_snapshot_read,
-	       .pointers = { AT(snapshot_read, buf) },
-	       .written = written_snapshot_read, .check = check_snapshot_read,
-	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(EOVERFLOW)) },
+	{ CALL(READ_PHYS, read_phys, .out = AT(read_phys, out_len),
+	       .fill = fill_read_phys, .pointers = { AT(read_phys, buf) },
+	       .written = written_read_phys, .check = check_read_phys,
+	       .errnos = E_MEM | E(EOVERFLOW)) },
 };
 
 /* How often each was made, and how often it succeeded. */

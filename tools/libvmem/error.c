@@ -60,6 +60,23 @@ static bool is_wide_cow(const struct vmem_regs *regs)
 	return regs->cow_mask >> 32 && libvmem_top_level(regs) == VMEM_LEVEL_PD;
 }
 
+/* Which the processor refuses to load. */
+static bool is_impossible(const struct vmem_regs *regs)
+{
+	const uint64_t pe = 1 << 0, pae = 1 << 5, lme = 1 << 8;
+
+	return !(regs->cr0 & pe) || (regs->efer & lme && !(regs->cr4 & pae));
+}
+
+static bool is_bad_cow(const struct vmem_regs *regs)
+{
+	const uint64_t software = 7ull << 9 | 0x7full << 52;
+
+	return regs->cow_mask & ~software ||
+	       regs->cow_value & ~regs->cow_mask ||
+	       !regs->cow_mask != !regs->cow_value;
+}
+
 /**
  * struct reason - one row of the table
  * @step: where it applies
@@ -136,6 +153,10 @@ static const struct reason reasons[] = {
 	  "paging is off: CR0.PG is clear, so there are no tables" },
 	{ STEP_ANY, EINVAL, is_bad_width, LIBVMEM_BAD_ARGUMENT,
 	  "MAXPHYADDR is not 32 to 52: give --maxphyaddr" },
+	{ STEP_ANY, EINVAL, is_impossible, LIBVMEM_BAD_MODE,
+	  "no processor has such registers: paging needs CR0.PE, and EFER.LME needs CR4.PAE" },
+	{ STEP_ANY, EINVAL, is_bad_cow, LIBVMEM_BAD_ARGUMENT,
+	  "only bits 11:9 and, in 4-level paging, 58:52 can mark pages copy-on-write" },
 	{ STEP_ANY, EINVAL, is_wide_cow, LIBVMEM_BAD_ARGUMENT,
 	  "2-level paging leaves bits 11:9 alone to software: give --cow a mask of them" },
 
@@ -175,6 +196,8 @@ static const struct reason reasons[] = {
 	  "the range wraps around: its last address must not be below its first" },
 	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
 	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
+	{ STEP_ANY, EIO, NULL, LIBVMEM_NO_ROOT,
+	  "the guest's memory where CR3 points cannot be read" },
 	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,
 	  "there is no such socket: start QEMU with -qmp unix:SOCKET,server=on,wait=off" },
 	{ STEP_QMP_CONNECT, ECONNREFUSED, NULL, LIBVMEM_QMP,

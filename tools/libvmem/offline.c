@@ -1,45 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the device does for a guest that runs, done for an image of one: the
- * module's core answers, and this is what stands around it in vmem_ioctl.c.
- *
- * The callers are this library's functions. So there is no check of what they
- * cannot get wrong, but of all that comes from the user or the image.
+ * same answers (vmem_answer.c), over the memory in the file
  */
 #include <linux/err.h>
 #include <linux/kernel.h>
-#include <linux/minmax.h>
-#include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <pthread.h>
-#include <vmem/spaces.h>
+#include <vmem/answer.h>
 #include <vmem/translate.h>
 
 #include "image.h"
-#include "vm.h"
-
-/*
- * The limit of a call to the module. A walk that meets it goes on in another
- * call and reads the tables on its path once more, so that what it says it has
- * read is the same here only if the limit is.
- */
-#define MAX_ENTRIES BIT(20)
 
 /**
  * struct offline - a session on an image
  * @mem: its memory, as the core reads it
  * @image: the image
- * @roots: the spaces of VMEM_SET_SPACES; NULL until then
- * @excluded: what is excluded from them
- * @spaces: the walk over them
+ * @spaces: the walk over the spaces of VMEM_SET_SPACES; no roots until then
+ * @results: answers on their way out
  */
 struct offline {
 	struct vmem_mem mem;
 	const struct image *image;
-	struct vmem_root *roots;
-	struct vmem_span *excluded;
 	struct vmem_spaces spaces;
+	struct vmem_translation results[VMEM_AT_ONCE];
 };
 
 /* A page that is not in the file as it is wanted is put together in a copy. */
@@ -77,14 +62,6 @@ static const struct vmem_mem_ops offline_ops = {
 	.unpin = offline_unpin,
 };
 
-/* A limit met half-way is no failure: the caller comes back for the rest. */
-static int settle(int ret, bool progress)
-{
-	if (ret == VMEM_WALK_STOP)
-		return 0;
-	return (ret == -ENOMEM || ret == -ENOSPC) && progress ? 0 : ret;
-}
-
 static int ask_info(struct offline *offline, void *data)
 {
 	struct vmem_info_args *args = data;
@@ -93,7 +70,7 @@ static int ask_info(struct offline *offline, void *data)
 	args->out_source = VMEM_SOURCE_NONE;
 	args->out_max_pinned = 0;
 	args->out_max_regions = 0;
-	args->out_max_entries = MAX_ENTRIES;
+	args->out_max_entries = VMEM_MAX_ENTRIES;
 	args->out_nr_vcpus = offline->image->nr_vcpus;
 	return 0;
 }
@@ -137,226 +114,81 @@ static int ask_vcpu(struct offline *offline, void *data)
 	return 0;
 }
 
-static int finished_spaces(struct offline *offline, u32 index)
+/* The caller's memory is this process's. */
+static int get(void *dst, u64 src, size_t len)
 {
-	if (!offline->roots)
-		return -ENODATA;
-	if (index >= offline->spaces.nr_roots)
-		return -EINVAL;
-	return offline->spaces.done ? 0 : -EBUSY;
+	memcpy(dst, (const void *)(uintptr_t)src, len);
+	return 0;
 }
 
-static int ask_translate(struct offline *offline, void *data)
+static int put(u64 dst, const void *src, size_t len)
 {
-	struct vmem_translate_args *args = data;
-	struct vmem_root root;
-	struct vmem_batch batch = {
+	memcpy((void *)(uintptr_t)dst, src, len);
+	return 0;
+}
+
+/* Elements are of one version here. */
+static int put_elements(u64 dst, u32 room, const void *src, u32 size, u32 nr)
+{
+	return put(dst, src, (size_t)nr * size);
+}
+
+static const struct vmem_answer_ops offline_answer_ops = {
+	.get = get,
+	.put = put,
+	.put_elements = put_elements,
+};
+
+static struct vmem_answer answer_of(struct offline *offline)
+{
+	return (struct vmem_answer){
+		.ops = &offline_answer_ops,
 		.mem = &offline->mem,
-		.root = &root,
-		.index = args->root,
-		.vas = (void *)(uintptr_t)args->vas,
-		.results = (void *)(uintptr_t)args->results,
-		.nr = args->nr,
+		.spaces = &offline->spaces,
+		.results = offline->results,
+		.nr_results = VMEM_AT_ONCE,
 	};
-	int ret;
-
-	if (args->flags & VMEM_TRANSLATE_SPACES) {
-		batch.spaces = &offline->spaces;
-		ret = finished_spaces(offline, args->root);
-	} else {
-		ret = vmem_root_init(&root, &args->regs);
-	}
-	if (ret)
-		return ret;
-	ret = vmem_translate_batch(&batch);
-	args->out_nr = batch.done;
-	return settle(ret, args->out_nr);
 }
 
-static int emit_mapping(const struct vmem_mapping *mapping, void *priv)
+static int ask_translate(struct offline *offline, void *args)
 {
-	struct vmem_map_range_args *args = priv;
-	struct vmem_mapping *mappings = (void *)(uintptr_t)args->mappings;
+	struct vmem_answer answer = answer_of(offline);
 
-	if (args->out_nr == args->nr)
-		return VMEM_WALK_STOP;
-	mappings[args->out_nr++] = *mapping;
-	return 0;
+	return vmem_answer_translate(&answer, args);
 }
 
-static int ask_map_range(struct offline *offline, void *data)
+static int ask_map_range(struct offline *offline, void *args)
 {
-	struct vmem_map_range_args *args = data;
-	struct vmem_root root;
-	struct vmem_range range = {
-		.mem = &offline->mem,
-		.root = &root,
-		.va = args->va,
-		.last_va = args->last_va,
-		.budget = MAX_ENTRIES,
-		.emit = emit_mapping,
-		.priv = args,
-	};
-	int ret;
+	struct vmem_answer answer = answer_of(offline);
 
-	if (args->va > args->last_va)
-		return -EOVERFLOW;
-	ret = vmem_root_init(&root, &args->regs);
-	if (ret)
-		return ret;
-
-	args->out_nr = 0;
-	ret = vmem_virt_to_phys(&range);
-	args->out_more = ret != 0;
-	args->out_next_va = range.va;
-	args->out_anomalies = range.anomalies;
-	args->out_torn = range.torn;
-	return settle(ret, range.va != args->va);
+	return vmem_answer_map_range(&answer, args);
 }
 
-static int sink(const void *src, size_t len, void *priv)
+static int ask_read(struct offline *offline, void *args)
 {
-	struct vmem_read_args *args = priv;
+	struct vmem_answer answer = answer_of(offline);
 
-	memcpy((void *)(uintptr_t)(args->buf + args->out_len), src, len);
-	args->out_len += len;
-	return 0;
+	return vmem_answer_read(&answer, args);
 }
 
-static int ask_read(struct offline *offline, void *data)
+static int ask_read_phys(struct offline *offline, void *args)
 {
-	struct vmem_read_args *args = data;
-	struct vmem_root root;
-	struct vmem_copy copy = {
-		.mem = &offline->mem,
-		.root = &root,
-		.va = args->va,
-		.sink = sink,
-		.priv = args,
-	};
-	int ret;
+	struct vmem_answer answer = answer_of(offline);
 
-	if (check_add_overflow(args->va, args->len - 1, &copy.last_va))
-		return -EOVERFLOW;
-	ret = vmem_root_init(&root, &args->regs);
-	if (ret)
-		return ret;
-
-	args->out_len = 0;
-	ret = vmem_read(&copy);
-	args->out_status = copy.status;
-	args->out_level = copy.level;
-	return settle(ret, args->out_len);
+	return vmem_answer_read_phys(&answer, args);
 }
 
-static int copy_roots(struct offline *offline,
-		      const struct vmem_set_spaces_args *args)
+static int ask_set_spaces(struct offline *offline, void *args)
 {
-	const u64 *cr3s = (void *)(uintptr_t)args->cr3;
-	struct vmem_regs regs = args->regs;
-	int ret = 0;
-	u32 i;
-
-	for (i = 0; i < args->nr_cr3 && !ret; i++) {
-		regs.cr3 = cr3s[i];
-		ret = vmem_root_init(&offline->roots[i], &regs);
-	}
-	return ret;
+	return vmem_answer_set_spaces(&offline_answer_ops, args,
+				      &offline->spaces);
 }
 
-static int ask_set_spaces(struct offline *offline, void *data)
+static int ask_walk_spaces(struct offline *offline, void *args)
 {
-	struct vmem_set_spaces_args *args = data;
-	const void *excluded = (void *)(uintptr_t)args->excluded;
+	struct vmem_answer answer = answer_of(offline);
 
-	if (offline->roots)
-		return -EISCONN;
-	if (args->va > args->last_va)
-		return -EOVERFLOW;
-	offline->roots =
-		kvcalloc(args->nr_cr3, sizeof(*offline->roots), GFP_KERNEL);
-	offline->excluded = kvcalloc(args->nr_excluded + 1,
-				     sizeof(*offline->excluded), GFP_KERNEL);
-	if (!offline->roots || !offline->excluded)
-		return -ENOMEM;
-
-	if (args->nr_excluded)
-		memcpy(offline->excluded, excluded,
-		       args->nr_excluded * sizeof(*offline->excluded));
-	offline->spaces = (struct vmem_spaces){
-		.roots = offline->roots,
-		.nr_roots = args->nr_cr3,
-		.scope = {
-			.va = args->va,
-			.last_va = args->last_va,
-			.excluded = offline->excluded,
-			.nr_excluded = args->nr_excluded,
-		},
-		.va = args->va,
-	};
-	return copy_roots(offline, args);
-}
-
-static int emit_record(const struct vmem_record *record, void *priv)
-{
-	struct vmem_walk_spaces_args *args = priv;
-	struct vmem_record *records = (void *)(uintptr_t)args->records;
-
-	if (args->out_nr == args->nr)
-		return VMEM_WALK_STOP;
-	records[args->out_nr++] = *record;
-	return 0;
-}
-
-static int ask_walk_spaces(struct offline *offline, void *data)
-{
-	struct vmem_walk_spaces_args *args = data;
-	struct vmem_spaces *spaces = &offline->spaces;
-	u32 root = spaces->root;
-	u64 va = spaces->va;
-	int ret;
-
-	if (!offline->roots)
-		return -ENODATA;
-
-	args->out_nr = 0;
-	ret = vmem_walk_va_spaces(spaces, &offline->mem, MAX_ENTRIES,
-				  emit_record, args);
-	args->out_more = ret != 0;
-	args->out_stats = spaces->stats;
-	return settle(ret,
-		      args->out_nr || spaces->root != root || spaces->va != va);
-}
-
-/* As far as the memory reaches: a page is readable as a whole or not at all. */
-static int ask_read_phys(struct offline *offline, void *data)
-{
-	struct vmem_read_phys_args *args = data;
-	u64 last;
-
-	if (check_add_overflow(args->gpa, args->len - 1, &last))
-		return -EOVERFLOW;
-	args->out_status = VMEM_MAPPED;
-	args->out_len = 0;
-	while (args->out_len < args->len) {
-		u64 gpa = args->gpa + args->out_len;
-		size_t len = min_t(u64, args->len - args->out_len,
-				   VMEM_PAGE_SIZE - (gpa & ~VMEM_PAGE_MASK));
-		const void *page = offline_pin(&offline->mem, gpa);
-
-		if (page == ERR_PTR(-ENXIO)) {
-			args->out_status = VMEM_UNBACKED;
-			break;
-		}
-		if (IS_ERR(page))
-			return settle(PTR_ERR(page), args->out_len);
-		if (args->buf)
-			memcpy((void *)(uintptr_t)(args->buf + args->out_len),
-			       page + (gpa & ~VMEM_PAGE_MASK), len);
-		offline_unpin(&offline->mem, gpa, page);
-		args->out_len += len;
-	}
-	return 0;
+	return vmem_answer_walk_spaces(&answer, args);
 }
 
 static int (*const asks[])(struct offline *offline, void *args) = {
@@ -407,8 +239,6 @@ void offline_close(struct offline *offline)
 {
 	if (!offline)
 		return;
-	vmem_spaces_destroy(&offline->spaces);
-	kvfree(offline->roots);
-	kvfree(offline->excluded);
+	vmem_answer_free_spaces(&offline->spaces);
 	kfree(offline);
 }

@@ -9,22 +9,6 @@
 
 #include "error.h"
 
-#ifndef VMEM_READ_PHYS
-/* Until the interface has it. */
-struct vmem_read_phys_args {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 gpa;
-	__aligned_u64 len;
-	__aligned_u64 buf;
-	__aligned_u64 out_len;
-	__u32 out_status;
-	__u32 __reserved;
-};
-
-#define VMEM_READ_PHYS _IO(VMEM_IOC_TYPE, 0x0a)
-#endif
-
 struct image;
 struct offline;
 

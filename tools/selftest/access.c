@@ -132,7 +132,7 @@ static void check_refused(int session, const struct vmem_regs *regs, int want)
 {
 	struct session_records records = { .per_call = 16 };
 	const struct session_spaces spaces = spaces_of(regs);
-	struct vmem_snapshot_args made;
+	struct vmem_read_phys_args end;
 	struct vmem_translation result;
 	struct vmem_mapping row;
 	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };
@@ -150,8 +150,7 @@ static void check_refused(int session, const struct vmem_regs *regs, int want)
 	CHECK_EQ(read_word(session, regs, &word), want);
 	CHECK_EQ(session_set_spaces(session, &spaces), want);
 	CHECK_EQ(session_walk_spaces(session, &records), want);
-	CHECK_EQ(session_snapshot_once(session, 0, GB(2), &made), want);
-	CHECK_EQ(session_snapshot_read(session, GB(2), &word, 1), want);
+	CHECK_EQ(session_read_phys(session, regs->cr3, &word, 1, &end), want);
 	free(records.rows);
 }
 

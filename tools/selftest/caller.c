@@ -7,11 +7,8 @@
 #include <stdint.h>
 
 #include "caller.h"
-#include "copy.h"
 #include "folder.h"
 #include "random.h"
-
-#define SNAPSHOT_BASE GB(512)
 
 /**
  * struct caller - one who asks
@@ -34,6 +31,7 @@ struct caller {
 #define OR_TORN BIT_ULL(VMEM_TORN)
 #define OR_EMPTY (BIT_ULL(VMEM_NOT_PRESENT) | OR_TORN)
 #define OR_GONE (BIT_ULL(VMEM_UNBACKED) | OR_TORN)
+#define OR_UNREADABLE (BIT_ULL(VMEM_UNREADABLE) | OR_TORN)
 
 /* A call reads on in what was guest memory when it found it: see spoil(). */
 #define OR_SPOILT BIT_ULL(VMEM_RESERVED)
@@ -44,10 +42,10 @@ static const __u64 between[NR_EVENTS] = {
 	[HUGE_BALLOON] = OR_EMPTY,
 	[HOLE] = OR_EMPTY,
 	[HUGE_HOLE] = OR_EMPTY,
-	[TRUNCATE] = OR_EMPTY | OR_GONE,
+	[TRUNCATE] = OR_EMPTY | OR_UNREADABLE,
 	[REMOVE_SLOT] = OR_GONE | OR_SPOILT,
 	[MOVE_SLOT] = OR_GONE,
-	[MREMAP] = OR_EMPTY | OR_GONE | OR_SPOILT,
+	[MREMAP] = OR_EMPTY | OR_UNREADABLE | OR_SPOILT,
 	[FORK_EXIT] = OR_TORN,
 	[FORK_EXEC] = OR_TORN,
 };
@@ -182,6 +180,20 @@ static bool mark_is_right(const struct caller *c, int event, __u8 mark)
 	return (__u8)(mark - c->done[event]) <= begun - c->done[event];
 }
 
+static void judge_page(struct caller *c, int event, const __u8 *page, __u64 len,
+		       __u32 status)
+{
+	if (len == PAGE) {
+		if (!mark_is_right(c, event, page[511 * 8 + 1]))
+			stage_wrong(c->s, "%s: %u is read", event_names[event],
+				    page[511 * 8 + 1]);
+		return;
+	}
+	if (!is_right(c, event, status, 0))
+		stage_wrong(c->s, "%s: %llu bytes are read, status %u",
+			    event_names[event], len, status);
+}
+
 static void read_table(struct caller *c)
 {
 	int event = (int)(random_next(&c->random) % NR_EVENTS);
@@ -194,15 +206,26 @@ static void read_table(struct caller *c)
 			   &end);
 	if (!was_answered(c, ret, 0))
 		return;
-	if (end.out_len == PAGE) {
-		if (!mark_is_right(c, event, page[511 * 8 + 1]))
-			stage_wrong(c->s, "%s: %u is read", event_names[event],
-				    page[511 * 8 + 1]);
+	judge_page(c, event, page, end.out_len, end.out_status);
+}
+
+static void read_phys(struct caller *c)
+{
+	int event = (int)(random_next(&c->random) % NR_EVENTS);
+	struct vmem_read_phys_args end;
+	__u8 page[PAGE];
+	int ret;
+
+	begin(c);
+	ret = session_read_phys(c->session, PIECE_GPA(event), page, PAGE, &end);
+	if (!was_answered(c, ret, 0))
 		return;
-	}
-	if (!is_right(c, event, end.out_status, 0))
-		stage_wrong(c->s, "%s: %llu bytes are read, status %u",
-			    event_names[event], end.out_len, end.out_status);
+	/* A kind without a table has no memory at all. */
+	if (c->s->has[event])
+		judge_page(c, event, page, end.out_len, end.out_status);
+	else if (end.out_status != VMEM_UNBACKED && !load(&c->s->dying))
+		stage_wrong(c->s, "%s: no memory, and status %u",
+			    event_names[event], end.out_status);
 }
 
 /* ---- Rows ---- */
@@ -359,53 +382,6 @@ static void walk(struct caller *c)
 	free(records.rows);
 }
 
-/* The new tables, read back. */
-static void judge_snapshot(struct caller *c,
-			   const struct vmem_snapshot_args *made)
-{
-	struct guest_ram ram = {
-		.gpa = SNAPSHOT_BASE,
-		.len = made->out_stats.tables * PAGE,
-	};
-	struct tables t = {
-		.ram = &ram,
-		.root = SNAPSHOT_BASE,
-		.top = VMEM_LEVEL_PML4,
-		.index_bits = 9,
-		.entry_size = 8,
-	};
-	struct vmem_translation tr;
-	int event, ret;
-
-	ram.hva = malloc(ram.len);
-	must(ram.hva ? 0 : -1, "malloc");
-	ret = session_snapshot_read(c->session, ram.gpa, ram.hva, ram.len);
-	for (event = 0; was_answered(c, ret, 0) && event < NR_EVENTS; event++) {
-		tr = tables_walk(&t, PIECE_VA(event));
-		if (tr.out_status == VMEM_MAPPED ?
-			    !is_right(c, event, VMEM_MAPPED, tr.out_gpa) :
-			    !may_be_missing(c, event))
-			stage_wrong(c->s, "snapshot: %s: status %u, %#llx",
-				    event_names[event], tr.out_status,
-				    tr.out_gpa);
-	}
-	free(ram.hva);
-}
-
-static void take_snapshot(struct caller *c)
-{
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-	int ret;
-
-	if (!open_session(c))
-		return;
-	begin(c);
-	ret = session_snapshot(c->session, 0, SNAPSHOT_BASE, &made, &nr_calls);
-	if (was_answered(c, ret, -EAGAIN))
-		judge_snapshot(c, &made);
-}
-
 /* What needs none of the VMM's memory is answered even when it is gone. */
 static void ask_little(struct caller *c)
 {
@@ -451,10 +427,9 @@ static void ask_for_late(struct caller *c)
 	struct session_records records = { .per_call = 64 };
 	struct vmem_mapping rows[MAX_ROWS];
 	struct session_maps maps = { .rows = rows, .room = MAX_ROWS };
-	struct vmem_snapshot_args made;
+	struct vmem_read_phys_args phys;
 	struct vmem_translation tr;
 	struct vmem_read_args end;
-	__u32 nr_calls;
 	char byte;
 	int ret = 0;
 
@@ -474,11 +449,10 @@ static void ask_for_late(struct caller *c)
 		free(records.rows);
 		break;
 	case 4:
-		ret = session_snapshot(c->session, 0, SNAPSHOT_BASE, &made,
-				       &nr_calls);
+		ret = session_read_phys(c->session, LATE_GPA, &byte, 1, &phys);
 		break;
 	}
-	was_answered(c, ret, -EAGAIN);
+	was_answered(c, ret, 0);
 	add(&c->s->nr_back, 1);
 	if (!load(&c->s->dying))
 		stage_wrong(c->s, "what never comes was waited for in vain");
@@ -486,7 +460,7 @@ static void ask_for_late(struct caller *c)
 
 static void (*const asks[])(struct caller *c) = {
 	ask_addresses,	ask_addresses, ask_addresses, read_table, ask_range,
-	ask_wide_range, walk,	       take_snapshot, ask_little, read_folder,
+	ask_wide_range, walk,	       read_phys,     ask_little, read_folder,
 };
 
 static void rest(struct caller *c)

@@ -70,22 +70,16 @@ int open_on_regions(const struct guest *g)
 	return session;
 }
 
-static void set_spaces_of(int session, const struct guest *g,
-			  const struct vmem_regs *regs)
+void set_spaces(int session, const struct guest *g)
 {
 	const struct session_spaces spaces = {
-		.regs = *regs,
+		.regs = g->regs,
 		.cr3 = &g->regs.cr3,
 		.nr_cr3 = 1,
 		.last_va = ~0ULL,
 	};
 
 	CHECK_EQ(session_set_spaces(session, &spaces), 0);
-}
-
-void set_spaces(int session, const struct guest *g)
-{
-	set_spaces_of(session, g, &g->regs);
 }
 
 /* ---- What comes before a command ---- */
@@ -95,16 +89,6 @@ static void prepare_spaces(int session, const struct guest *g)
 	set_spaces(session, g);
 }
 
-/* The guest has a convention for what is copy-on-write. */
-static void prepare_cow(int session, const struct guest *g)
-{
-	struct vmem_regs regs = g->regs;
-
-	regs.cow_mask = 7 << 9;
-	regs.cow_value = 1 << 9;
-	set_spaces_of(session, g, &regs);
-}
-
 static void prepare_walk(int session, const struct guest *g)
 {
 	struct session_records records = { .per_call = 100 };
@@ -112,16 +96,6 @@ static void prepare_walk(int session, const struct guest *g)
 	set_spaces(session, g);
 	CHECK_EQ(session_walk_spaces(session, &records), 0);
 	free(records.rows);
-}
-
-static void prepare_snapshot(int session, const struct guest *g)
-{
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-
-	set_spaces(session, g);
-	CHECK_EQ(session_snapshot(session, 0, SNAPSHOT_BASE, &made, &nr_calls),
-		 0);
 }
 
 /* ---- What the caller gives ---- */
@@ -242,24 +216,12 @@ static void fill_walk_spaces(struct call *call, const struct guest *g)
 	call->args.walk_spaces.records = pointer(call->array);
 }
 
-static void fill_snapshot(struct call *call, const struct guest *g)
+static void fill_read_phys(struct call *call, const struct guest *g)
 {
-	(void)g;
-	call->args.snapshot.base = SNAPSHOT_BASE;
-}
-
-static void fill_snapshot_cow(struct call *call, const struct guest *g)
-{
-	fill_snapshot(call, g);
-	call->args.snapshot.flags = VMEM_SNAPSHOT_COW;
-}
-
-static void fill_snapshot_read(struct call *call, const struct guest *g)
-{
-	(void)g;
-	call->args.snapshot_read.gpa = SNAPSHOT_BASE;
-	call->args.snapshot_read.len = READ_LEN;
-	call->args.snapshot_read.buf = pointer(call->array);
+	call->args.read_phys.gpa = g->ram.gpa;
+	call->args.read_phys.len = READ_LEN;
+	call->args.read_phys.buf = pointer(call->array);
+	call->args.read_phys.__reserved = 0;
 }
 
 /* ---- The table ---- */
@@ -302,7 +264,7 @@ static void fill_snapshot_read(struct call *call, const struct guest *g)
 			READS(translate, vas, NR_ELEMENTS * sizeof(__u64)) \
 	}
 
-#define NR_COMMANDS 12
+#define NR_COMMANDS 11
 
 const struct command commands[] = {
 	[_IOC_NR(VMEM_INFO)] = {
@@ -415,24 +377,16 @@ const struct command commands[] = {
 		.array = AT(walk_spaces, records),
 		.out_nr = AT(walk_spaces, out_nr),
 	},
-	[_IOC_NR(VMEM_SNAPSHOT)] = {
-		.name = "VMEM_SNAPSHOT",
-		COMMAND(VMEM_SNAPSHOT, snapshot),
-		.prepare = prepare_spaces,
-		.fill = fill_snapshot,
-		.flags = VMEM_SNAPSHOT_COW,
-		.outs = { TAIL(snapshot, out_more) },
-	},
-	[_IOC_NR(VMEM_SNAPSHOT_READ)] = {
-		.name = "VMEM_SNAPSHOT_READ",
-		COMMAND(VMEM_SNAPSHOT_READ, snapshot_read),
-		.prepare = prepare_snapshot,
-		.fill = fill_snapshot_read,
-		.outs = { TAIL(snapshot_read, out_len) },
-		.buffers = { WRITES(snapshot_read, buf, READ_LEN) },
+	[_IOC_NR(VMEM_READ_PHYS)] = {
+		.name = "VMEM_READ_PHYS",
+		COMMAND(VMEM_READ_PHYS, read_phys),
+		.fill = fill_read_phys,
+		.outs = { PART(read_phys, out_len, __reserved) },
+		.buffers = { WRITES(read_phys, buf, READ_LEN) },
+		.reserved = AT(read_phys, __reserved),
 		.element_size = 1,
-		.array = AT(snapshot_read, buf),
-		.out_nr = AT(snapshot_read, out_len),
+		.array = AT(read_phys, buf),
+		.out_nr = AT(read_phys, out_len),
 	},
 	{
 		COMMAND(VMEM_TRANSLATE, translate),
@@ -463,14 +417,6 @@ const struct command commands[] = {
 		.buffers = TRANSLATE_BUFFERS,
 		.element_size = sizeof(struct vmem_translation),
 	},
-	{
-		COMMAND(VMEM_SNAPSHOT, snapshot),
-		.name = "VMEM_SNAPSHOT, copy-on-write",
-		.prepare = prepare_cow,
-		.fill = fill_snapshot_cow,
-		.flags = VMEM_SNAPSHOT_COW,
-		.outs = { TAIL(snapshot, out_more) },
-	},
 };
 
 const struct command *const commands_end = commands + NR_COMMANDS;
@@ -485,7 +431,7 @@ const struct command *command(unsigned long cmd)
 
 bool is_read(const struct command *c)
 {
-	return c->cmd == VMEM_READ || c->cmd == VMEM_SNAPSHOT_READ;
+	return c->cmd == VMEM_READ || c->cmd == VMEM_READ_PHYS;
 }
 
 __u32 *u32_at(struct call *call, int offset)

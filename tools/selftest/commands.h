@@ -58,9 +58,6 @@ void set_spaces(int session, const struct guest *g);
 /* Bytes that the commands which read are asked for. */
 #define READ_LEN (NR_ELEMENTS * MAX_ELEMENT)
 
-/* Where snapshots begin. */
-#define SNAPSHOT_BASE GB(2)
-
 /**
  * struct call - one call, right in every respect until a test changes it
  * @args: the struct of the command, and zeroes behind it
@@ -84,8 +81,7 @@ struct call {
 		struct vmem_read_args read;
 		struct vmem_set_spaces_args set_spaces;
 		struct vmem_walk_spaces_args walk_spaces;
-		struct vmem_snapshot_args snapshot;
-		struct vmem_snapshot_read_args snapshot_read;
+		struct vmem_read_phys_args read_phys;
 	} args;
 	__u8 array[NR_MANY * sizeof(struct vmem_translation)];
 	__u64 vas[NR_MANY];

@@ -94,6 +94,7 @@ static char *next_line(char **text)
 
 struct shown {
 	struct world w;
+	struct guest_ram dark;
 	int session;
 	struct folder folder;
 	struct session_records records;
@@ -127,9 +128,24 @@ static void build(struct world *w)
 	}
 }
 
+#define DARK_ID 9
+#define DARK_GPA GB(41)
+
+/* A table in memory that its owner itself cannot read. */
+static void add_dark(struct shown *s)
+{
+	struct tables t = world_add_amd64(&s->w);
+
+	s->dark = ram_new(DARK_GPA, PAGE);
+	world_add_slot(&s->w, DARK_ID, DARK_GPA, s->dark.hva, PAGE);
+	tables_set(&t, GB(10), VMEM_LEVEL_PDPT, DARK_GPA | PTE_PWU);
+	must(mprotect(s->dark.hva, PAGE, PROT_NONE), "mprotect");
+}
+
 static void shown_init(struct shown *s)
 {
 	build(&s->w);
+	add_dark(s);
 	s->records = (struct session_records){ .per_call = 4096 };
 	s->session = world_open(&s->w);
 	s->folder = newest_folder();
@@ -139,6 +155,7 @@ static void shown_free(struct shown *s)
 {
 	close(s->session);
 	free(s->records.rows);
+	ram_free(&s->dark);
 	world_free(&s->w);
 }
 
@@ -158,10 +175,9 @@ static const char *const names_of_level[] = {
 };
 
 static const char *const names_of_status[] = {
-	[VMEM_RESERVED] = "reserved",
-	[VMEM_UNBACKED] = "unbacked",
-	[VMEM_ANCESTOR] = "ancestor",
-	[VMEM_CROSS_LEVEL] = "cross-level",
+	[VMEM_RESERVED] = "reserved",	  [VMEM_UNBACKED] = "unbacked",
+	[VMEM_ANCESTOR] = "ancestor",	  [VMEM_CROSS_LEVEL] = "cross-level",
+	[VMEM_UNREADABLE] = "unreadable",
 };
 
 static __u32 find_name(const char *const *names, size_t nr, const char *name)
@@ -308,7 +324,8 @@ static void spaces_are_the_records(void)
 			seen |= 1u << s.records.rows[i].anomaly.status;
 	/* All that there is to tell was told. */
 	CHECK_EQ(seen, 1u << VMEM_RESERVED | 1u << VMEM_UNBACKED |
-			       1u << VMEM_ANCESTOR | 1u << VMEM_CROSS_LEVEL);
+			       1u << VMEM_ANCESTOR | 1u << VMEM_CROSS_LEVEL |
+			       1u << VMEM_UNREADABLE);
 	CHECK_EQ(s.records.stats.root_aliases, 1);
 	printf("# %u records, %zu bytes of text\n", nr, text.len);
 	free(text.bytes);

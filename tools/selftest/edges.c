@@ -453,6 +453,12 @@ static void buffers_into_a_read_only_page(void)
 	buffers_cut_by(PROT_READ);
 }
 
+/* Whether a command takes 0 for no buffer. */
+static bool takes_none(const struct command *c, __u64 where)
+{
+	return c->cmd == VMEM_READ_PHYS && !where;
+}
+
 static void buffers_nowhere(void)
 {
 	const struct command *c;
@@ -467,6 +473,8 @@ static void buffers_nowhere(void)
 		for (b = c->buffers; b->at != NONE; b++) {
 			call_init(&call, c, &g);
 			for (i = 0; i < ARRAY_SIZE(nowhere); i++) {
+				if (takes_none(c, nowhere[i]))
+					continue;
 				*u64_at(&call, b->at) = nowhere[i];
 				before = call;
 				CHECK_EQ_AT(c->name, call_make(&call, c),
@@ -531,8 +539,8 @@ static void counts_of_all_there_is(void)
 				(uintptr_t)is.edge - 3 * c->element_size;
 			if (c->cmd == VMEM_READ)
 				call.args.read.len = nr[i];
-			else if (c->cmd == VMEM_SNAPSHOT_READ)
-				call.args.snapshot_read.len = nr[i];
+			else if (c->cmd == VMEM_READ_PHYS)
+				call.args.read_phys.len = nr[i];
 			else
 				*u32_at(&call, c->nr) = (__u32)nr[i] ?: ~0u;
 			ret = call_end(&call, c);

@@ -385,8 +385,8 @@ static void play_free(struct play *p)
 }
 
 static const char *const status_names[NR_STATUS] = {
-	"mapped",   "not-present", "reserved", "non-canonical",
-	"unbacked", "torn",	   "ancestor", "cross-level",
+	"mapped", "not-present", "reserved",	"non-canonical", "unbacked",
+	"torn",	  "ancestor",	 "cross-level", "unreadable",
 };
 
 /* Counts, over the plays of a case. */

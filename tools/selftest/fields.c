@@ -53,8 +53,8 @@ struct value {
 	VALUE(bits, VMEM_SET_SPACES, set_spaces, member, v, err)
 #define WALK_SPACES(bits, member, v, err) \
 	VALUE(bits, VMEM_WALK_SPACES, walk_spaces, member, v, err)
-#define SNAPSHOT_READ(bits, member, v, err) \
-	VALUE(bits, VMEM_SNAPSHOT_READ, snapshot_read, member, v, err)
+#define READ_PHYS(bits, member, v, err) \
+	VALUE(bits, VMEM_READ_PHYS, read_phys, member, v, err)
 
 #define U32 (~0u)
 #define U64 (~0ULL)
@@ -132,16 +132,20 @@ static const struct value values[] = {
 	SET_SPACES(64, last_va, U64 - 1, 0),
 	WALK_SPACES(32, nr, 0, -EINVAL),
 	WALK_SPACES(32, nr, 1, 0),
-	SNAPSHOT_READ(64, gpa, 0, 0),
-	SNAPSHOT_READ(64, gpa, SNAPSHOT_BASE - 1, 0),
-	SNAPSHOT_READ(64, gpa, SNAPSHOT_BASE + 1, 0),
-	SNAPSHOT_READ(64, gpa, BIT_ULL(52), 0),
-	SNAPSHOT_READ(64, gpa, -(__u64)READ_LEN - 1, 0),
-	SNAPSHOT_READ(64, gpa, -(__u64)READ_LEN, -EOVERFLOW),
-	SNAPSHOT_READ(64, gpa, U64, -EOVERFLOW),
-	SNAPSHOT_READ(64, len, 0, -EINVAL),
-	SNAPSHOT_READ(64, len, 1, 0),
-	SNAPSHOT_READ(64, len, U64, -EOVERFLOW),
+	READ_PHYS(64, gpa, 0, 0),
+	READ_PHYS(64, gpa, RAM_GPA + 1, 0),
+	READ_PHYS(64, gpa, RAM_GPA + RAM_LEN - 1, 0),
+	READ_PHYS(64, gpa, RAM_GPA + RAM_LEN, 0),
+	READ_PHYS(64, gpa, BIT_ULL(52), 0),
+	READ_PHYS(64, gpa, -(__u64)READ_LEN, 0),
+	READ_PHYS(64, gpa, -(__u64)READ_LEN + 1, -EOVERFLOW),
+	READ_PHYS(64, gpa, U64, -EOVERFLOW),
+	READ_PHYS(64, len, 0, -EINVAL),
+	READ_PHYS(64, len, 1, 0),
+	READ_PHYS(64, len, PAGE + 1, 0),
+	READ_PHYS(64, len, U64, -EOVERFLOW),
+	READ_PHYS(64, buf, 0, 0),
+	READ_PHYS(64, buf, 1, -EFAULT),
 };
 
 /* A call that works, of @c; the session it is made on is as good as new. */
@@ -599,76 +603,6 @@ static void ranges_from_anywhere(void)
 	guest_free(&g);
 }
 
-/* ---- Where a snapshot begins ---- */
-
-static int snapshot_at(const struct guest *g, __u64 base)
-{
-	const struct command *c = command(VMEM_SNAPSHOT);
-	struct call call, before;
-	int ret;
-
-	call_init(&call, c, g);
-	call.args.snapshot.base = base;
-	before = call;
-	ret = call_make(&call, c);
-	if (ret)
-		check_untouched("refused", &call, &before);
-	/* An address of the wrong kind is no attempt to make one. */
-	if (ret == -EINVAL)
-		works("after a refusal", c, g, call.session);
-	if (ret == -ERANGE)
-		CHECK_EQ(call_make(&call, c), -ERANGE);
-	close(call.session);
-	return ret;
-}
-
-/* Tables, and the one page that they all map: as many pages as it has. */
-#define SNAPSHOT_LEN (5 * PAGE)
-
-static void snapshot_bases(void)
-{
-	struct guest g;
-	__u64 end;
-	int bit;
-
-	guest_init(&g);
-	end = BIT_ULL(g.regs.maxphyaddr);
-	CHECK_EQ(snapshot_at(&g, 0), 0);
-	for (bit = 0; bit < 64; bit++)
-		CHECK_EQ_AT("bit", snapshot_at(&g, BIT_ULL(bit)),
-			    bit < 12 || bit >= 52 ? -EINVAL :
-			    BIT_ULL(bit) < end	  ? 0 :
-						    -ERANGE);
-	CHECK_EQ(snapshot_at(&g, end - SNAPSHOT_LEN), 0);
-	CHECK_EQ(snapshot_at(&g, end - SNAPSHOT_LEN + PAGE), -ERANGE);
-	CHECK_EQ(snapshot_at(&g, end - PAGE), -ERANGE);
-	CHECK_EQ(snapshot_at(&g, BIT_ULL(52) - PAGE), -ERANGE);
-	CHECK_EQ(snapshot_at(&g, -PAGE), -EINVAL);
-	CHECK_EQ(snapshot_at(&g, U64), -EINVAL);
-	guest_free(&g);
-}
-
-/* It is one flag for the whole of a snapshot, and takes a convention. */
-static void snapshot_flags(void)
-{
-	const struct command *c = command(VMEM_SNAPSHOT);
-	struct call call;
-	struct guest g;
-
-	guest_init(&g);
-	call_init(&call, c, &g);
-	call.args.snapshot.flags = VMEM_SNAPSHOT_COW;
-	check_call("no convention", c, &g, &call, -EINVAL);
-
-	call_init(&call, c, &g);
-	CHECK_EQ(call_make(&call, c), 0);
-	call.args.snapshot.base += PAGE;
-	CHECK_EQ(call_make(&call, c), -EINVAL);
-	call.args.snapshot.base -= PAGE;
-	CHECK_EQ(call_end(&call, c), 0);
-	guest_free(&g);
-}
-
 static long long pins_at_start;
 
 static void no_pins_left(void)
@@ -685,8 +619,6 @@ static const struct ktap_case cases[] = {
 	{ "region_members", region_members },
 	{ "memslots_from_anywhere", memslots_from_anywhere },
 	{ "ranges_from_anywhere", ranges_from_anywhere },
-	{ "snapshot_bases", snapshot_bases },
-	{ "snapshot_flags", snapshot_flags },
 	{ "no_pins_left", no_pins_left },
 };
 

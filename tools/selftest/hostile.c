@@ -477,26 +477,6 @@ static void check_map_range(const struct guest *g, int session)
 	}
 }
 
-#define SNAPSHOT_GPA GB(4)
-
-/* Made, or refused for one of the reasons that there are. */
-static void check_snapshot(const struct design *d, const struct guest *g,
-			   int session)
-{
-	struct vmem_snapshot_args made;
-	__u64 base = g->amd64 ? SNAPSHOT_GPA : GB(1);
-	__u32 nr_calls;
-	int ret = session_snapshot(session, 0, base, &made, &nr_calls);
-
-	if (ret != -EADDRINUSE && ret != -ERANGE && ret != -ENOSPC)
-		CHECK_EQ(ret, 0);
-	if (!d->build)
-		return;
-	printf("# %s: snapshot: %d in %u calls, %llu tables of %llu, %llu leaves\n",
-	       d->name, ret, nr_calls, made.out_stats.tables,
-	       made.out_stats.tables_read, made.out_stats.leaves);
-}
-
 /* ---- All of it, for each kind ---- */
 
 /* What the kernel's caches may keep of it. A walk of the largest takes more. */
@@ -516,7 +496,6 @@ static void try_guest(const struct design *d, const struct guest *g)
 	if (!d->walk_only) {
 		check_translations(d, g, session);
 		check_map_range(g, session);
-		check_snapshot(d, g, session);
 	}
 	end = read_counters(&folder);
 	CHECK(end.kept <= 1024);
@@ -753,7 +732,6 @@ static void check_cr3(const struct guest *g, const struct cr3_case *c)
 	CHECK_EQ_AT(c->what, session_translate_in(session, 0, &va, 1, &tr), 0);
 	CHECK_EQ_AT(c->what, tr.out_status,
 		    c->backed ? VMEM_NOT_PRESENT : VMEM_UNBACKED);
-	check_snapshot(&(struct design){ .name = c->what }, g, session);
 	close(session);
 }
 
@@ -790,6 +768,88 @@ static void lead_far_away(const struct guest *g)
 		set_entry(g, g->t.root, i, (FAR_GPA + i * PAGE) | PTE_PWU);
 }
 
+/* The same as one of many spaces, where it is an answer. */
+static void check_far_space(const struct guest *g, const char *what,
+			    enum vmem_status status)
+{
+	const __u64 va = 0, cr3 = FAR_GPA;
+	const struct session_spaces spaces = {
+		.regs = g->regs,
+		.cr3 = &cr3,
+		.nr_cr3 = 1,
+		.last_va = ~0ULL,
+	};
+	struct session_records records = { .per_call = 16 };
+	struct vmem_translation tr;
+	int session = guest_open(g);
+
+	CHECK_EQ(session_set_spaces(session, &spaces), 0);
+	CHECK_EQ(session_walk_spaces(session, &records), 0);
+	CHECK_EQ_AT(what, records.stats.anomalies,
+		    status == VMEM_NOT_PRESENT ? 0 : 1);
+	CHECK_EQ(session_translate_in(session, 0, &va, 1, &tr), 0);
+	CHECK_EQ_AT(what, tr.out_status, status);
+	free(records.rows);
+	close(session);
+}
+
+/* What a root says that is in memory of this status. */
+static void check_far_root(const struct guest *g, int session, const char *what,
+			   enum vmem_status status)
+{
+	const int want = status == VMEM_UNBACKED   ? -ENXIO :
+			 status == VMEM_UNREADABLE ? -EIO :
+						     0;
+	struct vmem_regs regs = g->regs;
+	struct vmem_mapping row;
+	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };
+	struct vmem_translation tr;
+	struct vmem_read_args end;
+	__u8 byte;
+
+	regs.cr3 = FAR_GPA;
+	CHECK_EQ_AT(what, session_translate_one(session, &regs, 0, &tr), want);
+	CHECK_EQ_AT(what, session_map_range(session, &regs, 0, ~0ULL, &maps),
+		    want);
+	CHECK_EQ_AT(what, session_read(session, &regs, 0, &byte, 1, &end),
+		    want);
+	check_far_space(g, what, status);
+}
+
+/* Reading memory of this status, which is all zeros if it can be read. */
+static void check_far_pages(const struct guest *g, int session,
+			    const char *what, enum vmem_status status)
+{
+	bool dead = status != VMEM_NOT_PRESENT;
+	/* By the last entry of the root, which leads to no far table. */
+	__u64 last = BIT_ULL(g->t.index_bits) - 1;
+	__u64 va = -tables_page_size(&g->t, g->t.top);
+	struct tables t = g->t;
+	struct vmem_read_phys_args phys;
+	static __u8 data[3 * PAGE];
+	struct vmem_read_args end;
+
+	if (!g->amd64)
+		va = (__u32)va;
+	tables_map(&t, va, FAR_GPA, VMEM_LEVEL_PT, PTE_PWU);
+	CHECK_EQ(session_read(session, &g->regs, va + 8, data, 8, &end), 0);
+	CHECK_EQ_AT(what, end.out_len, dead ? 0 : 8);
+	CHECK_EQ_AT(what, end.out_status, dead ? status : VMEM_MAPPED);
+	CHECK_EQ_AT(what, data[0], dead ? POISON : 0);
+	CHECK_EQ(session_read_phys(session, FAR_GPA + 8, data, 2 * PAGE, &phys),
+		 0);
+	CHECK_EQ_AT(what, phys.out_len, dead ? 0 : 2 * PAGE);
+	CHECK_EQ_AT(what, phys.out_status, dead ? status : VMEM_MAPPED);
+	CHECK_EQ_AT(what, data[0], dead ? POISON : 0);
+	CHECK_EQ_AT(what, data[2 * PAGE - 1], dead ? POISON : 0);
+	CHECK_EQ(session_read_phys(session, FAR_GPA, NULL, NR_FAR * PAGE,
+				   &phys),
+		 0);
+	CHECK_EQ_AT(what, phys.out_len, dead ? 0 : NR_FAR * PAGE);
+	CHECK_EQ_AT(what, phys.out_status, dead ? status : VMEM_MAPPED);
+	set_entry(g, g->t.root, last, 0);
+}
+
 static void check_far_tables(const struct guest *g, const char *what,
 			     enum vmem_status status)
 {
@@ -797,15 +857,21 @@ static void check_far_tables(const struct guest *g, const char *what,
 	struct vmem_translation tr;
 	int session = open_with_spaces(g);
 	__u64 va = 3 * tables_page_size(&g->t, g->t.top);
-	bool unbacked = status == VMEM_UNBACKED;
+	__u32 i;
+	bool dead = status != VMEM_NOT_PRESENT;
 
 	CHECK_EQ(session_translate_one(session, &g->regs, va, &tr), 0);
 	CHECK_EQ_AT(what, tr.out_status, status);
 	CHECK_EQ_AT(what, tr.out_level, (__u32)g->t.top - 1);
 	CHECK_EQ(session_walk_spaces(session, &records), 0);
-	CHECK_EQ_AT(what, records.stats.anomalies, unbacked ? NR_FAR : 0);
-	CHECK_EQ_AT(what, records.stats.tables, unbacked ? 1 : 1 + NR_FAR);
-	check_snapshot(&(struct design){ .name = what }, g, session);
+	CHECK_EQ_AT(what, records.stats.anomalies, dead ? NR_FAR : 0);
+	CHECK_EQ_AT(what, records.stats.tables, dead ? 1 : 1 + NR_FAR);
+	for (i = 0; i < records.nr; i++)
+		if (records.rows[i].type == VMEM_ANOMALY)
+			CHECK_EQ_AT(what, records.rows[i].anomaly.status,
+				    status);
+	check_far_root(g, session, what, status);
+	check_far_pages(g, session, what, status);
 	free(records.rows);
 	close(session);
 }
@@ -868,7 +934,7 @@ static void sparse_file(struct guest *g)
 	printf("# sparse file: %lld pages now\n", pages_of_file(fd));
 	CHECK(pages_of_file(fd) <= NR_FAR);
 	must(ftruncate(fd, 0), "ftruncate");
-	check_far_tables(g, "file cut off", VMEM_UNBACKED);
+	check_far_tables(g, "file cut off", VMEM_UNREADABLE);
 	CHECK_EQ(pages_of_file(fd), 0);
 	close(fd);
 }
@@ -881,9 +947,39 @@ static void not_readable(struct guest *g)
 	guest_add(g, &far, 0);
 	check_far_tables(g, "readable", VMEM_NOT_PRESENT);
 	must(mprotect(far.hva, far.len, PROT_NONE), "mprotect");
-	check_far_tables(g, "PROT_NONE", VMEM_UNBACKED);
+	check_far_tables(g, "PROT_NONE", VMEM_UNREADABLE);
 	must(mprotect(far.hva, far.len, PROT_READ), "mprotect");
 	check_far_tables(g, "readable again", VMEM_NOT_PRESENT);
+	must(munmap(far.hva, far.len), "munmap");
+	check_far_tables(g, "unmapped", VMEM_UNREADABLE);
+}
+
+/* A page of the kernel's that is mapped without being one of ours: [vvar]. */
+static void *device_page(void)
+{
+	unsigned long start = 0;
+	char line[256];
+	FILE *maps;
+
+	maps = fopen("/proc/self/maps", "r");
+	must(maps ? 0 : -1, "/proc/self/maps");
+	while (!start && fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vvar]"))
+			sscanf(line, "%lx", &start);
+	fclose(maps);
+	errno = ENOENT;
+	must(start ? 0 : -1, "[vvar]");
+	return (void *)start;
+}
+
+/* A slot over a device is like no slot at all. */
+static void device(struct guest *g)
+{
+	struct guest_ram far = { .gpa = FAR_GPA, .len = PAGE };
+
+	far.hva = device_page();
+	guest_add(g, &far, 0);
+	check_far_tables(g, "a device", VMEM_UNBACKED);
 }
 
 static void not_there(struct guest *g)
@@ -970,6 +1066,11 @@ static void memory_not_readable(void)
 	try_memory(not_readable);
 }
 
+static void memory_of_a_device(void)
+{
+	try_memory(device);
+}
+
 static void memory_not_there(void)
 {
 	try_memory(not_there);
@@ -1007,7 +1108,6 @@ static void killed_meanwhile(void)
 	guest_init(g, true, false, MB(16));
 	random_graph(g);
 	kill_callers("a walk of a random graph", walk_for_ever, &g->w);
-	kill_callers("a snapshot of a random graph", snapshot_for_ever, &g->w);
 	guest_free(g);
 	free(g);
 }
@@ -1024,6 +1124,7 @@ static const struct ktap_case cases[] = {
 	{ "memory_never_touched", memory_never_touched },
 	{ "memory_sparse_file", memory_sparse_file },
 	{ "memory_not_readable", memory_not_readable },
+	{ "memory_of_a_device", memory_of_a_device },
 	{ "memory_not_there", memory_not_there },
 	{ "memory_in_pieces", memory_in_pieces },
 	{ "memory_ends_in_a_page", memory_ends_in_a_page },

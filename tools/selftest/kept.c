@@ -255,7 +255,7 @@ static void truncate_file(struct home *h)
 {
 	must(ftruncate(h->fd, 0), "ftruncate");
 	expect_dropped(h, "truncated", 1);
-	expect_status(h, "truncated", VA, VMEM_UNBACKED);
+	expect_status(h, "truncated", VA, VMEM_UNREADABLE);
 	must(ftruncate(h->fd, PAGE), "ftruncate");
 	expect_status(h, "regrown", VA, VMEM_NOT_PRESENT);
 	put(h->pt, 2);
@@ -277,7 +277,7 @@ static void move_mapping(struct home *h)
 		     0,
 	     "mremap");
 	expect_dropped(h, "moved away", 1);
-	expect_status(h, "moved away", VA, VMEM_UNBACKED);
+	expect_status(h, "moved away", VA, VMEM_UNREADABLE);
 	map_page_at(h->pt, -1);
 	put(h->pt, 2);
 	expect_kept(h, "something else", 2);
@@ -297,7 +297,7 @@ static void unmap_and_map(struct home *h)
 {
 	must(munmap(h->pt, PAGE), "munmap");
 	expect_dropped(h, "unmapped", 1);
-	expect_status(h, "unmapped", VA, VMEM_UNBACKED);
+	expect_status(h, "unmapped", VA, VMEM_UNREADABLE);
 	map_page_at(h->pt, -1);
 	put(h->pt, 2);
 	expect_kept(h, "mapped", 2);
@@ -359,7 +359,7 @@ static void huge_page(void)
 	must(munmap(huge, MB(2)), "munmap");
 	expect_dropped(&h, "unmapped", 1);
 	CHECK_EQ(pins_held(), pins + DEPTH - 1);
-	expect_status(&h, "unmapped", VA, VMEM_UNBACKED);
+	expect_status(&h, "unmapped", VA, VMEM_UNREADABLE);
 	close_session(&h);
 	tear_down(&h);
 	set_huge_pages("0");

@@ -237,7 +237,7 @@ class Installed(unittest.TestCase):
         said = self.ask(self.compile(source, *self.flags())).strip()
         self.assertEqual(said, self.version())
         tool = run(os.path.join(self.root, "bin/vmemctl"), "--version")
-        self.assertIn(self.version(), tool.split())
+        self.assertRegex(tool, r"\b%s\b" % re.escape(self.version()))
 
     def check_walk(self, program):
         self.assertIn("va 0x401000 = gpa 0x11000, page of 4096 bytes\n",

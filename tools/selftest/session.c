@@ -267,6 +267,35 @@ int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
 	return 0;
 }
 
+int session_read_phys(int session, __u64 gpa, void *buf, __u64 len,
+		      struct vmem_read_phys_args *end)
+{
+	__u64 done = 0;
+	int ret;
+
+	if (buf)
+		memset(buf, POISON, len);
+	do {
+		memset(end, POISON, sizeof(*end));
+		end->size = sizeof(*end);
+		end->flags = 0;
+		end->gpa = gpa + done;
+		end->len = len - done;
+		end->buf = buf ? pointer(buf) + done : 0;
+		end->__reserved = 0;
+		ret = session_call(session, VMEM_READ_PHYS, end);
+		if (ret)
+			return ret;
+		if (end->out_len > len - done)
+			return -ENDLESS;
+		if (!end->out_len && end->out_status == VMEM_MAPPED)
+			return -ENDLESS;
+		done += end->out_len;
+	} while (done < len && end->out_status == VMEM_MAPPED);
+	end->out_len = done;
+	return 0;
+}
+
 int session_set_spaces(int session, const struct session_spaces *spaces)
 {
 	struct vmem_set_spaces_args args = {
@@ -350,77 +379,6 @@ int session_walk_spaces(int session, struct session_records *records)
 			      session_walk_once(session, records, &more) :
 			      -ENDLESS;
 	return ret;
-}
-
-/* The pieces lie apart, by rising address, and the first is at the base. */
-static bool extents_ok(const struct vmem_snapshot_args *made)
-{
-	const struct vmem_extent *e = made->out_extents;
-	__u32 i;
-
-	if (!made->out_nr_extents || made->out_nr_extents > VMEM_MAX_EXTENTS)
-		return false;
-	for (i = 0; i < made->out_nr_extents; i++)
-		if (!e[i].len || (e[i].gpa | e[i].len) & 0xfff ||
-		    (i && e[i].gpa <= e[i - 1].gpa + e[i - 1].len))
-			return false;
-	return e[0].gpa == made->base;
-}
-
-int session_snapshot_once(int session, __u32 flags, __u64 base,
-			  struct vmem_snapshot_args *made)
-{
-	struct vmem_snapshot_args args;
-	int ret;
-
-	memset(&args, POISON, sizeof(args));
-	args.size = sizeof(args);
-	args.flags = flags;
-	args.base = base;
-	ret = session_call(session, VMEM_SNAPSHOT, &args);
-	if (ret)
-		return ret;
-	*made = args;
-	if (args.out_more > 1 || (!args.out_more && !extents_ok(&args)))
-		return -EPROTO;
-	return 0;
-}
-
-int session_snapshot(int session, __u32 flags, __u64 base,
-		     struct vmem_snapshot_args *made, __u32 *nr_calls)
-{
-	int ret;
-
-	memset(made, 0, sizeof(*made));
-	for (*nr_calls = 1; *nr_calls < MAX_CALLS; ++*nr_calls) {
-		ret = session_snapshot_once(session, flags, base, made);
-		if (ret || !made->out_more)
-			return ret;
-	}
-	return -ENDLESS;
-}
-
-int session_snapshot_read(int session, __u64 gpa, void *buf, __u64 len)
-{
-	struct vmem_snapshot_read_args args;
-	__u64 done;
-	int ret;
-
-	memset(buf, POISON, len);
-	for (done = 0; done < len; done += args.out_len) {
-		memset(&args, POISON, sizeof(args));
-		args.size = sizeof(args);
-		args.flags = 0;
-		args.gpa = gpa + done;
-		args.len = len - done;
-		args.buf = pointer(buf) + done;
-		ret = session_call(session, VMEM_SNAPSHOT_READ, &args);
-		if (ret)
-			return ret;
-		if (!args.out_len || args.out_len > len - done)
-			return -ENDLESS;
-	}
-	return 0;
 }
 
 int fd_of_process(pid_t pid, int fd)

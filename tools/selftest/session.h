@@ -73,6 +73,10 @@ int session_map_range(int session, const struct vmem_regs *regs, __u64 va,
 int session_read(int session, const struct vmem_regs *regs, __u64 va, void *buf,
 		 __u64 len, struct vmem_read_args *end);
 
+/* The same of guest-physical memory. @buf: NULL to find out how far it reads */
+int session_read_phys(int session, __u64 gpa, void *buf, __u64 len,
+		      struct vmem_read_phys_args *end);
+
 /**
  * struct session_spaces - what VMEM_SET_SPACES is to be given
  * @regs: the registers; their CR3 is not looked at
@@ -121,19 +125,6 @@ int session_walk_once(int session, struct session_records *records, bool *more);
 
 /* Walks to the end. On an error the records before it are in @records. */
 int session_walk_spaces(int session, struct session_records *records);
-
-/*
- * One call. -EPROTO if the kernel says what makes no sense. @made: what it
- * answered, as it was if it failed
- */
-int session_snapshot_once(int session, __u32 flags, __u64 base,
-			  struct vmem_snapshot_args *made);
-
-/* Makes it to its end. @made: all 0 if that fails; @nr_calls: how many */
-int session_snapshot(int session, __u32 flags, __u64 base,
-		     struct vmem_snapshot_args *made, __u32 *nr_calls);
-
-int session_snapshot_read(int session, __u64 gpa, void *buf, __u64 len);
 
 /* A descriptor of another process, taken as a debugger takes it. */
 int fd_of_process(pid_t pid, int fd);

@@ -42,8 +42,6 @@
 #define DATA_LEN (3 * PAGE)
 #define SHARED_VA MB(16)
 
-#define SNAPSHOT_BASE MB(512)
-#define ROOM_FOR_TABLES (64 * PAGE)
 #define MAX_ROWS 64
 #define MAX_SLOTS 8
 
@@ -70,8 +68,7 @@ static __u64 va_of(int i)
  * @bytes: VMEM_READ of the first space
  * @end: where it ended
  * @records: VMEM_WALK_SPACES
- * @made: VMEM_SNAPSHOT
- * @tables: VMEM_SNAPSHOT_READ of all its tables; for free()
+ * @table: VMEM_READ_PHYS of the root table, and what is behind it
  * @slots: VMEM_MEMSLOTS
  * @nr_slots: how many they are
  */
@@ -83,8 +80,7 @@ struct answers {
 	__u8 bytes[DATA_LEN];
 	struct vmem_read_args end;
 	struct session_records records;
-	struct vmem_snapshot_args made;
-	__u8 *tables;
+	__u8 table[2 * PAGE];
 	struct vmem_memslot slots[MAX_SLOTS];
 	__u32 nr_slots;
 };
@@ -98,7 +94,6 @@ struct answers {
  * @session: the session
  * @begun: its spaces are being walked
  * @walked: they are walked to the end
- * @made: it has made its snapshot
  * @stays: it is never closed, since others use it too
  * @fault: what went wrong; NULL for nothing
  */
@@ -110,7 +105,6 @@ struct asker {
 	int session;
 	bool begun;
 	bool walked;
-	bool made;
 	bool stays;
 	const char *fault;
 };
@@ -238,7 +232,6 @@ static void open_asker(struct asker *a)
 	a->session = session_open();
 	a->begun = false;
 	a->walked = false;
-	a->made = false;
 	must(-!!session_attach_kvm(a->session, world.vm_fd), "attach");
 	must(-!!session_set_spaces(a->session, &a->spaces), "spaces");
 }
@@ -280,6 +273,16 @@ static int ask_bytes(struct asker *a, struct answers *now, __u64 *random)
 	(void)random;
 	return session_read(a->session, &a->spaces.regs, DATA_VA, now->bytes,
 			    DATA_LEN, &now->end);
+}
+
+static int ask_table(struct asker *a, struct answers *now, __u64 *random)
+{
+	struct vmem_read_phys_args end;
+	int ret = session_read_phys(a->session, a->cr3[0], now->table,
+				    sizeof(now->table), &end);
+
+	(void)random;
+	return ret ?: end.out_len == sizeof(now->table) ? 0 : -EPROTO;
 }
 
 static int ask_slots(struct asker *a, struct answers *now, __u64 *random)
@@ -331,35 +334,6 @@ static int ask_in_space(struct asker *a, struct answers *now, __u64 *random)
 	return ret;
 }
 
-static int make_snapshot(struct asker *a, struct answers *now, __u64 *random)
-{
-	__u32 nr_calls;
-	int ret = session_snapshot(a->session, 0, SNAPSHOT_BASE, &now->made,
-				   &nr_calls);
-
-	(void)random;
-	a->made = !ret;
-	return ret;
-}
-
-static __u64 tables_len(const struct vmem_snapshot_args *made)
-{
-	return made->out_stats.tables * PAGE;
-}
-
-static int read_snapshot(struct asker *a, struct answers *now, __u64 *random)
-{
-	__u64 len = tables_len(&now->made);
-
-	(void)random;
-	if (!now->tables)
-		now->tables = malloc(ROOM_FOR_TABLES);
-	errno = ENOMEM;
-	must(now->tables && len <= ROOM_FOR_TABLES ? 0 : -1, "room for tables");
-	return session_snapshot_read(a->session, SNAPSHOT_BASE, now->tables,
-				     len);
-}
-
 /* ---- Answers ---- */
 
 static bool same_by_regs(const struct answers *a, const struct answers *b)
@@ -398,18 +372,9 @@ static bool same_in_space(const struct answers *a, const struct answers *b)
 	return !memcmp(a->in_space, b->in_space, sizeof(a->in_space));
 }
 
-/* One that met a limit in its middle has read the tables on its way again. */
-static bool same_snapshot(const struct answers *a, const struct answers *b)
+static bool same_table(const struct answers *a, const struct answers *b)
 {
-	struct vmem_snapshot_args made = b->made;
-
-	made.out_stats.tables_read = a->made.out_stats.tables_read;
-	return !memcmp(&a->made, &made, sizeof(made));
-}
-
-static bool same_tables(const struct answers *a, const struct answers *b)
-{
-	return !memcmp(a->tables, b->tables, tables_len(&a->made));
+	return !memcmp(a->table, b->table, sizeof(a->table));
 }
 
 static bool same_anyway(const struct answers *a, const struct answers *b)
@@ -426,14 +391,12 @@ static bool same_anyway(const struct answers *a, const struct answers *b)
  * @same: compares what it was told
  * @walk: it takes a session whose walk has not begun
  * @walked: it takes one whose spaces are
- * @make: it takes a session that has made no snapshot yet
- * @made: it takes one that has
  */
 struct question {
 	const char *name;
 	int (*ask)(struct asker *a, struct answers *now, __u64 *random);
 	bool (*same)(const struct answers *a, const struct answers *b);
-	bool walk, walked, make, made;
+	bool walk, walked;
 };
 
 /* Those before the walk can be asked by several threads at once. */
@@ -441,6 +404,7 @@ static const struct question questions[] = {
 	{ .name = "translate", .ask = ask_by_regs, .same = same_by_regs },
 	{ .name = "map_range", .ask = ask_range, .same = same_range },
 	{ .name = "read", .ask = ask_bytes, .same = same_bytes },
+	{ .name = "read_phys", .ask = ask_table, .same = same_table },
 	{ .name = "memslots", .ask = ask_slots, .same = same_slots },
 	{ .name = "info", .ask = ask_info, .same = same_anyway },
 	{ .name = "walk", .ask = walk, .same = same_records, .walk = true },
@@ -448,22 +412,13 @@ static const struct question questions[] = {
 	  .ask = ask_in_space,
 	  .same = same_in_space,
 	  .walked = true },
-	{ .name = "snapshot",
-	  .ask = make_snapshot,
-	  .same = same_snapshot,
-	  .make = true },
-	{ .name = "snapshot read",
-	  .ask = read_snapshot,
-	  .same = same_tables,
-	  .made = true },
 };
 
-#define NR_FREE 5
+#define NR_FREE 6
 
 static bool can_ask(const struct asker *a, const struct question *q)
 {
-	return !(q->walk && a->begun) && !(q->walked && !a->walked) &&
-	       !(q->make && a->made) && !(q->made && !a->made);
+	return !(q->walk && a->begun) && !(q->walked && !a->walked);
 }
 
 static bool count_answer(const struct asker *a, const struct question *q,
@@ -510,7 +465,6 @@ static void ask(struct asker *a, const struct question *q, struct answers *now,
 {
 	if (!can_ask(a, q))
 		return;
-	now->made = a->alone.made;
 	if (!count_answer(a, q, now, q->ask(a, now, random)))
 		store(&shared->stop, 1);
 }
@@ -543,15 +497,12 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	must(now ? 0 : -1, "calloc");
-	now->tables = malloc(ROOM_FOR_TABLES);
-	must(now->tables ? 0 : -1, "malloc");
 	if (w->nr == 1)
 		ask_all(w->askers, now, &w->random);
 	add(&shared->nr_ready, 1);
 	wait_until(&shared->go, 1);
 	while (!load(&shared->stop))
 		ask_at_random(w, now);
-	free(now->tables);
 	free(now->records.rows);
 	free(now);
 	return NULL;
@@ -637,8 +588,8 @@ static struct sample largest(const struct sample *samples, int nr)
 
 /*
  * The largest of the last tenth beside that of the first. Sessions come and go,
- * and have a snapshot or have none: what is allowed for is that all have one at
- * one moment, a dozen tables and what leads to them, and none at another.
+ * and know their tables or do not: what is allowed for is that all know them at
+ * one moment, and none at another.
  */
 #define TOLERATED_KB (NR * 64)
 

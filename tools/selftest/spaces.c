@@ -1788,51 +1788,6 @@ static void no_pins_left(void)
 	CHECK_EQ(pins_held(), pins_at_start);
 }
 
-/* Makes one until it fails, and once more. */
-static void snapshot_is_too_large(struct world *w)
-{
-	struct vmem_snapshot_args made = { .out_more = 1 };
-	int session = world_open(w);
-	int ret = 0;
-
-	while (!ret && made.out_more)
-		ret = session_snapshot_once(session, 0, 0, &made);
-	CHECK_EQ(ret, -ENOSPC);
-	CHECK_EQ(session_snapshot_once(session, 0, 0, &made), -ENOSPC);
-	printf("# until then %llu tables read, %llu made, %llu pages mapped\n",
-	       made.out_stats.tables_read, made.out_stats.tables,
-	       made.out_stats.leaves);
-	close(session);
-}
-
-/* With nothing mapped there is nothing that a snapshot keeps but its roots. */
-static void too_many_tables_for_a_snapshot(void)
-{
-	static struct hostile h;
-
-	hostile_init(&h, NR_WHOLE_ROOTS + 3);
-	memset(h.pts, 0, PTS_LEN);
-	snapshot_is_too_large(&h.w);
-	hostile_free(&h);
-}
-
-/* A page in each of more pieces of 2 MiB than it takes pages from. */
-static void too_many_pieces_for_a_snapshot(void)
-{
-	struct tables t;
-	struct world w;
-	__u64 i;
-
-	world_init(&w, MB(12));
-	t = world_add_amd64(&w);
-	w.spaces.regs.maxphyaddr = 52;
-	for (i = 0; i <= VMEM_MAX_TABLES; i++)
-		tables_map(&t, i * PAGE, GB(64) + i * MB(2), VMEM_LEVEL_PT,
-			   PTE_PWU);
-	snapshot_is_too_large(&w);
-	world_free(&w);
-}
-
 static const struct ktap_case cases[] = {
 	{ "i686_pt_at_the_same_address", i686_pt_at_the_same_address },
 	{ "i686_pt_at_another_address", i686_pt_at_another_address },
@@ -1870,8 +1825,6 @@ static const struct ktap_case cases[] = {
 	{ "too_few_pins_allowed", too_few_pins_allowed },
 	{ "too_many_tables", too_many_tables },
 	{ "too_many_roots", too_many_roots },
-	{ "too_many_tables_for_a_snapshot", too_many_tables_for_a_snapshot },
-	{ "too_many_pieces_for_a_snapshot", too_many_pieces_for_a_snapshot },
 	{ "threads_walk_at_once", threads_walk_at_once },
 	{ "tables_change_meanwhile", tables_change_meanwhile },
 	{ "killed_in_map_range", killed_in_map_range },

@@ -72,7 +72,7 @@ extern const char *const event_names[NR_EVENTS];
 #define LATE_VA GB(2)
 #define LATE_GPA GB(9)
 
-#define NR_STATUS 8
+#define NR_STATUS 9
 #define NR_ERRNO 134
 
 /**

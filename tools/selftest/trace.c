@@ -316,23 +316,34 @@ static void walk_is_told(void)
 	end(&tr);
 }
 
-static void snapshot_is_told(void)
+static void read_phys_is_told(void)
 {
-	struct vmem_snapshot_args made;
+	struct vmem_read_phys_args last;
+	__u64 gpa = WORLD_GPA + 7;
 	struct traced tr;
-	__u32 calls;
-	__u64 entry;
+	char byte;
 
 	begin(&tr);
-	CHECK_EQ(session_snapshot(tr.session, 0, 0, &made, &calls), 0);
+	CHECK_EQ(session_read_phys(tr.session, gpa, &byte, 1, &last), 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=SNAPSHOT roots=1 space=%#llx va=0x0 asked=0 given=%llu tables=%llu entries=0 more=0 ret=0",
-	       tr.id, tr.t.root, made.out_stats.tables,
-	       made.out_stats.tables_read);
-	CHECK_EQ(session_snapshot_read(tr.session, 8, &entry, 8), 0);
-	EXPECT("vmem_walk", 1,
-	       "session=%u cmd=SNAPSHOT_READ roots=0 space=0x0 va=0x8 asked=8 given=8 tables=0 entries=0 more=0 ret=0",
-	       tr.id);
+	       "session=%u cmd=READ_PHYS roots=0 space=0x0 va=%#llx asked=1 given=1 tables=0 entries=0 more=0 ret=0",
+	       tr.id, gpa);
+	/* Without a buffer nothing is given out. */
+	CHECK_EQ(session_read_phys(tr.session, gpa, NULL, PAGE, &last), 0);
+	CHECK_EQ(read_counters(&tr.folder).bytes, 1);
+	end(&tr);
+}
+
+/* A question that makes no sense has read nothing, and is not told. */
+static void refused_question_is_not_told(void)
+{
+	struct vmem_read_phys_args args = { .size = sizeof(args) };
+	struct traced tr;
+
+	begin(&tr);
+	CHECK_EQ(session_call(tr.session, VMEM_READ_PHYS, &args), -EINVAL);
+	EXPECT("vmem_walk", 0, "%s", "");
+	CHECK_EQ(read_counters(&tr.folder).calls, 0);
 	end(&tr);
 }
 
@@ -536,7 +547,8 @@ static const struct ktap_case cases[] = {
 	{ "map_range_is_told", map_range_is_told },
 	{ "read_is_told", read_is_told },
 	{ "walk_is_told", walk_is_told },
-	{ "snapshot_is_told", snapshot_is_told },
+	{ "read_phys_is_told", read_phys_is_told },
+	{ "refused_question_is_not_told", refused_question_is_not_told },
 	{ "failure_is_told", failure_is_told },
 	{ "drops_are_told", drops_are_told },
 	{ "other_memory_is_not_told", other_memory_is_not_told },

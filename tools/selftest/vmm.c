@@ -572,7 +572,7 @@ static void map_by_way_of(struct fixture *f, const struct guest_ram *more)
 	tables_set(f->tables, MORE_VA, VMEM_LEVEL_PD, more->gpa | PTE_PWU);
 }
 
-static void check_unbacked_table(struct fixture *f)
+static void check_lost_table(struct fixture *f, enum vmem_status status)
 {
 	struct vmem_translation result;
 
@@ -580,7 +580,7 @@ static void check_unbacked_table(struct fixture *f)
 					    &result),
 		      0))
 		return;
-	CHECK_EQ(result.out_status, VMEM_UNBACKED);
+	CHECK_EQ(result.out_status, status);
 	CHECK_EQ(result.out_level, VMEM_LEVEL_PT);
 	CHECK_EQ(result.out_nr_trace, 3);
 	CHECK_EQ(result.out_gpa, 0);
@@ -616,7 +616,7 @@ static void slots_with_a_hole(void)
 	CHECK_EQ(status_of(&f, MORE_VA), VMEM_MAPPED);
 	tables_set(f.tables, MORE_VA, VMEM_LEVEL_PD,
 		   (MORE_GPA - PAGE) | PTE_PWU);
-	check_unbacked_table(&f);
+	check_lost_table(&f, VMEM_UNBACKED);
 	fixture_free(&f);
 	ram_free(&more);
 }
@@ -647,7 +647,7 @@ static void slot_added_later(void)
 
 	fixture_init(&f);
 	map_by_way_of(&f, &more);
-	check_unbacked_table(&f);
+	check_lost_table(&f, VMEM_UNBACKED);
 	vmm_add_slot(&f.vmm, MORE_ID, &more);
 	CHECK_EQ(status_of(&f, MORE_VA), VMEM_MAPPED);
 	fixture_free(&f);
@@ -670,7 +670,7 @@ static void slot_removed_later(void)
 	CHECK_EQ(status_of(&f, MORE_VA), VMEM_MAPPED);
 
 	vmm_remove_slot(&f.vmm, MORE_ID);
-	check_unbacked_table(&f);
+	check_lost_table(&f, VMEM_UNBACKED);
 	CHECK_EQ(session_memslots(f.session, slots, 8, 8, &nr), 0);
 	CHECK_EQ(nr, 1);
 
@@ -712,7 +712,7 @@ static void slot_moved_later(void)
 
 	more.gpa += GB(1);
 	vmm_add_slot(&f.vmm, MORE_ID, &more);
-	check_unbacked_table(&f);
+	check_lost_table(&f, VMEM_UNBACKED);
 	map_by_way_of(&f, &more);
 	CHECK_EQ(status_of(&f, MORE_VA), VMEM_MAPPED);
 	CHECK_EQ(session_memslots(f.session, slots, 8, 8, &nr), 0);
@@ -842,13 +842,13 @@ static void table_unmapped(void)
 	CHECK_EQ(status_of(&f, MORE_VA), VMEM_MAPPED);
 
 	ram_free(&more);
-	check_unbacked_table(&f);
+	check_lost_table(&f, VMEM_UNREADABLE);
 	CHECK_EQ(session_map_range(f.session, &f.regs, 0, ~0ULL, &maps), 0);
 	CHECK_EQ(maps.nr, 1);
 	CHECK_EQ(maps.anomalies, 1);
 	CHECK_EQ(session_read(f.session, &f.regs, 0, &byte, 1, &end), 0);
 	CHECK_EQ(end.out_len, 0);
-	CHECK_EQ(end.out_status, VMEM_UNBACKED);
+	CHECK_EQ(end.out_status, VMEM_UNREADABLE);
 	fixture_free(&f);
 }
 
@@ -920,6 +920,8 @@ static void *change_on_and_on(void *arg)
 	return NULL;
 }
 
+#define NR_STATUS (VMEM_UNREADABLE + 1)
+
 static void look_5000_times(struct changes *changes, int *nr_of_status)
 {
 	struct vmem_translation result;
@@ -928,7 +930,7 @@ static void look_5000_times(struct changes *changes, int *nr_of_status)
 	for (i = 0; i < 5000; i++) {
 		ret = session_translate_one(changes->f.session,
 					    &changes->f.regs, MORE_VA, &result);
-		if (!CHECK_EQ(ret, 0) || !CHECK(result.out_status <= VMEM_TORN))
+		if (!CHECK_EQ(ret, 0) || !CHECK(result.out_status < NR_STATUS))
 			return;
 		nr_of_status[result.out_status]++;
 		if (result.out_status == VMEM_MAPPED)
@@ -936,11 +938,15 @@ static void look_5000_times(struct changes *changes, int *nr_of_status)
 	}
 }
 
-/* Each answer is of one moment or another; none of them is an error. */
-static void look_while_it_changes(void (*change)(struct changes *changes))
+/*
+ * Each answer is of one moment or another; none of them is an error. @lost: the
+ * status where the memory is away
+ */
+static void look_while_it_changes(void (*change)(struct changes *changes),
+				  enum vmem_status lost)
 {
 	struct changes changes = { .change = change };
-	int nr_of_status[VMEM_TORN + 1] = { 0 };
+	int nr_of_status[NR_STATUS] = { 0 };
 	pthread_t thread;
 
 	changes.more = ram_new(MORE_GPA, MORE_LEN);
@@ -952,9 +958,12 @@ static void look_while_it_changes(void (*change)(struct changes *changes))
 	look_5000_times(&changes, nr_of_status);
 	__atomic_store_n(&changes.stop, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	printf("# changed %d times: mapped %d, not present %d, unbacked %d\n",
+	printf("# changed %d times: mapped %d, not present %d, lost %d\n",
 	       changes.nr, nr_of_status[VMEM_MAPPED],
-	       nr_of_status[VMEM_NOT_PRESENT], nr_of_status[VMEM_UNBACKED]);
+	       nr_of_status[VMEM_NOT_PRESENT], nr_of_status[lost]);
+	CHECK_EQ(nr_of_status[lost == VMEM_UNBACKED ? VMEM_UNREADABLE :
+						      VMEM_UNBACKED],
+		 0);
 	CHECK_EQ(nr_of_status[VMEM_RESERVED], 0);
 	CHECK_EQ(nr_of_status[VMEM_NON_CANONICAL], 0);
 	CHECK_EQ(status_of(&changes.f, MORE_VA), VMEM_MAPPED);
@@ -964,12 +973,12 @@ static void look_while_it_changes(void (*change)(struct changes *changes))
 
 static void slot_changes_meanwhile(void)
 {
-	look_while_it_changes(slot_comes_and_goes);
+	look_while_it_changes(slot_comes_and_goes, VMEM_UNBACKED);
 }
 
 static void memory_changes_meanwhile(void)
 {
-	look_while_it_changes(memory_comes_and_goes);
+	look_while_it_changes(memory_comes_and_goes, VMEM_UNREADABLE);
 }
 
 static void wait_for_ever(void *arg)

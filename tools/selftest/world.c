@@ -630,22 +630,6 @@ void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
 	CHECK_EQ(pins_held(), pins);
 }
 
-/* Behind all the memory that a world has. */
-#define SNAPSHOT_GPA GB(8)
-
-void snapshot_for_ever(void *w)
-{
-	struct vmem_snapshot_args made;
-	__u32 nr_calls;
-	int session;
-
-	for (;;) {
-		session = world_open(w);
-		session_snapshot(session, 0, SNAPSHOT_GPA, &made, &nr_calls);
-		close(session);
-	}
-}
-
 long kilobytes(const char *key)
 {
 	char line[128];

@@ -102,7 +102,4 @@ long kernel_memory(void);
  */
 void kill_callers(const char *what, void (*fn)(void *w), struct world *w);
 
-/* For it: makes snapshots, each on a session of its own. */
-void snapshot_for_ever(void *w);
-
 #endif /* VMEM_SELFTEST_WORLD_H */

@@ -28,6 +28,7 @@ TRACE_DEFINE_ENUM(VMEM_DROP_CLOSED);
 	__print_symbolic(cmd, { VMEM_TRANSLATE, "TRANSLATE" }, \
 			 { VMEM_MAP_RANGE, "MAP_RANGE" },      \
 			 { VMEM_READ, "READ" },                \
+			 { VMEM_READ_PHYS, "READ_PHYS" },      \
 			 { VMEM_WALK_SPACES, "WALK_SPACES" })
 
 #define show_vmem_drop(why)                                     \

@@ -56,8 +56,8 @@
  *              CAP_SYS_PTRACE; or the region table belongs to another process;
  *              or (from open) the kernel is locked down.
  * -EOVERFLOW   A range of addresses wraps around.
- * -ENXIO       There is no guest memory where CR3 points, or none that can be
- *              read.
+ * -ENXIO       There is no guest memory where CR3 points.
+ * -EIO         The guest memory where CR3 points cannot be read.
  * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or calls in other
  *              threads use all that the session may hold, or memory is short
  *              or over what the caller's memory cgroup may have, or memory
@@ -83,8 +83,9 @@
  *
  * A page is read as its owner would read it. One that the owner has never touched
  * is zeros: anonymous memory gets no page by that, but a file does, shared memory
- * included. What the owner must not read, or what a file does not reach to any
- * more, is as if there were no memory.
+ * included. Memory that the owner must not read, that its file has lost, or that is
+ * poisoned is VMEM_UNREADABLE, and never zeros. A slot over a device's registers
+ * is as if there were no slot: VMEM_UNBACKED.
  *
  * Whatever a guest's tables are, the work is bounded by the tables that there
  * are: a walk over spaces reads each table once for each level and window that it
@@ -423,7 +424,7 @@ struct vmem_translation {
 /*
  * Translate in the space with index @root of VMEM_SET_SPACES, with @regs all 0,
  * and tell who owns the tables. The spaces must have been walked to the end. If
- * the root is not backed by memory, that is an answer too: VMEM_UNBACKED.
+ * the root is not backed by memory, or unreadable, that is an answer too.
  */
 #define VMEM_TRANSLATE_SPACES (1u << 0)
 
@@ -545,8 +546,8 @@ struct vmem_map_range_args {
  * @out_len: bytes read, up to the first address that could not be
  * @out_status: enum vmem_status of the address behind the bytes read, where
  *	that is what ended them; VMEM_MAPPED where @out_len is @len or where the
- *	call met a limit and is to be called again for the rest. VMEM_UNBACKED
- *	also says that the address is mapped to where the guest has no memory.
+ *	call met a limit and is to be called again for the rest. VMEM_UNBACKED and
+ *	VMEM_UNREADABLE may also be about the page that the address is mapped to.
  *	The path of each page is of one moment, as in VMEM_TRANSLATE.
  * @out_level: enum vmem_level where the path of that address ended; 0 where
  *	@out_status is VMEM_MAPPED
@@ -566,6 +567,37 @@ struct vmem_read_args {
 };
 
 #define VMEM_READ _IO(VMEM_IOC_TYPE, 0x07)
+
+/**
+ * struct vmem_read_phys_args - VMEM_READ_PHYS: read guest memory by
+ *	guest-physical address
+ * @size: sizeof(struct vmem_read_phys_args)
+ * @flags: must be 0
+ * @gpa: first guest-physical address
+ * @len: bytes to read, at least 1
+ * @buf: pointer to the @len bytes to write; or 0, to find out how far the memory
+ *	can be read without a copy of it
+ * @out_len: bytes read, up to the first page that cannot be read
+ * @out_status: enum vmem_status of the page behind the bytes read: VMEM_UNBACKED
+ *	for no memory (no memory slot, or one over a device), VMEM_UNREADABLE for
+ *	memory that cannot be read. VMEM_MAPPED where @out_len is @len, or where
+ *	the call met a limit: call again for the rest.
+ * @__reserved: must be 0
+ *
+ * @gpa + @len - 1 that wraps around is -EOVERFLOW.
+ */
+struct vmem_read_phys_args {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 gpa;
+	__aligned_u64 len;
+	__aligned_u64 buf;
+	__aligned_u64 out_len;
+	__u32 out_status;
+	__u32 __reserved;
+};
+
+#define VMEM_READ_PHYS _IO(VMEM_IOC_TYPE, 0x0a)
 
 /* What VMEM_SET_SPACES takes at most. */
 #define VMEM_MAX_ROOTS 4096
@@ -678,8 +710,8 @@ struct vmem_reference {
 
 /**
  * struct vmem_anomaly - an entry that leads nowhere, or back, or has changed
- * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_ANCESTOR or VMEM_CROSS_LEVEL, and
- *	what is behind the latter two follows in further records; VMEM_TORN: the
+ * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_UNREADABLE, VMEM_ANCESTOR or
+ *	VMEM_CROSS_LEVEL, and what is behind the latter two follows in further records; VMEM_TORN: the
  *	entry led elsewhere, or granted other rights, when the walk left the
  *	table that it had named: what is told of these addresses may never have
  *	been mapped together. That is told behind them; of several such tables it

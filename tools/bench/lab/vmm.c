@@ -239,82 +239,6 @@ static void measure_walk(struct bench *b)
 	measure("walk-roots", series, ARRAY_SIZE(series), b);
 }
 
-/* ---- A snapshot ---- */
-
-#define SNAPSHOT_ROOTS 40
-#define SNAPSHOT_BASE 0x100000
-#define READ_LEN (4u << 20)
-
-static void make_snapshot(int session, struct vmem_snapshot_args *args)
-{
-	do {
-		*args = (struct vmem_snapshot_args){
-			.size = sizeof(*args),
-			.base = SNAPSHOT_BASE,
-		};
-		must(ioctl(session, VMEM_SNAPSHOT, args), "VMEM_SNAPSHOT");
-	} while (args->out_more);
-}
-
-static void read_extent(int session, const struct vmem_extent *extent)
-{
-	static __u8 buf[READ_LEN];
-	struct vmem_snapshot_read_args args;
-	__u64 done, left;
-
-	for (done = 0; done < extent->len; done += args.out_len) {
-		left = extent->len - done;
-		args = (struct vmem_snapshot_read_args){
-			.size = sizeof(args),
-			.gpa = extent->gpa + done,
-			.len = left < READ_LEN ? left : READ_LEN,
-			.buf = (uintptr_t)buf,
-		};
-		must(ioctl(session, VMEM_SNAPSHOT_READ, &args),
-		     "VMEM_SNAPSHOT_READ");
-	}
-}
-
-/* Milliseconds for the tables, and for reading it all. */
-static void snapshot_once(struct bench *b, struct vmem_snapshot_args *args,
-			  double *tables, double *pages)
-{
-	int session = open_spaces(b, SNAPSHOT_ROOTS);
-	double start = now();
-	__u32 i;
-
-	make_snapshot(session, args);
-	*tables = (now() - start) / 1e6;
-	start = now();
-	for (i = 0; i < args->out_nr_extents; i++)
-		read_extent(session, &args->out_extents[i]);
-	*pages = (now() - start) / 1e6;
-	close(session);
-}
-
-static void measure_snapshot(struct bench *b)
-{
-	struct vmem_snapshot_args args;
-	double tables, pages;
-	__u64 len = 0;
-	int round;
-	__u32 i;
-
-	for (round = 0; round <= series_rounds; round++) {
-		snapshot_once(b, &args, &tables, &pages);
-		if (!round)
-			continue;
-		tell_sample("snapshot", "vmem", tables);
-		tell_sample("snapshot", "copying the pages", pages);
-	}
-	for (i = 0; i < args.out_nr_extents; i++)
-		len += args.out_extents[i].len;
-	tell_note("snapshot", "%llu tables read, %llu made, %llu leaves",
-		  args.out_stats.tables_read, args.out_stats.tables,
-		  args.out_stats.leaves);
-	tell_note("snapshot", "%.1f MiB to read", (double)len / (1 << 20));
-}
-
 /* ---- Attaching ---- */
 
 #define SMALL_LEN (512ULL << 20)
@@ -380,7 +304,6 @@ static void command_measure(struct bench *b)
 	measure_calls(b);
 	measure_translate(b);
 	measure_walk(b);
-	measure_snapshot(b);
 	measure_attach(b);
 }
 

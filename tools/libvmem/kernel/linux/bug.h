@@ -6,6 +6,8 @@
 #ifndef _LIBVMEM_LINUX_BUG_H
 #define _LIBVMEM_LINUX_BUG_H
 
+#include <assert.h>
+
 #include <stdbool.h>
 
 #define WARN_ON_ONCE(condition) ((bool)(condition))

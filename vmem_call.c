@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Calls that read guest memory: what the device adds to an answer. It pins pages,
+ * copies from and to user memory, counts and traces.
+ */
+#include <linux/err.h>
+#include <linux/kernel.h>
+#include <linux/minmax.h>
+#include <linux/uaccess.h>
+#include <trace/events/vmem.h>
+#include <vmem/ioctl.h>
+
+static int user_get(void *dst, u64 src, size_t len)
+{
+	return copy_from_user(dst, u64_to_user_ptr(src), len) ? -EFAULT : 0;
+}
+
+static int user_put(u64 dst, const void *src, size_t len)
+{
+	return copy_to_user(u64_to_user_ptr(dst), src, len) ? -EFAULT : 0;
+}
+
+/* Word by word. */
+static int copy_elements(void __user *dst, u32 room, const void *src, u32 size,
+			 u32 nr)
+{
+	u32 i, known = min(room, size);
+
+	if (!user_write_access_begin(dst, (size_t)nr * room))
+		return -EFAULT;
+	for (i = 0; i < nr; i++, dst += room, src += size)
+		unsafe_copy_to_user(dst, src, known, fault);
+	user_write_access_end();
+	return 0;
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
+/* Zero the tail of elements that are newer than this kernel. */
+static int clear_tails(void __user *dst, u32 room, u32 size, u32 nr)
+{
+	for (; nr; nr--, dst += room)
+		if (clear_user(dst + size, room - size))
+			return -EFAULT;
+	return 0;
+}
+
+static int user_put_elements(u64 to, u32 room, const void *src, u32 size,
+			     u32 nr)
+{
+	void __user *dst = u64_to_user_ptr(to);
+	int ret = copy_elements(dst, room, src, size, nr);
+
+	return ret || room <= size ? ret : clear_tails(dst, room, size, nr);
+}
+
+const struct vmem_answer_ops vmem_user_ops = {
+	.get = user_get,
+	.put = user_put,
+	.put_elements = user_put_elements,
+};
+
+struct vmem_gmem *vmem_call_gmem(struct vmem_session *session)
+{
+	struct vmem_gmem *gmem = vmem_session_gmem(session);
+
+	if (!gmem)
+		return ERR_PTR(-ENOTCONN);
+	if (!vmem_gmem_may_use(gmem))
+		return ERR_PTR(-EPERM);
+	return gmem;
+}
+
+int vmem_call_begin(struct vmem_call *call, struct vmem_session *session)
+{
+	struct vmem_gmem *gmem = vmem_call_gmem(session);
+	int ret;
+
+	if (IS_ERR(gmem))
+		return PTR_ERR(gmem);
+	ret = vmem_pins_begin(&call->pins, gmem);
+	if (ret)
+		return ret;
+	call->session = session;
+	call->answer = (struct vmem_answer){
+		.ops = &vmem_user_ops,
+		.mem = &call->pins.mem,
+	};
+	return 0;
+}
+
+int vmem_call_end(struct vmem_call *call, u32 cmd, int ret)
+{
+	const struct vmem_walked *walked = &call->answer.walked;
+	struct vmem_session *session = call->session;
+
+	vmem_pins_end(&call->pins);
+	/* A question that was refused has read nothing. */
+	if (!walked->asked)
+		return ret;
+	atomic64_inc(&session->calls);
+	if (walked->torn)
+		atomic64_add(walked->torn, &session->torn);
+	if (ret == -EINTR)
+		atomic64_inc(&session->killed);
+	trace_vmem_walk(session->id, cmd, walked, ret);
+	return ret;
+}
