@@ -4,6 +4,7 @@
  * pages, which is searched from its start.
  */
 #include <linux/err.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 
 #include "guest.h"
@@ -22,6 +23,30 @@ static int guest_index(const struct guest *guest, u64 gpa)
 	return -1;
 }
 
+static const struct guest_area *guest_area(const struct guest *guest, u64 gpa,
+					   bool readable)
+{
+	int i;
+
+	for (i = 0; i < guest->nr_areas; i++) {
+		if (gpa - guest->areas[i].gpa < guest->areas[i].len &&
+		    !guest->areas[i].state == readable)
+			return &guest->areas[i];
+	}
+	return NULL;
+}
+
+int guest_state(const struct guest *guest, u64 gpa)
+{
+	const struct guest_area *area = guest_area(guest, gpa, false);
+
+	if (area)
+		return area->state;
+	return guest_index(guest, gpa) >= 0 || guest_area(guest, gpa, true) ?
+		       0 :
+		       -ENXIO;
+}
+
 static bool guest_page_is_intact(const struct guest_page *page)
 {
 	return !memcmp(page->view, page->truth, VMEM_PAGE_SIZE);
@@ -35,9 +60,13 @@ static const void *guest_pin(struct vmem_mem *mem, u64 gpa)
 
 	if (++guest->pins == guest->fail_at)
 		return ERR_PTR(guest->fail_with);
+	if (guest_state(guest, gpa))
+		return ERR_PTR(guest_state(guest, gpa));
 	i = guest_index(guest, gpa);
-	if (i < 0)
-		return ERR_PTR(-ENXIO);
+	if (i < 0) {
+		guest->zero_pins++;
+		return guest->zeros;
+	}
 
 	page = &guest->pages[i];
 	if (guest->bounce && !page->pins)
@@ -53,6 +82,10 @@ static void guest_unpin(struct vmem_mem *mem, u64 gpa, const void *view)
 	int i = guest_index(guest, gpa);
 	struct guest_page *page;
 
+	if (i < 0 && view == guest->zeros && guest->zero_pins) {
+		guest->zero_pins--;
+		return;
+	}
 	if (i < 0 || guest->pages[i].view != view || !guest->pages[i].pins) {
 		guest->misuses++;
 		return;
@@ -66,22 +99,37 @@ static void guest_unpin(struct vmem_mem *mem, u64 gpa, const void *view)
 	memset(page->view, GUEST_POISON, VMEM_PAGE_SIZE);
 }
 
-static bool guest_backed(struct vmem_mem *mem, u64 gpa, u64 len)
+/* An edge behind @gpa that is nearer than the nearest yet. */
+static void guest_edge(u64 gpa, u64 edge, u64 *same)
+{
+	if (edge > gpa)
+		*same = min(*same, edge - gpa);
+}
+
+static int guest_probe(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
 {
 	struct guest *guest = container_of(mem, struct guest, mem);
 	int i;
 
+	if (++guest->pins == guest->fail_at)
+		return guest->fail_with;
+	*same = len;
 	for (i = 0; i < guest->nr_pages; i++) {
-		if (guest->pages[i].gpa - gpa < len)
-			return true;
+		guest_edge(gpa, guest->pages[i].gpa, same);
+		guest_edge(gpa, guest->pages[i].gpa + VMEM_PAGE_SIZE, same);
 	}
-	return false;
+	for (i = 0; i < guest->nr_areas; i++) {
+		guest_edge(gpa, guest->areas[i].gpa, same);
+		guest_edge(gpa, guest->areas[i].gpa + guest->areas[i].len,
+			   same);
+	}
+	return guest_state(guest, gpa);
 }
 
 static const struct vmem_mem_ops guest_mem_ops = {
 	.pin = guest_pin,
 	.unpin = guest_unpin,
-	.backed = guest_backed,
+	.probe = guest_probe,
 };
 
 struct guest *guest_alloc(struct kunit *test)
@@ -91,12 +139,15 @@ struct guest *guest_alloc(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, guest);
 	guest->mem.ops = &guest_mem_ops;
 	guest->test = test;
+	guest->zeros = kunit_kzalloc(test, VMEM_PAGE_SIZE, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, guest->zeros);
 	return guest;
 }
 
 void guest_reset(struct guest *guest, bool bounce)
 {
 	guest->nr_pages = 0;
+	guest->nr_areas = 0;
 	guest->bounce = bounce;
 	guest->misuses = 0;
 	guest_fail_pin(guest, 0, 0);
@@ -128,7 +179,7 @@ void guest_add(struct guest *guest, u64 gpa)
 	struct guest_page *page = &guest->pages[guest->nr_pages];
 
 	KUNIT_ASSERT_LT(guest->test, guest->nr_pages, GUEST_MAX_PAGES);
-	KUNIT_ASSERT_FALSE(guest->test, guest_has(guest, gpa));
+	KUNIT_ASSERT_TRUE(guest->test, guest_index(guest, gpa) < 0);
 	if (!page->truth)
 		page->truth = guest_new_page(guest);
 	if (!page->view)
@@ -140,9 +191,19 @@ void guest_add(struct guest *guest, u64 gpa)
 	guest_fill(guest, gpa, 0);
 }
 
+void guest_add_area(struct guest *guest, u64 gpa, u64 len, int state)
+{
+	KUNIT_ASSERT_LT(guest->test, guest->nr_areas, GUEST_MAX_AREAS);
+	guest->areas[guest->nr_areas++] = (struct guest_area){
+		.gpa = gpa,
+		.len = len,
+		.state = state,
+	};
+}
+
 bool guest_has(const struct guest *guest, u64 gpa)
 {
-	return guest_index(guest, gpa) >= 0;
+	return !guest_state(guest, gpa);
 }
 
 u64 guest_bit(const struct guest *guest, u64 gpa)
@@ -177,9 +238,11 @@ bool guest_read(const struct guest *guest, u64 gpa, int size, u64 *value)
 {
 	int i = guest_index(guest, gpa);
 
-	if (i < 0)
+	if (!guest_has(guest, gpa))
 		return false;
 	*value = 0;
+	if (i < 0)
+		return true;
 	memcpy(value, guest->pages[i].truth + (gpa & ~VMEM_PAGE_MASK), size);
 	return true;
 }
@@ -188,8 +251,8 @@ u8 guest_byte(const struct guest *guest, u64 gpa)
 {
 	int i = guest_index(guest, gpa);
 
-	KUNIT_ASSERT_GE(guest->test, i, 0);
-	return guest->pages[i].truth[gpa & ~VMEM_PAGE_MASK];
+	KUNIT_ASSERT_TRUE(guest->test, guest_has(guest, gpa));
+	return i < 0 ? 0 : guest->pages[i].truth[gpa & ~VMEM_PAGE_MASK];
 }
 
 void guest_copy(struct guest *to, const struct guest *from)
@@ -248,5 +311,5 @@ bool guest_is_intact(const struct guest *guest)
 		if (!guest->bounce && !guest_page_is_intact(&guest->pages[i]))
 			return false;
 	}
-	return !guest->misuses;
+	return !guest->misuses && !guest->zero_pins;
 }

@@ -13,6 +13,7 @@
 #include <vmem/mem.h>
 
 #define GUEST_MAX_PAGES 512
+#define GUEST_MAX_AREAS 8
 
 /* Registers of a guest in 4-level paging. @nx is EFER_NX or 0. */
 #define GUEST_REGS_AMD64(nx, width)                                        \
@@ -43,12 +44,29 @@ struct guest_page {
 };
 
 /**
+ * struct guest_area - memory of which there are no pages, or none to be had
+ * @gpa: where it begins
+ * @len: its size in bytes
+ * @state: 0: zeros, where there is no page; -EIO or -ENXIO: what a pin fails with,
+ *	whether there is a page or not
+ */
+struct guest_area {
+	u64 gpa;
+	u64 len;
+	int state;
+};
+
+/**
  * struct guest - a guest
  * @mem: what the core is given
  * @test: the test it belongs to
  * @pages: its pages; the first @nr_pages are there, the rest of those that
  *	have memory are kept for later
  * @nr_pages: how many there are
+ * @areas: its areas
+ * @nr_areas: how many there are
+ * @zeros: a page of zeros, which areas have
+ * @zero_pins: how often it is pinned now
  * @bounce: a page's contents are only where a pin hands them out while it is
  *	pinned, so that a read after the unpin gets nonsense
  * @touched: bit n: pages[n] has been pinned at some time; of the first 64
@@ -62,6 +80,10 @@ struct guest {
 	struct kunit *test;
 	struct guest_page pages[GUEST_MAX_PAGES];
 	int nr_pages;
+	struct guest_area areas[GUEST_MAX_AREAS];
+	int nr_areas;
+	u8 *zeros;
+	unsigned int zero_pins;
 	bool bounce;
 	u64 touched;
 	unsigned int pins;
@@ -85,7 +107,13 @@ void guest_fail_pin(struct guest *guest, unsigned int nth, int err);
 /* Add a page of zeroes at @gpa, which must have none yet. */
 void guest_add(struct guest *guest, u64 gpa);
 
-/* Is there a page at @gpa? */
+/* What there is at @gpa: 0, or what a pin fails with. */
+int guest_state(const struct guest *guest, u64 gpa);
+
+/* Add an area; see there. */
+void guest_add_area(struct guest *guest, u64 gpa, u64 len, int state);
+
+/* Is there memory at @gpa that can be read? */
 bool guest_has(const struct guest *guest, u64 gpa);
 
 /* The bit of guest::touched of the page at @gpa; 0 if it has none. */
@@ -97,10 +125,10 @@ void guest_write(struct guest *guest, u64 gpa, int size, u64 value);
 /* Set all bytes of the page at @gpa. */
 void guest_fill(struct guest *guest, u64 gpa, u8 byte);
 
-/* Read @size bytes (4 or 8) at @gpa; false if there is no page. */
+/* Read @size bytes (4 or 8) at @gpa; false if they cannot be read. */
 bool guest_read(const struct guest *guest, u64 gpa, int size, u64 *value);
 
-/* One byte at @gpa, which must have a page. */
+/* One byte at @gpa, which can be read. */
 u8 guest_byte(const struct guest *guest, u64 gpa);
 
 /* Let @to have the same pages as @from, which does not bounce. */

@@ -588,6 +588,40 @@ static void vmem_link_absent(struct kunit *test)
 	scene_free(sc);
 }
 
+/* A table on the way, in either space, that cannot be read is not nothing. */
+static void vmem_link_unreadable(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test);
+	struct guest *guest = sc->g->s->guest;
+	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
+	struct ref ours, theirs;
+	int depth;
+
+	map_pages(sc, 0, 1);
+	KUNIT_EXPECT_EQ(test, link(sc, &record), 0);
+	ours = ref_at(sc, 1, at(sc, 2) + SZ_4K);
+	theirs = ref_at(sc, 0, at(sc, 1) + SZ_4K);
+	for (depth = depth_of(sc, sc->share->level + 1); depth >= 0; depth--) {
+		guest_add_area(guest,
+			       theirs.t.out_trace[depth].entry_gpa &
+				       VMEM_PAGE_MASK,
+			       SZ_4K, -EIO);
+		expect_refused(sc, &record, -EIO);
+		guest->nr_areas = 0;
+	}
+	end_at(sc, sc->share->level + 1, 0);
+	for (depth = depth_of(sc, sc->share->level + 1); depth >= 0; depth--) {
+		guest_add_area(guest,
+			       ours.t.out_trace[depth].entry_gpa &
+				       VMEM_PAGE_MASK,
+			       SZ_4K, -EIO);
+		expect_refused(sc, &record, -EIO);
+		guest->nr_areas = 0;
+	}
+	expect_cleared(sc, NULL);
+	scene_free(sc);
+}
+
 /*
  * Part four: what is refused.
  */
@@ -769,8 +803,34 @@ static void vmem_link_does_not_move(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vmem_map(&sc->tb->t, &sc->g->roots[1], &n),
 			-EMLINK);
 	KUNIT_EXPECT_EQ(test, sc->tb->updates, 0);
-	KUNIT_EXPECT_TRUE(test, tables_kept(sc->tb));
+	KUNIT_EXPECT_TRUE(test, guest_equal(sc->g->s->guest, sc->tb->was));
 	expect_linked(sc, 1, 2, 0, 1, ALL_PERMS);
+	scene_free(sc);
+}
+
+/*
+ * The entry of a link lies in a table that is shared itself, and must stay: no
+ * table is made for the link, and none is copied to clear it.
+ */
+static void vmem_link_in_shared(struct kunit *test)
+{
+	struct scene *sc = scene_of(test, test->param_value, true);
+	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
+
+	map_pages(sc, 0, 1);
+	map_pages(sc, 1, 1);
+	group_add_root(sc->g, sc->g->roots[1].table);
+	KUNIT_EXPECT_EQ(test,
+			vmem_tables_learn(&sc->tb->t, sc->g->roots,
+					  sc->g->nr_roots),
+			0);
+	tables_freeze(sc->tb);
+	KUNIT_EXPECT_EQ(test, link(sc, &record), -EMLINK);
+	KUNIT_EXPECT_TRUE(test, guest_equal(sc->g->s->guest, sc->tb->was));
+	end_at(sc, sc->share->level + 1, 0);
+	tables_freeze(sc->tb);
+	KUNIT_EXPECT_EQ(test, link(sc, &record), -EMLINK);
+	KUNIT_EXPECT_TRUE(test, guest_equal(sc->g->s->guest, sc->tb->was));
 	scene_free(sc);
 }
 
@@ -855,6 +915,7 @@ static struct kunit_case vmem_link_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_link_to_broken, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_cleared_anything, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_absent, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_link_unreadable, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_unknown, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_other_records, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_large_page, share_gen_params),
@@ -863,6 +924,7 @@ static struct kunit_case vmem_link_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_link_no_memory, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_moves, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_does_not_move, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_link_in_shared, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_refused_moves, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_table_at_0, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_link_this_space, mode_gen_params),

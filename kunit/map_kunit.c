@@ -869,6 +869,30 @@ static void vmem_map_no_pin(struct kunit *test)
 	scene_free(sc);
 }
 
+/* Nobody knows what a table maps that cannot be read: it is not passed over. */
+static void vmem_map_unreadable(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, false);
+	struct vmem_mapping m = pages_at(sc, 1, space_va(sc->g->s, 1), 3);
+	struct vmem_mapping n = nothing_at(m.va, m.last_va);
+	struct ref ref;
+	int i;
+
+	KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
+	ref = ref_at(sc, 0, m.va);
+	remember(sc);
+	for (i = 0; i < sc->mode->top; i++) {
+		guest_add_area(sc->g->s->guest,
+			       ref.t.out_trace[i].entry_gpa & VMEM_PAGE_MASK,
+			       SZ_4K, -EIO);
+		KUNIT_EXPECT_EQ(test, map(sc, &n), -EIO);
+		KUNIT_EXPECT_EQ(test, map(sc, &m), -EIO);
+		sc->g->s->guest->nr_areas = 0;
+		expect_untouched(sc);
+	}
+	scene_free(sc);
+}
+
 /*
  * Part five: tables that move.
  */
@@ -1041,6 +1065,106 @@ static void vmem_map_moves_fail(struct kunit *test)
 	scene_free(sc);
 }
 
+/* A table that moves although it was to stay is one that nobody names. */
+static void vmem_map_moves_unasked(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, true);
+	struct vmem_mapping m = pages_at(sc, 1, space_va(sc->g->s, 1), 3);
+	struct vmem_tables_ops ops = *sc->tb->t.ops;
+
+	ops.moves = NULL;
+	sc->tb->t.ops = &ops;
+	tables_freeze(sc->tb);
+	KUNIT_EXPECT_EQ(test, map(sc, &m), -EINVAL);
+	KUNIT_EXPECT_EQ(test, sc->tb->updates, 0);
+	scene_free(sc);
+}
+
+/* What the walk's callbacks may answer means nothing from one of the tables'. */
+static void vmem_map_bad_answers(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, true);
+	struct vmem_mapping m = pages_at(sc, 1, space_va(sc->g->s, 1), 3);
+	int *fails[] = { &sc->tb->fail_alloc, &sc->tb->fail_write,
+			 &sc->tb->fail_update };
+	int i, answer;
+
+	for (i = 0; i < (int)ARRAY_SIZE(fails); i++) {
+		for (answer = 1; answer <= VMEM_WALK_MOVE + 1; answer++) {
+			scene_reset(sc);
+			tables_freeze(sc->tb);
+			*fails[i] = 1;
+			sc->tb->fail_with = answer;
+			KUNIT_ASSERT_EQ(test, map(sc, &m), -EINVAL);
+			KUNIT_EXPECT_TRUE(test, tables_kept(sc->tb));
+			tables_forget(sc->tb);
+			KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
+			expect_mapped(sc, &m);
+		}
+	}
+	scene_free(sc);
+}
+
+/*
+ * Entries as the processor leaves them behind.
+ */
+static void expect_used(struct scene *sc, const struct vmem_mapping *m,
+			bool used)
+{
+	struct ref ref = ref_at(sc, 0, m->va);
+	u64 leaf = used ? VMEM_RAW_ACCESSED : 0;
+	int i, last = ref.t.out_nr_trace - 1;
+
+	for (i = 0; i < last; i++)
+		KUNIT_EXPECT_EQ(sc->test,
+				ref.t.out_trace[i].raw &
+					(VMEM_RAW_ACCESSED | VMEM_RAW_DIRTY),
+				leaf);
+	if (used && m->perms & VMEM_WRITABLE)
+		leaf |= VMEM_RAW_DIRTY;
+	KUNIT_EXPECT_EQ(sc->test,
+			ref.t.out_trace[last].raw &
+				(VMEM_RAW_ACCESSED | VMEM_RAW_DIRTY),
+			leaf);
+}
+
+/* Accessed everywhere, and Dirty where it is no shadow stack. */
+static void map_used(struct scene *sc, int level, u32 perms, bool used)
+{
+	struct vmem_mapping m =
+		pages_at(sc, level, space_va(sc->g->s, level), 2);
+
+	scene_reset(sc);
+	sc->tb->t.used = used;
+	m.perms = perms;
+	KUNIT_EXPECT_EQ(sc->test, map(sc, &m), 0);
+	expect_mapped(sc, &m);
+	expect_used(sc, &m, used);
+	m.kind = VMEM_KIND_COW;
+	m.perms &= ~VMEM_WRITABLE;
+	KUNIT_EXPECT_EQ(sc->test, map(sc, &m), 0);
+	expect_mapped(sc, &m);
+	expect_used(sc, &m, used);
+	sc->tb->t.used = false;
+}
+
+static void vmem_map_used(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, false);
+	int level;
+	u32 perms;
+
+	for (level = 1; level <= sc->mode->max_leaf; level++) {
+		for (perms = 0; perms <= ALL_PERMS; perms++) {
+			if (!can_say(sc->mode, perms))
+				continue;
+			map_used(sc, level, perms, true);
+			map_used(sc, level, perms, false);
+		}
+	}
+	scene_free(sc);
+}
+
 /*
  * Part six: tables that several entries name do not move.
  */
@@ -1049,7 +1173,10 @@ static int learn(struct scene *sc)
 	return vmem_tables_learn(&sc->tb->t, sc->g->roots, sc->g->nr_roots);
 }
 
-/* A page in the space of @root is not to be had: every space is as it was. */
+/*
+ * A page in the space of @root is not to be had: every space is as it was, and
+ * there is no table more.
+ */
 static void expect_stuck(struct scene *sc, int root,
 			 const struct vmem_mapping *m)
 {
@@ -1061,7 +1188,7 @@ static void expect_stuck(struct scene *sc, int root,
 	tables_freeze(sc->tb);
 	tables_forget(sc->tb);
 	KUNIT_EXPECT_EQ(sc->test, map_in(sc, root, m), -EMLINK);
-	KUNIT_EXPECT_TRUE(sc->test, tables_kept(sc->tb));
+	KUNIT_EXPECT_TRUE(sc->test, guest_equal(sc->g->s->guest, sc->tb->was));
 	KUNIT_EXPECT_EQ(sc->test, sc->tb->updates, 0);
 	for (i = 0; i < sc->g->nr_roots; i++)
 		KUNIT_EXPECT_EQ(sc->test, sc->g->roots[i].table, tables[i]);
@@ -1213,6 +1340,24 @@ static void vmem_map_root_twice(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, learn(sc), 0);
 	expect_stuck(sc, 0, &m);
 	expect_stuck(sc, 1, &m);
+	scene_free(sc);
+}
+
+/* The tables below it could move, but their copies would hang on nothing. */
+static void vmem_map_below_root_twice(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value, true);
+	struct vmem_mapping m = pages_at(sc, 1, sc->mode->va, 1);
+	struct vmem_mapping n = page_beside(sc, &m);
+
+	KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
+	group_add_root(sc->g, sc->g->roots[0].table);
+	KUNIT_EXPECT_EQ(test, learn(sc), 0);
+	expect_stuck(sc, 0, &n);
+	m.gpa += SZ_4K;
+	expect_stuck(sc, 1, &m);
+	n = nothing_at(m.va, m.last_va);
+	expect_stuck(sc, 0, &n);
 	scene_free(sc);
 }
 
@@ -1432,12 +1577,16 @@ static struct kunit_case vmem_map_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_map_no_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_write, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_pin, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_unreadable, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_unmapping, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_for_a_table, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_keep_flags, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_untold, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_moves_fail, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_moves_unasked, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_bad_answers, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_used, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_shared_by_two, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_shared_in_one, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_beside_shared, share_gen_params),
@@ -1445,6 +1594,7 @@ static struct kunit_case vmem_map_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_map_self_map, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_two_levels, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_root_twice, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_map_below_root_twice, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_root_in_later, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_root_in_earlier, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_random, mode_gen_params),

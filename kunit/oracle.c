@@ -537,7 +537,8 @@ static void oracle_table(struct oracle *o, u32 root, int level, u64 table,
 	const struct oracle_page *page = find_page(o, table);
 	int i;
 
-	for (i = 0; i < page->nr; i++) {
+	/* In an area of zeros there are tables without a page. */
+	for (i = 0; page && i < page->nr; i++) {
 		u64 va = base + page->index[i] * space_span(o->g->s, level);
 
 		/* Above the hole, addresses have all of the high bits set. */

@@ -15,6 +15,8 @@ static int place(const struct vmem_visit *visit, u64 *gpa, u64 len, void *priv)
 
 	KUNIT_EXPECT_EQ(re->from->test, visit->status, VMEM_MAPPED);
 	KUNIT_EXPECT_EQ(re->from->test, *gpa & (len - 1), 0ULL);
+	if (re->split && len > re->split)
+		return VMEM_PLACE_SPLIT;
 	*gpa = rebuilt_place(re, *gpa);
 	return 0;
 }
@@ -124,6 +126,8 @@ static int new_level(const struct rebuilt *re, const struct oracle_piece *p,
 
 	while (va & (space_span(re->to->s, level) - 1) ||
 	       p->last_va - va < space_span(re->to->s, level) - 1)
+		level--;
+	while (re->split && space_span(re->to->s, level) > re->split)
 		level--;
 	return level;
 }

@@ -24,6 +24,7 @@
  * @records: what a walk of it tells
  * @rb: the rebuild
  * @cow: what is writable is to be copy-on-write
+ * @split: larger pages than these are split; 0 for none
  * @bytes: what the space that is expanded maps
  */
 struct rebuilt {
@@ -35,6 +36,7 @@ struct rebuilt {
 	struct records *records;
 	struct vmem_rebuild rb;
 	bool cow;
+	u64 split;
 	u64 bytes;
 };
 

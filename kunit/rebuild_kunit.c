@@ -247,6 +247,26 @@ static void vmem_rebuild_cuts_page(struct kunit *test)
 	expect_cut(sc);
 }
 
+/* A scope without an address, or one that leaves out what is no range. */
+static void vmem_rebuild_empty_range(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	group_set_range(sc->g, SZ_4K, SZ_4K - 1);
+	expect_cut(sc);
+	group_set_range(sc->g, SZ_64K, SZ_16K - 1);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, U64_MAX);
+	group_exclude(sc->g, SZ_4K, SZ_4K - 1);
+	expect_cut(sc);
+	group_set_range(sc->g, 0, U64_MAX);
+	rebuilt_begin(sc->re);
+	sc->re->rb.nr_roots = 0;
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), -EINVAL);
+	rebuilt_end(sc->re);
+}
+
 /* A large page that lies in the scope in part is smaller ones in there. */
 static void cut_page(struct scene *sc, int level, u64 flags)
 {
@@ -282,6 +302,70 @@ static void vmem_rebuild_cuts_large_page(struct kunit *test)
 		cut_page(sc, level, PTE_P | GENMASK_ULL(6, 3) | BIT_ULL(8));
 		if (nx)
 			cut_page(sc, level, PTE_P | PTE_NX | BIT_ULL(62));
+	}
+}
+
+/* The policy has large pages split, of which some are cut as well. */
+static void split_page(struct scene *sc, int level, u64 flags)
+{
+	u64 va = space_va(sc->g->s, level), size = space_span(sc->g->s, level);
+
+	scene_reset(sc);
+	map_page(sc, 0, va, level, flags);
+	map_page(sc, 0, va + size, level, flags);
+	map_page(sc, 0, va + 2 * size, level - 1, PTE_PWU);
+	rebuild(sc);
+	KUNIT_EXPECT_TRUE(sc->test, rebuilt_check_pages(sc->re));
+	KUNIT_EXPECT_EQ(sc->test, sc->re->rb.stats.leaves,
+			2 * size / sc->re->split + 1);
+	rebuilt_end(sc->re);
+	group_set_range(sc->g, va + SZ_4K, U64_MAX);
+	group_exclude(sc->g, va + size + SZ_8K, va + size + SZ_16K - 1);
+	rebuild(sc);
+	KUNIT_EXPECT_TRUE(sc->test, rebuilt_check_pages(sc->re));
+	rebuilt_end(sc->re);
+}
+
+static void vmem_rebuild_splits(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	int level;
+
+	for (level = 2; level <= sc->mode->max_leaf; level++) {
+		sc->re->split = space_span(sc->g->s, level - 1);
+		split_page(sc, level, PTE_PWU);
+		split_page(sc, level, PTE_PWU | PTE_PAT_LARGE);
+		split_page(sc, level, PTE_P | GENMASK_ULL(6, 3) | BIT_ULL(8));
+	}
+}
+
+/* Tables that stand for a large page are as used as those that are made. */
+static void vmem_rebuild_splits_used(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 va = space_va(sc->g->s, 2);
+	struct ref ref;
+	int used;
+
+	if (sc->mode->max_leaf < 2)
+		kunit_skip(test, "no large pages");
+	map_page(sc, 0, va, 2, PTE_PWU);
+	sc->re->split = SZ_4K;
+	for (used = 0; used < 2; used++) {
+		sc->re->tb->t.used = used;
+		rebuild(sc);
+		ref = new_ref(sc, 0, va);
+		KUNIT_EXPECT_EQ(test, ref.t.out_level, 1U);
+		KUNIT_EXPECT_EQ(test,
+				ref.t.out_trace[sc->mode->top - 2].raw &
+					VMEM_RAW_ACCESSED,
+				used ? VMEM_RAW_ACCESSED : 0);
+		/* The page's own are the guest's. */
+		KUNIT_EXPECT_EQ(test,
+				ref.t.out_trace[sc->mode->top - 1].raw &
+					VMEM_RAW_ACCESSED,
+				0ULL);
+		rebuilt_end(sc->re);
 	}
 }
 
@@ -354,6 +438,208 @@ static void vmem_rebuild_shares(struct kunit *test)
 	expect_rebuilt(sc);
 	group_set_range(sc->g, va + SZ_4K, U64_MAX);
 	expect_rebuilt(sc);
+}
+
+/* Of what a walk tells, and nothing else: no entry of a path is at hand. */
+static void build_from_records(struct scene *sc)
+{
+	struct rebuilt *re = sc->re;
+	struct vmem_built built = {
+		.tables = &re->tb->t,
+		.from = sc->g->roots,
+		.roots = re->to->roots,
+		.nr = sc->g->nr_roots,
+	};
+	struct vmem_spaces spaces;
+	u32 i;
+	int j;
+
+	tables_reset(re->tb);
+	for (i = 0; i < sc->g->nr_roots; i++)
+		group_add_root(re->to, group_add_table(re->to));
+	group_walk_all(sc->g, &spaces, re->records);
+	for (j = 0; j < re->records->nr; j++) {
+		if (re->records->r[j].type == VMEM_SPACE)
+			continue;
+		KUNIT_EXPECT_EQ(sc->test,
+				vmem_space_aware_map(&built, &re->records->r[j],
+						     NULL),
+				0);
+	}
+	vmem_tables_destroy(&re->tb->t);
+}
+
+static u32 old_perms(const struct scene *sc, u32 root, u64 va)
+{
+	struct ref ref;
+
+	ref_translate(sc->g->s->guest, &sc->g->regs[root], va, &ref);
+	return ref.t.out_perms;
+}
+
+/*
+ * The owner's path takes a right away that the page has and the reference's path
+ * leaves it. With the paths, both are as they were; from records alone, the
+ * page has lost it in both.
+ */
+static void vmem_rebuild_rights_of_records(struct kunit *test)
+{
+	const struct share *share = test->param_value;
+	struct scene *sc = scene_alloc(test, share->mode);
+	u64 va = sc->mode->va & -group_region(sc->g, share->level);
+	u64 table = group_add_table(sc->g);
+	u32 owner, reference;
+
+	add_space(sc);
+	group_link(sc->g, sc->g->roots[0].table, va, share->level, table,
+		   PTE_P | PTE_U);
+	group_link(sc->g, sc->g->roots[1].table, va, share->level, table,
+		   PTE_P | PTE_W);
+	map_page(sc, 0, va, 1, PTE_PWU);
+	owner = old_perms(sc, 0, va);
+	reference = old_perms(sc, 1, va);
+	KUNIT_EXPECT_EQ(test, reference & ~owner, (u32)VMEM_WRITABLE);
+	KUNIT_EXPECT_EQ(test, owner & ~reference, (u32)VMEM_USER);
+	rebuild(sc);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_perms, owner);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 1, va).t.out_perms, reference);
+	rebuilt_end(sc->re);
+	build_from_records(sc);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_perms, owner);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 1, va).t.out_perms,
+			reference & owner);
+}
+
+/**
+ * struct answers - a policy that says what it is told to
+ * @split: of pages larger than 4 KiB
+ * @answer: of others, at addresses that have this bit set
+ * @bit: the bit
+ */
+struct answers {
+	bool split;
+	int answer;
+	u64 bit;
+};
+
+static int answer(const struct vmem_visit *visit, u64 *gpa, u64 len, void *priv)
+{
+	const struct answers *answers = priv;
+
+	if (answers->split && len > SZ_4K)
+		return VMEM_PLACE_SPLIT;
+	return *gpa & answers->bit ? answers->answer : 0;
+}
+
+static int rebuild_with(struct scene *sc, struct answers *answers)
+{
+	static const struct vmem_rebuild_ops ops = { .place = answer };
+
+	rebuilt_begin(sc->re);
+	sc->re->rb.ops = &ops;
+	sc->re->rb.priv = answers;
+	return rebuilt_run(sc->re, U64_MAX);
+}
+
+/* What the walk's callbacks may answer means nothing from the policy. */
+static void vmem_rebuild_bad_answers(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct answers answers = { .bit = U64_MAX };
+
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	for (answers.answer = VMEM_PLACE_SPLIT;
+	     answers.answer <= VMEM_WALK_MOVE + 1; answers.answer++) {
+		KUNIT_ASSERT_EQ(test, rebuild_with(sc, &answers), -EINVAL);
+		KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, 1);
+		KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, 0ULL);
+		rebuilt_end(sc->re);
+	}
+	rebuilt_begin(sc->re);
+	sc->re->tb->fail_alloc = 1;
+	sc->re->tb->fail_with = VMEM_WALK_STOP;
+	KUNIT_EXPECT_EQ(test, rebuilt_run(sc->re, U64_MAX), -EINVAL);
+	rebuilt_end(sc->re);
+}
+
+static void expect_placed(struct scene *sc, u32 root, u64 va, u64 gpa)
+{
+	struct ref ref = new_ref(sc, root, va);
+
+	if (!gpa) {
+		KUNIT_EXPECT_EQ(sc->test, ref.t.out_status,
+				(u32)VMEM_NOT_PRESENT);
+		return;
+	}
+	KUNIT_EXPECT_EQ(sc->test, ref.t.out_status, (u32)VMEM_MAPPED);
+	KUNIT_EXPECT_EQ(sc->test, ref.t.out_gpa, gpa);
+}
+
+/*
+ * A page that is left out has no entry. A table of which all are left out is not
+ * made, and what refers to it refers to nothing.
+ */
+static void vmem_rebuild_left_out(struct kunit *test)
+{
+	const struct share *share = test->param_value;
+	struct scene *sc = scene_alloc(test, share->mode);
+	u64 region = group_region(sc->g, share->level);
+	u64 va = sc->mode->va & -region, table = group_add_table(sc->g);
+	u64 frame = space_frame(sc->g->s, 1), root = sc->g->roots[0].table;
+	struct answers answers = { .answer = VMEM_PLACE_OUT, .bit = SZ_4K };
+
+	add_space(sc);
+	group_link(sc->g, root, va, share->level, table, PTE_PWU);
+	group_link(sc->g, sc->g->roots[1].table, va, share->level, table,
+		   PTE_PWU);
+	group_set(sc->g, root, va, 1, (frame + SZ_4K) | PTE_PWU);
+	KUNIT_ASSERT_EQ(test, rebuild_with(sc, &answers), 0);
+	KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, 2);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, 0ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.left_out, 1ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.empty_links, 1ULL);
+	expect_placed(sc, 0, va, 0);
+	expect_placed(sc, 1, va, 0);
+	rebuilt_end(sc->re);
+
+	group_set(sc->g, root, va + SZ_4K, 1, frame | PTE_PWU);
+	KUNIT_ASSERT_EQ(test, rebuild_with(sc, &answers), 0);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, 1ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.left_out, 1ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.links, 1ULL);
+	expect_placed(sc, 1, va, 0);
+	expect_placed(sc, 1, va + SZ_4K, frame);
+	rebuilt_end(sc->re);
+}
+
+/* A part of a large page, and a large page as a whole. */
+static void vmem_rebuild_left_out_large(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct answers answers = { .answer = VMEM_PLACE_OUT, .bit = SZ_4K };
+	u64 va = space_va(sc->g->s, 2), size = space_span(sc->g->s, 2);
+	u64 frame = 0x80000000;
+
+	if (sc->mode->max_leaf < 2)
+		kunit_skip(test, "no large pages");
+	group_set(sc->g, sc->g->roots[0].table, va, 2,
+		  space_leaf(sc->g->s, 2, frame, PTE_PWU));
+	answers.split = true;
+	KUNIT_ASSERT_EQ(test, rebuild_with(sc, &answers), 0);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, size / SZ_8K);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.left_out, size / SZ_8K);
+	expect_placed(sc, 0, va, frame);
+	expect_placed(sc, 0, va + SZ_4K, 0);
+	expect_placed(sc, 0, va + size - SZ_8K, frame + size - SZ_8K);
+	expect_placed(sc, 0, va + size - SZ_4K, 0);
+	rebuilt_end(sc->re);
+
+	answers = (struct answers){ .answer = VMEM_PLACE_OUT, .bit = frame };
+	KUNIT_ASSERT_EQ(test, rebuild_with(sc, &answers), 0);
+	KUNIT_EXPECT_EQ(test, sc->re->tb->allocs, 1);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.leaves, 0ULL);
+	KUNIT_EXPECT_EQ(test, sc->re->rb.stats.left_out, size / SZ_4K);
+	rebuilt_end(sc->re);
 }
 
 static int refuse(const struct vmem_visit *visit, u64 *gpa, u64 len, void *priv)
@@ -584,6 +870,18 @@ static bool check_resumed(struct graph *r, struct rebuilt *re,
 	return ok;
 }
 
+static bool check_split(struct graph *r, struct rebuilt *re)
+{
+	bool ok;
+
+	re->split = SZ_2M;
+	rebuilt_begin(re);
+	ok = !rebuilt_run(re, U64_MAX) && rebuilt_check_pages(re);
+	rebuilt_end(re);
+	re->split = 0;
+	return ok;
+}
+
 static bool check_cow(struct graph *r, struct rebuilt *re)
 {
 	bool ok;
@@ -609,6 +907,7 @@ static void vmem_rebuild_random(struct kunit *test)
 		make_graph(r, rng_first_seed + i);
 		KUNIT_ASSERT_TRUE_MSG(test,
 				      check_graph(r, re) && check_cow(r, re) &&
+					      check_split(r, re) &&
 					      check_resumed(r, re, parts),
 				      "again: vmem_kunit.seed=%llu",
 				      rng_first_seed + i);
@@ -654,9 +953,16 @@ static struct kunit_case vmem_rebuild_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_rebuild_done, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_too_high, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cuts_page, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_empty_range, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cuts_large_page, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_splits, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_splits_used, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_keeps_flags, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_shares, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_rights_of_records, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_bad_answers, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_left_out, share_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_left_out_large, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_no_place, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow_more_rights, share_gen_params),

@@ -16,7 +16,7 @@
 
 #define NR_GRAPHS 300
 #define MAX_CALLS 20000
-#define MAX_RUNS 2048
+#define MAX_RUNS 8192
 #define BASE 0x20000000ULL
 
 KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
@@ -27,11 +27,13 @@ KUNIT_ARRAY_PARAM(share, shares, share_desc);
  * @old: its address
  * @new: its address in the snapshot
  * @len: bytes
+ * @placed: it is memory; what is none stays where it was
  */
 struct run {
 	u64 old;
 	u64 new;
 	u64 len;
+	bool placed;
 };
 
 /**
@@ -47,6 +49,7 @@ struct run {
  * @runs: the memory that is found to be mapped, no two alike
  * @nr_runs: how many they are
  * @bytes: what the space that is expanded maps
+ * @lost: pages that it mapped and that cannot be read, in units of 4 KiB
  */
 struct scene {
 	struct kunit *test;
@@ -60,6 +63,7 @@ struct scene {
 	struct run runs[MAX_RUNS];
 	int nr_runs;
 	u64 bytes;
+	u64 lost;
 };
 
 static struct scene *scene_of(struct kunit *test, struct group *g,
@@ -218,14 +222,29 @@ static struct ref new_ref(const struct scene *sc, u32 root, u64 va)
 /*
  * The checks.
  */
-static bool is_backed(const struct scene *sc, u64 gpa, u64 len)
+#define MIXED 1
+
+/* What there is of all of it: 0, -ENXIO, -EIO, or MIXED. */
+static int state_of(const struct scene *sc, u64 gpa, u64 len)
 {
 	struct vmem_mem *mem = &sc->g->s->guest->mem;
+	int state = guest_state(sc->g->s->guest, gpa);
+	u64 done, same;
 
-	return mem->ops->backed(mem, gpa, len);
+	for (done = 0; done < len; done += same)
+		if (mem->ops->probe(mem, gpa + done, len - done, &same) !=
+		    state)
+			return MIXED;
+	return state;
 }
 
-static bool note_run(struct scene *sc, u64 old, u64 new, u64 len)
+/* Smaller pages of 2-level paging have no names for what is above 4 GB. */
+static bool can_split(const struct scene *sc, u64 gpa, u64 len)
+{
+	return sc->mode->entry_size == 8 || gpa + len <= 4ULL * SZ_1G;
+}
+
+static bool note_run(struct scene *sc, u64 old, u64 new, u64 len, bool placed)
 {
 	int i;
 
@@ -236,27 +255,38 @@ static bool note_run(struct scene *sc, u64 old, u64 new, u64 len)
 			return true;
 	}
 	KUNIT_ASSERT_LT(sc->test, sc->nr_runs, MAX_RUNS);
-	sc->runs[sc->nr_runs++] = (struct run){ old, new, len };
+	sc->runs[sc->nr_runs++] = (struct run){ old, new, len, placed };
 	return true;
 }
 
-/* The largest page at @va that lies in the piece and in the old page. */
+/*
+ * The largest page at @va that lies in the piece and in the old page, and is one
+ * thing only. What is of several and cannot be split is lost.
+ */
 static int new_level(const struct scene *sc, const struct oracle_piece *p,
-		     u64 va)
+		     u64 va, int *state)
 {
-	int level = p->ref->t.out_level;
+	u64 gpa = p->ref->t.out_gpa + (va - p->base), size;
+	int level;
 
-	while (va & (space_span(sc->g->s, level) - 1) ||
-	       p->last_va - va < space_span(sc->g->s, level) - 1)
-		level--;
-	return level;
+	for (level = p->ref->t.out_level;; level--) {
+		size = space_span(sc->g->s, level);
+		if (va & (size - 1) || p->last_va - va < size - 1)
+			continue;
+		*state = state_of(sc, gpa, size);
+		if (*state != MIXED)
+			return level;
+		if (!can_split(sc, gpa, size)) {
+			*state = -EIO;
+			return level;
+		}
+	}
 }
 
 static bool page_fits(struct scene *sc, const struct oracle_piece *p, u64 va,
-		      const struct ref *new)
+		      int level, bool placed, const struct ref *new)
 {
 	const struct ref *old = p->ref;
-	int level = new_level(sc, p, va);
 	int last = old->t.out_nr_trace - 1, new_last = new->t.out_nr_trace - 1;
 
 	if (new->t.out_status != VMEM_MAPPED ||
@@ -268,7 +298,25 @@ static bool page_fits(struct scene *sc, const struct oracle_piece *p, u64 va,
 				old->t.out_trace[last].raw))
 		return false;
 	return note_run(sc, old->t.out_gpa + (va - p->base), new->t.out_gpa,
-			space_span(sc->g->s, level));
+			space_span(sc->g->s, level), placed);
+}
+
+/* A page of the piece: its size. What cannot be read is not mapped. */
+static u64 take_page(struct scene *sc, struct oracle *o,
+		     const struct oracle_piece *p, u64 va)
+{
+	struct ref new = new_ref(sc, o->root, va);
+	int state, level = new_level(sc, p, va, &state);
+	u64 size = space_span(sc->g->s, level);
+
+	if (!state || state == -ENXIO) {
+		o->ok = page_fits(sc, p, va, level, !state, &new);
+		sc->bytes += size;
+	} else {
+		o->ok = new.t.out_status != VMEM_MAPPED;
+		sc->lost += size / SZ_4K;
+	}
+	return size;
 }
 
 static void take_old(struct oracle *o, const struct oracle_piece *p, void *priv)
@@ -278,14 +326,14 @@ static void take_old(struct oracle *o, const struct oracle_piece *p, void *priv)
 	u64 va = p->va, last;
 	struct ref new;
 
-	if (mapped)
-		sc->bytes += p->last_va - p->va + 1;
 	for (;;) {
-		new = new_ref(sc, o->root, va);
-		if (mapped ? !page_fits(sc, p, va, &new) :
-			     new.t.out_status == VMEM_MAPPED)
-			o->ok = false;
-		last = va | (new.span - 1);
+		if (mapped) {
+			last = va + (take_page(sc, o, p, va) - 1);
+		} else {
+			new = new_ref(sc, o->root, va);
+			o->ok = new.t.out_status != VMEM_MAPPED;
+			last = va | (new.span - 1);
+		}
 		if (last >= p->last_va || !o->ok)
 			break;
 		va = last + 1;
@@ -309,6 +357,7 @@ static bool check_spaces(struct scene *sc)
 	u32 i;
 
 	sc->nr_runs = 0;
+	sc->lost = 0;
 	oracle_run(sc->o, sc->g);
 	oracle_run(sc->to_o, sc->to);
 	for (i = 0; i < sc->g->nr_roots; i++) {
@@ -340,28 +389,18 @@ static bool is_in_extents(const struct scene *sc, u64 gpa, u64 len)
 	return false;
 }
 
-/* What has no memory stays where it was. */
-static bool is_placed(const struct scene *sc, const struct run *run)
-{
-	return is_backed(sc, run->old, run->len);
-}
-
 static bool overlap(u64 a, u64 a_len, u64 b, u64 b_len)
 {
 	return a - b < b_len || b - a < a_len;
 }
 
-/*
- * One place for each page, and one page for each place. But a part of a large
- * page that has no memory stays if it is mapped alone.
- */
-static bool runs_agree(const struct scene *sc, const struct run *a,
-		       const struct run *b)
+/* One place for each page, and one page for each place. */
+static bool runs_agree(const struct run *a, const struct run *b)
 {
 	bool old = overlap(a->old, a->len, b->old, b->len);
 	bool new = overlap(a->new, a->len, b->new, b->len);
 
-	if (is_placed(sc, a) != is_placed(sc, b))
+	if (a->placed != b->placed)
 		return !new;
 	return old == new && (!old || a->new - a->old == b->new - b->old);
 }
@@ -370,7 +409,7 @@ static bool check_run(const struct scene *sc, const struct run *run)
 {
 	u64 end = sc->snap.base + (u64)sc->snap.nr_made * SZ_4K;
 
-	if (!is_placed(sc, run))
+	if (!run->placed)
 		return run->new == run->old &&
 		       !is_in_extents(sc, run->new, run->len);
 	return is_in_extents(sc, run->new, run->len) && run->new >= end;
@@ -387,7 +426,7 @@ static bool check_runs(const struct scene *sc)
 			return false;
 		}
 		for (j = 0; j < i; j++) {
-			if (runs_agree(sc, &sc->runs[i], &sc->runs[j]))
+			if (runs_agree(&sc->runs[i], &sc->runs[j]))
 				continue;
 			kunit_err(sc->test, "%#llx is at %#llx, %#llx at %#llx",
 				  sc->runs[i].old, sc->runs[i].new,
@@ -439,7 +478,7 @@ static u64 count_placed(const struct scene *sc)
 
 	for (i = 0; i < sc->nr_runs; i++) {
 		const struct run *run = &sc->runs[i];
-		bool inside = !is_placed(sc, run);
+		bool inside = !run->placed;
 
 		for (j = 0; j < sc->nr_runs && !inside; j++) {
 			const struct run *other = &sc->runs[j];
@@ -493,7 +532,8 @@ static bool check_roots(const struct scene *sc)
 
 static bool check_snapshot(struct scene *sc)
 {
-	return check_roots(sc) && check_spaces(sc) && check_runs(sc) &&
+	return check_roots(sc) && check_spaces(sc) &&
+	       (!sc->lost || sc->snap.unreadable) && check_runs(sc) &&
 	       check_contents(sc) && check_extents(sc) &&
 	       guest_is_intact(sc->g->s->guest);
 }
@@ -583,11 +623,12 @@ static void vmem_snapshot_many_blocks(struct kunit *test)
 	expect_snapshot(sc);
 }
 
-/* A large page, with memory at both ends and in between. */
+/* A large page of memory, which says where it is at both ends and in between. */
 static void add_large(struct scene *sc, int level, u64 gpa)
 {
 	u64 size = space_span(sc->g->s, level);
 
+	guest_add_area(sc->g->s->guest, gpa, size, 0);
 	add_memory(sc, gpa);
 	add_memory(sc, gpa + SZ_4K);
 	add_memory(sc, gpa + size / 2);
@@ -653,6 +694,7 @@ static void vmem_snapshot_nested(struct kunit *test)
 
 		scene_reset(sc);
 		add_large(sc, 3, gpa);
+		guest_add_area(sc->g->s->guest, gpa + SZ_1G, SZ_2M, 0);
 		add_memory(sc, gpa + SZ_1G);
 		add_memory(sc, gpa + SZ_1G + SZ_2M - SZ_4K);
 		map_page(sc, 0, large, 3, gpa);
@@ -691,8 +733,9 @@ static void vmem_snapshot_device(struct kunit *test)
 }
 
 /*
- * A large page that has some memory is in the snapshot as a whole. A part of it
- * without memory that is mapped alone is no memory there either.
+ * A large page that is memory in part becomes smaller ones: those with memory are
+ * in the snapshot, the others stay. So a part that is mapped alone is the same
+ * there and here.
  */
 static void vmem_snapshot_half_backed(struct kunit *test)
 {
@@ -705,19 +748,23 @@ static void vmem_snapshot_half_backed(struct kunit *test)
 	add_memory(sc, gpa + SZ_64K);
 	map_page(sc, 0, va, 2, gpa);
 	map_page(sc, 0, va - SZ_4K, 1, gpa + SZ_1M);
+	map_page(sc, 0, va - SZ_8K, 1, gpa + SZ_64K);
 	make_all(sc, BASE);
 	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
-	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va - SZ_4K).t.out_gpa,
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 0ULL);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_gpa, gpa);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + SZ_1M).t.out_gpa,
 			gpa + SZ_1M);
-	KUNIT_EXPECT_NE(test, new_ref(sc, 0, va).t.out_gpa, gpa);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + SZ_64K).t.out_gpa,
+			new_ref(sc, 0, va - SZ_8K).t.out_gpa);
 	end(sc);
 	begin(sc, gpa);
 	KUNIT_EXPECT_EQ(test, make(sc, U64_MAX), -EADDRINUSE);
 	end(sc);
 }
 
-/* Of two pages at one address, the smaller has no memory, and stays alone. */
-static void vmem_snapshot_part_kept(struct kunit *test)
+/* Where half of a page is memory, pages of the next size are whole ones. */
+static void vmem_snapshot_half_large(struct kunit *test)
 {
 	struct scene *sc = scene_alloc(test, test->param_value);
 	u64 va = sc->mode->va, gpa = 0x80000000;
@@ -728,15 +775,314 @@ static void vmem_snapshot_part_kept(struct kunit *test)
 		u64 size = space_span(sc->g->s, level);
 
 		scene_reset(sc);
+		guest_add_area(sc->g->s->guest, gpa + size / 2, size / 2, 0);
 		add_memory(sc, gpa + size / 2);
 		map_page(sc, 0, va, level, gpa);
 		map_page(sc, 0, va + size, level - 1, gpa);
 		make_all(sc, BASE);
 		KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
 		KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + size).t.out_gpa, gpa);
-		KUNIT_EXPECT_NE(test, new_ref(sc, 0, va).t.out_gpa, gpa);
+		KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_gpa, gpa);
+		KUNIT_EXPECT_NE(test, new_ref(sc, 0, va + size / 2).t.out_gpa,
+				gpa + size / 2);
+		KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + size / 2).t.out_level,
+				(u32)level - 1);
 		end(sc);
 	}
+}
+
+/*
+ * Memory that cannot be read.
+ */
+static void expect_strict(struct scene *sc, int ret, u32 root, u64 va)
+{
+	begin(sc, BASE);
+	sc->snap.strict = true;
+	KUNIT_EXPECT_EQ(sc->test, make(sc, U64_MAX), ret);
+	if (ret) {
+		KUNIT_EXPECT_EQ(sc->test, sc->snap.rebuild.root, root);
+		KUNIT_EXPECT_EQ(sc->test, sc->snap.rebuild.va, va);
+	}
+	end(sc);
+}
+
+static void vmem_snapshot_unreadable(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 va = sc->mode->va, gpa = sc->mode->frame;
+
+	map_memory(sc, 0, va, gpa);
+	map_memory(sc, 0, va + SZ_4K, gpa + SZ_4K);
+	map_memory(sc, 0, va + SZ_8K, gpa + SZ_8K);
+	map_memory(sc, 0, va + SZ_64K, gpa + SZ_4K);
+	expect_strict(sc, 0, 0, 0);
+	guest_add_area(sc->g->s->guest, gpa + SZ_4K, SZ_4K, -EIO);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 2ULL);
+	KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + SZ_4K).t.out_status,
+			(u32)VMEM_NOT_PRESENT);
+	KUNIT_EXPECT_EQ(test, sc->snap.extents[0].len,
+			(u64)(sc->snap.nr_made + 2) * SZ_4K);
+	end(sc);
+	expect_strict(sc, -EIO, 0, va + SZ_4K);
+}
+
+/* Around the page that cannot be read, all is as large as it can be. */
+static void vmem_snapshot_unreadable_part(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 va = sc->mode->va, gpa = 0x80000000, bad;
+	int level;
+
+	va &= -space_span(sc->g->s, sc->mode->max_leaf);
+	for (level = 2; level <= sc->mode->max_leaf; level++) {
+		u64 size = space_span(sc->g->s, level);
+
+		scene_reset(sc);
+		bad = size / 2 + SZ_64K;
+		add_large(sc, level, gpa);
+		guest_add_area(sc->g->s->guest, gpa + bad, SZ_4K, -EIO);
+		map_page(sc, 0, va, level, gpa);
+		map_page(sc, 0, va + size, 1, gpa + bad);
+		map_page(sc, 0, va + size + SZ_4K, 1, gpa + size / 2);
+		make_all(sc, BASE);
+		KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+		KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 2ULL);
+		KUNIT_EXPECT_EQ(test, sc->lost, 2ULL);
+		KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va).t.out_level,
+				(u32)level - 1);
+		end(sc);
+		expect_strict(sc, -EIO, 0, va);
+	}
+}
+
+/* A large page of which nothing can be read, and one that is of all kinds. */
+static void vmem_snapshot_unreadable_large(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct guest *guest = sc->g->s->guest;
+	u64 va = sc->mode->va, gpa = 0x80000000;
+	int level;
+
+	va &= -space_span(sc->g->s, sc->mode->max_leaf);
+	for (level = 2; level <= sc->mode->max_leaf; level++) {
+		u64 size = space_span(sc->g->s, level);
+
+		scene_reset(sc);
+		guest_add_area(guest, gpa, size, -EIO);
+		map_page(sc, 0, va, level, gpa);
+		make_all(sc, BASE);
+		KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+		KUNIT_EXPECT_EQ(test, sc->snap.unreadable, size / SZ_4K);
+		KUNIT_EXPECT_EQ(test, sc->snap.nr_made, 1U);
+		end(sc);
+		guest->areas[0].len = SZ_16K;
+		guest_add_area(guest, gpa + SZ_1M, SZ_1M, 0);
+		add_memory(sc, gpa + SZ_1M + SZ_64K);
+		make_all(sc, BASE);
+		KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+		KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 4ULL);
+		KUNIT_EXPECT_EQ(test, new_ref(sc, 0, va + SZ_16K).t.out_gpa,
+				gpa + SZ_16K);
+		end(sc);
+	}
+}
+
+/* A table, or a root, that cannot be read is left out like a page. */
+static void vmem_snapshot_unreadable_table(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 va = sc->mode->va & -group_region(sc->g, 1), region, table, root;
+
+	region = group_region(sc->g, 1);
+	table = sc->mode->tables + SZ_1M / 2;
+	root = table + SZ_4K;
+	map_memory(sc, 0, va, sc->mode->frame);
+	group_link(sc->g, sc->g->roots[0].table, va + region, 1, table,
+		   PTE_PWU);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 0ULL);
+	KUNIT_EXPECT_EQ(test, sc->snap.rebuild.stats.dropped, 1ULL);
+	end(sc);
+	guest_add_area(sc->g->s->guest, table, SZ_8K, -EIO);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 1ULL);
+	KUNIT_EXPECT_EQ(test, sc->snap.rebuild.stats.dropped, 0ULL);
+	end(sc);
+	expect_strict(sc, -EIO, 0, va + region);
+	group_set(sc->g, sc->g->roots[0].table, va + region, 2, 0);
+	group_add_root(sc->g, root);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, 1ULL);
+	end(sc);
+	expect_strict(sc, -EIO, 1, 0);
+}
+
+/* Smaller pages cannot map what is above 4 GB in 2-level paging. */
+static void vmem_snapshot_unsplittable(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct guest *guest = sc->g->s->guest;
+	u64 va, gpa = 0x100000000ULL;
+
+	if (sc->mode->entry_size == 8 || sc->mode->max_leaf < 2)
+		kunit_skip(test, "smaller pages can map anything");
+	va = sc->mode->va & -(u64)SZ_4M;
+	add_large(sc, 2, gpa);
+	map_page(sc, 0, va, 2, gpa);
+	map_memory(sc, 0, va - SZ_4K, sc->mode->frame);
+	expect_snapshot(sc);
+	guest_add_area(guest, gpa + SZ_64K, SZ_4K, -EIO);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, (u64)SZ_4M / SZ_4K);
+	end(sc);
+	expect_strict(sc, -EIO, 0, va);
+}
+
+/* A provider that says nothing of memory has its pages pinned. */
+static void vmem_snapshot_no_probe(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct guest *guest = sc->g->s->guest, *was = guest_alloc(test);
+	const struct vmem_mem_ops *ops = guest->mem.ops;
+	struct vmem_mem_ops no_probe = *ops;
+	u64 va = sc->mode->va, gpa = 0x80000000, unreadable;
+
+	if (sc->mode->max_leaf < 2)
+		kunit_skip(test, "no large pages");
+	no_probe.probe = NULL;
+	va &= -space_span(sc->g->s, 2);
+	add_large(sc, 2, gpa);
+	guest_add_area(guest, gpa + SZ_64K, SZ_8K, -EIO);
+	map_page(sc, 0, va, 2, gpa);
+	map_page(sc, 0, va - SZ_4K, 1, gpa + SZ_64K);
+	map_page(sc, 0, va - SZ_8K, 1, 0x70000000);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_TRUE(test, check_snapshot(sc));
+	unreadable = sc->snap.unreadable;
+	KUNIT_EXPECT_NE(test, unreadable, 0ULL);
+	guest_copy(was, sc->to->s->guest);
+	end(sc);
+
+	begin(sc, BASE);
+	guest->mem.ops = &no_probe;
+	KUNIT_EXPECT_EQ(test, make(sc, U64_MAX), 0);
+	KUNIT_EXPECT_EQ(test, sc->snap.unreadable, unreadable);
+	load_tables(sc);
+	guest->mem.ops = ops;
+	KUNIT_EXPECT_TRUE(test, guest_equal(sc->to->s->guest, was));
+	end(sc);
+}
+
+/**
+ * struct bad_probe - an answer that a probe must not give
+ * @ret: what it returns
+ * @same: how many bytes it holds for
+ * @want: what the snapshot fails with
+ */
+static const struct bad_probe {
+	int ret;
+	u64 same;
+	int want;
+} bad_probes[] = {
+	{ 0, 0, -EINVAL },
+	{ 0, SZ_4K - 1, -EINVAL },
+	{ 0, SZ_8K, -EINVAL },
+	{ -ENXIO, 0, -EINVAL },
+	{ -EIO, U64_MAX, -EINVAL },
+	{ VMEM_WALK_STOP, SZ_4K, -EINVAL },
+	{ VMEM_WALK_MOVE, 0, -EINVAL },
+	{ -EBADE, 0, -EBADE },
+};
+
+static const struct bad_probe *bad_probe;
+
+static int probe_badly(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
+{
+	*same = bad_probe->same;
+	return bad_probe->ret;
+}
+
+static void vmem_snapshot_bad_probe(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct guest *guest = sc->g->s->guest;
+	const struct vmem_mem_ops *ops = guest->mem.ops;
+	struct vmem_mem_ops bad = *ops;
+	int i;
+
+	bad.probe = probe_badly;
+	map_memory(sc, 0, sc->mode->va, sc->mode->frame);
+	for (i = 0; i < (int)ARRAY_SIZE(bad_probes); i++) {
+		bad_probe = &bad_probes[i];
+		begin(sc, BASE);
+		guest->mem.ops = &bad;
+		KUNIT_EXPECT_EQ(test, make(sc, U64_MAX), bad_probe->want);
+		guest->mem.ops = ops;
+		end(sc);
+	}
+}
+
+/* What was memory and is none any more is not zeros. */
+static void vmem_snapshot_gone(struct kunit *test)
+{
+	static const int states[] = { -ENXIO, -EIO };
+	struct scene *sc = scene_alloc(test, test->param_value);
+	struct guest *guest = sc->g->s->guest;
+	u8 *buf = kunit_kzalloc(test, SZ_16K, GFP_KERNEL), *to;
+	u64 first, at;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	for (i = 0; i < (int)ARRAY_SIZE(states); i++) {
+		scene_reset(sc);
+		map_memory(sc, 0, sc->mode->va, sc->mode->frame);
+		map_memory(sc, 0, sc->mode->va + SZ_4K,
+			   sc->mode->frame + SZ_64K);
+		make_all(sc, BASE);
+		guest_add_area(guest, sc->mode->frame + SZ_64K, SZ_4K,
+			       states[i]);
+		first = BASE + (u64)sc->snap.nr_made * SZ_4K;
+		at = first + 8;
+		to = buf;
+		KUNIT_EXPECT_EQ(test,
+				vmem_snapshot_read(&sc->snap, &guest->mem, &at,
+						   first + SZ_8K, sink, &to),
+				-EIO);
+		KUNIT_EXPECT_EQ(test, at, first + SZ_4K);
+		KUNIT_EXPECT_PTR_EQ(test, to, buf + SZ_4K - 8);
+		end(sc);
+	}
+}
+
+/* Ranges without an address. */
+static void vmem_snapshot_empty_range(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 at = BASE + SZ_4K;
+	u8 byte, *to = &byte;
+
+	map_memory(sc, 0, sc->mode->va, sc->mode->frame);
+	make_all(sc, BASE);
+	KUNIT_EXPECT_EQ(test,
+			vmem_snapshot_read(&sc->snap, &sc->g->s->guest->mem,
+					   &at, at - 1, sink, &to),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test,
+			vmem_snapshot_read(&sc->snap, &sc->g->s->guest->mem,
+					   &at, at, sink, &to),
+			0);
+	KUNIT_EXPECT_PTR_EQ(test, to, &byte);
+	end(sc);
+	group_set_range(sc->g, SZ_4K, SZ_4K - 1);
+	begin(sc, BASE);
+	KUNIT_EXPECT_EQ(test, make(sc, U64_MAX), -EINVAL);
+	end(sc);
 }
 
 /*
@@ -822,7 +1168,7 @@ static void vmem_snapshot_gaps(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, read_value(sc, extents[last].gpa - 8, 8), 0ULL);
 	KUNIT_EXPECT_EQ(test, read_value(sc, behind, 8), 0ULL);
 	KUNIT_EXPECT_NE(test, read_value(sc, behind - 8, 8), 0ULL);
-	/* What the large page has no memory for. */
+	/* What the large page has zeros for. */
 	KUNIT_EXPECT_EQ(test, read_value(sc, extents[last].gpa + SZ_16K, 8),
 			0ULL);
 	end(sc);
@@ -831,6 +1177,11 @@ static void vmem_snapshot_gaps(struct kunit *test)
 static int sink_nothing(const void *data, size_t len, void *priv)
 {
 	return -EBADE;
+}
+
+static int sink_badly(const void *data, size_t len, void *priv)
+{
+	return VMEM_WALK_STOP;
 }
 
 /* Reads that begin and end anywhere, and ones that fail and go on. */
@@ -878,6 +1229,11 @@ static void vmem_snapshot_reads(struct kunit *test)
 			vmem_snapshot_read(&sc->snap, &guest->mem, &at,
 					   first + SZ_8K, sink_nothing, NULL),
 			-EBADE);
+	KUNIT_EXPECT_EQ(test, at, first);
+	KUNIT_EXPECT_EQ(test,
+			vmem_snapshot_read(&sc->snap, &guest->mem, &at,
+					   first + SZ_8K, sink_badly, NULL),
+			-EINVAL);
 	KUNIT_EXPECT_EQ(test, at, first);
 	end(sc);
 }
@@ -961,7 +1317,10 @@ static void vmem_snapshot_cow(struct kunit *test)
  * Part two: random graphs.
  */
 
-/* Some of what the graph's pages map is memory. */
+/*
+ * Some of what the graph's pages map is memory, and some of that cannot be read:
+ * large pages as a whole, and in part.
+ */
 static void back_pages(struct scene *sc, struct graph *r)
 {
 	struct space *s = r->g->s;
@@ -977,11 +1336,21 @@ static void back_pages(struct scene *sc, struct graph *r)
 		if (graph_one_in(r, 2))
 			continue;
 		frame = s->mode->big_frame +
+			graph_below(r, 3) * space_span(s, level);
+		guest_add_area(s->guest, frame,
+			       graph_one_in(r, 2) ? space_span(s, level) :
+						    SZ_4K * 3,
+			       graph_one_in(r, 3) ? -EIO : 0);
+		frame = s->mode->big_frame +
 			graph_below(r, 4) * space_span(s, level) +
 			graph_below(r, 512) * SZ_4K;
 		if (!guest_has(s->guest, frame))
 			add_memory(sc, frame);
+		if (graph_one_in(r, 4))
+			guest_add_area(s->guest, frame, SZ_4K, -EIO);
 	}
+	if (graph_one_in(r, 4))
+		guest_add_area(s->guest, s->mode->frame, SZ_4K, -EIO);
 }
 
 static void make_graph(struct scene *sc, struct graph *r, u64 seed)
@@ -1078,15 +1447,18 @@ static void vmem_snapshot_random(struct kunit *test)
 	struct graph *r = graph_alloc(test, test->param_value);
 	struct scene *sc = scene_of(test, r->g, r->o);
 	struct guest *was = guest_alloc(test);
-	u64 i;
+	u64 i, lost = 0;
 
 	for (i = 0; i < NR_GRAPHS; i++) {
 		make_graph(sc, r, rng_first_seed + i);
 		KUNIT_ASSERT_TRUE_MSG(test, check_graph(sc, r, was),
 				      "again: vmem_kunit.seed=%llu",
 				      rng_first_seed + i);
+		lost += sc->lost > 0;
 		cond_resched();
 	}
+	/* It is among what is tried. */
+	KUNIT_EXPECT_GT(test, lost, 5ULL);
 }
 
 static struct kunit_case vmem_snapshot_test_cases[] = {
@@ -1098,7 +1470,16 @@ static struct kunit_case vmem_snapshot_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_snapshot_nested, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_snapshot_device, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_snapshot_half_backed, mode_gen_params),
-	KUNIT_CASE_PARAM(vmem_snapshot_part_kept, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_half_large, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_unreadable, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_unreadable_part, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_unreadable_large, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_unreadable_table, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_unsplittable, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_no_probe, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_bad_probe, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_gone, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_snapshot_empty_range, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_snapshot_in_use, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_snapshot_too_high, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_snapshot_gaps, mode_gen_params),

@@ -26,7 +26,7 @@ static int alloc_table(struct vmem_tables *t, int level, u64 *table)
 	struct tables *tb = of_tables(t);
 
 	if (fails(&tb->fail_alloc))
-		return -ENOMEM;
+		return tb->fail_with ?: -ENOMEM;
 	KUNIT_EXPECT_GE(tb->g->test, level, 1);
 	KUNIT_EXPECT_LE(tb->g->test, level, tb->g->s->mode->top);
 	*table = group_add_table(tb->g);
@@ -51,7 +51,7 @@ static int write_entry(struct vmem_tables *t, u64 *entry_gpa, int size, u64 raw)
 	u64 table = *entry_gpa & VMEM_PAGE_MASK, moved;
 
 	if (fails(&tb->fail_write))
-		return -EBADE;
+		return tb->fail_with ?: -EBADE;
 	KUNIT_EXPECT_EQ(tb->g->test, size, tb->g->s->mode->entry_size);
 	KUNIT_ASSERT_TRUE(tb->g->test, guest_has(guest_of(t), table));
 	if (is_frozen(tb, table)) {
@@ -65,6 +65,11 @@ static int write_entry(struct vmem_tables *t, u64 *entry_gpa, int size, u64 raw)
 	return 0;
 }
 
+static bool moves(struct vmem_tables *t, u64 table)
+{
+	return is_frozen(of_tables(t), table);
+}
+
 static int update_root(struct vmem_tables *t, const struct vmem_root *root,
 		       u64 table)
 {
@@ -72,7 +77,7 @@ static int update_root(struct vmem_tables *t, const struct vmem_root *root,
 	u32 i;
 
 	if (fails(&tb->fail_update))
-		return -EBADE;
+		return tb->fail_with ?: -EBADE;
 	KUNIT_EXPECT_NE(tb->g->test, root->table, table);
 	for (i = 0; i < tb->g->nr_roots; i++) {
 		if (root == &tb->g->roots[i])
@@ -90,6 +95,7 @@ static const struct vmem_tables_ops fixed_ops = {
 static const struct vmem_tables_ops movable_ops = {
 	.alloc_table = alloc_table,
 	.write_entry = write_entry,
+	.moves = moves,
 	.update_root = update_root,
 };
 
@@ -136,6 +142,7 @@ void tables_forget(struct tables *tb)
 	tb->fail_alloc = 0;
 	tb->fail_write = 0;
 	tb->fail_update = 0;
+	tb->fail_with = 0;
 }
 
 void tables_reset(struct tables *tb)

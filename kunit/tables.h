@@ -25,6 +25,7 @@
  * @fail_alloc: which table is not to be had, counted from 1; 0 for none
  * @fail_write: which entry cannot be written
  * @fail_update: which move of a root cannot be told
+ * @fail_with: what the failing one returns; 0 for an errno of its own
  */
 struct tables {
 	struct vmem_tables t;
@@ -38,6 +39,7 @@ struct tables {
 	int fail_alloc;
 	int fail_write;
 	int fail_update;
+	int fail_with;
 };
 
 /* In @g, which is reset. If not @movable, they never move. */

@@ -96,18 +96,9 @@ static void storm_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 	of->ops->unpin(of, gpa, page);
 }
 
-static bool storm_backed(struct vmem_mem *mem, u64 gpa, u64 len)
-{
-	struct storm *st = container_of(mem, struct storm, mem);
-	struct vmem_mem *of = &st->guest->mem;
-
-	return of->ops->backed(of, gpa, len);
-}
-
 static const struct vmem_mem_ops storm_ops = {
 	.pin = storm_pin,
 	.unpin = storm_unpin,
-	.backed = storm_backed,
 };
 
 static void storm_init(struct storm *st, struct guest *guest, int size,

@@ -29,18 +29,18 @@ static long must(long ret, const char *what)
 }
 
 /* Four tables from RAM_GPA on, each with one entry, then the page. */
-static void make_tables(uint64_t *ram)
+static void make_tables(__u64 *ram)
 {
 	for (int level = 0; level < 4; level++) {
 		int index = VA >> (39 - 9 * level) & 511;
-		uint64_t next = RAM_GPA + (level + 1) * 0x1000;
+		__u64 next = RAM_GPA + (level + 1) * 0x1000;
 
 		ram[level * 512 + index] = next | 3; /* present, writable */
 	}
 	strcpy((char *)ram + 0x4000 + (VA & 0xfff), "hello from the guest");
 }
 
-static uint64_t va_to_gpa(int session, uint64_t va)
+static __u64 va_to_gpa(int session, __u64 va)
 {
 	struct vmem_translation answer;
 	struct vmem_translate_args args = {
@@ -69,8 +69,8 @@ static uint64_t va_to_gpa(int session, uint64_t va)
 
 int main(void)
 {
-	uint64_t *ram = mmap(NULL, RAM_LEN, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	__u64 *ram = mmap(NULL, RAM_LEN, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct kvm_userspace_memory_region slot = {
 		.guest_phys_addr = RAM_GPA,
 		.memory_size = RAM_LEN,
@@ -78,7 +78,7 @@ int main(void)
 	};
 	struct vmem_attach_kvm_args attach = { .size = sizeof(attach) };
 	int kvm, session;
-	uint64_t gpa;
+	__u64 gpa;
 
 	must(ram == MAP_FAILED ? -1 : 0, "mmap");
 	make_tables(ram);
@@ -90,7 +90,7 @@ int main(void)
 	session = must(open("/dev/vmem", O_RDWR | O_CLOEXEC), "/dev/vmem");
 	must(ioctl(session, VMEM_ATTACH_KVM, &attach), "VMEM_ATTACH_KVM");
 	gpa = va_to_gpa(session, VA);
-	printf("va %#llx = gpa %#llx: %s\n", VA, (unsigned long long)gpa,
+	printf("va %#llx = gpa %#llx: %s\n", VA, gpa,
 	       (char *)ram + (gpa - RAM_GPA));
 	return EXIT_SUCCESS;
 }

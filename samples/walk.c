@@ -8,7 +8,6 @@
  *
  * Build it with: cc walk.c $(pkg-config --cflags --libs libvmem) -o walk
  */
-#include <inttypes.h>
 #include <libvmem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,29 +21,26 @@ static int fail(const struct libvmem_error *error)
 }
 
 /* Every entry on the way, from the root table on, and where it led. */
-static int print_address(uint64_t va, const struct vmem_translation *t,
-			 void *priv)
+static int print_address(__u64 va, const struct vmem_translation *t, void *priv)
 {
 	(void)priv;
 	for (unsigned int i = 0; i < t->out_nr_trace; i++)
-		printf("entry %#" PRIx64 " = %#" PRIx64 "\n",
-		       (uint64_t)t->out_trace[i].entry_gpa,
-		       (uint64_t)t->out_trace[i].raw);
+		printf("entry %#llx = %#llx\n", t->out_trace[i].entry_gpa,
+		       t->out_trace[i].raw);
 	if (t->out_status == VMEM_MAPPED)
-		printf("va %#" PRIx64 " = gpa %#" PRIx64 ", page of %" PRIu64
+		printf("va %#llx = gpa %#llx, page of %llu"
 		       " bytes\n",
-		       va, (uint64_t)t->out_gpa, (uint64_t)t->out_page_size);
+		       va, t->out_gpa, t->out_page_size);
 	else
-		printf("va %#" PRIx64 " is not mapped: status %u at level %u\n",
-		       va, t->out_status, t->out_level);
+		printf("va %#llx is not mapped: status %u at level %u\n", va,
+		       t->out_status, t->out_level);
 	return 0;
 }
 
 static int print_mapping(const struct vmem_mapping *m, void *priv)
 {
 	(void)priv;
-	printf("%016" PRIx64 "-%016" PRIx64 " %012" PRIx64 " r%c%c%c\n",
-	       (uint64_t)m->va, (uint64_t)m->last_va, (uint64_t)m->gpa,
+	printf("%016llx-%016llx %012llx r%c%c%c\n", m->va, m->last_va, m->gpa,
 	       m->perms & VMEM_WRITABLE ? 'w' : '-',
 	       m->perms & VMEM_EXECUTABLE ? 'x' : '-',
 	       m->perms & VMEM_USER ? 'u' : 's');
@@ -52,21 +48,21 @@ static int print_mapping(const struct vmem_mapping *m, void *priv)
 }
 
 static int walk(struct libvmem *vm, const struct libvmem_source *source,
-		uint64_t va, struct libvmem_error *error)
+		__u64 va, struct libvmem_error *error)
 {
 	struct libvmem_found found;
 	struct vmem_regs regs;
 
 	if (libvmem_find_regs(vm, source, &regs, error))
 		return fail(error);
-	printf("%s paging, root table at %#" PRIx64 "\n",
+	printf("%s paging, root table at %#llx\n",
 	       libvmem_mode_name(libvmem_mode(&regs)), libvmem_root(&regs));
 	if (libvmem_translate(vm, &regs, &va, 1, print_address, NULL, error))
 		return fail(error);
 	if (libvmem_ranges(vm, &regs, 0, UINT64_MAX, print_mapping, NULL,
 			   &found, error))
 		return fail(error);
-	printf("%" PRIu64 " mappings\n", found.mappings);
+	printf("%llu mappings\n", found.mappings);
 	return EXIT_SUCCESS;
 }
 

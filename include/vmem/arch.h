@@ -116,10 +116,15 @@ static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 	return 1ULL << vmem_level_shift(arch, level);
 }
 
-/* These three are at the same place in all formats (SDM vol. 3, 4.3 to 4.5). */
+/*
+ * These are at the same place in all formats (SDM vol. 3, 4.3 to 4.5). Dirty is
+ * ignored in an entry that names a table.
+ */
 #define VMEM_RAW_PRESENT BIT_ULL(0)
 #define VMEM_RAW_WRITABLE BIT_ULL(1)
 #define VMEM_RAW_USER BIT_ULL(2)
+#define VMEM_RAW_ACCESSED BIT_ULL(5)
+#define VMEM_RAW_DIRTY BIT_ULL(6)
 
 /**
  * vmem_decode_as - what an entry means, of a level whose format is at hand

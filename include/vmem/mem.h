@@ -36,13 +36,17 @@ struct vmem_mem;
  *	(VMEM_UNREADABLE). Others: ERR_PTR(-ENOMEM), a limit is reached;
  *	ERR_PTR(-EINTR), the caller was killed. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
- * @backed: Is there memory behind any of the @len bytes from @gpa on? Only a
- *	snapshot asks that.
+ * @probe: Optional; the write side asks it, a walk never does. Can the page at
+ *	@gpa be read? Returns 0, or -ENXIO or -EIO as @pin would; any other errno
+ *	is a failure. The answer holds for *@same bytes from @gpa on, which are
+ *	whole pages, at least one, and @len bytes at most. It need not be all
+ *	that the answer holds for. Without this op, each page is pinned to find
+ *	out.
  */
 struct vmem_mem_ops {
 	const void *(*pin)(struct vmem_mem *mem, u64 gpa);
 	void (*unpin)(struct vmem_mem *mem, u64 gpa, const void *page);
-	bool (*backed)(struct vmem_mem *mem, u64 gpa, u64 len);
+	int (*probe)(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same);
 };
 
 /**

@@ -43,15 +43,9 @@ static void unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 {
 }
 
-static bool backed(struct vmem_mem *mem, u64 gpa, u64 len)
-{
-	return gpa < of_mem(mem)->size;
-}
-
 static const struct vmem_mem_ops mem_ops = {
 	.pin = pin,
 	.unpin = unpin,
-	.backed = backed,
 };
 
 struct guest *guest_new(u64 size)

@@ -130,10 +130,10 @@ static int count(const struct vmem_mapping *mapping, void *priv)
 	return 0;
 }
 
-static int take_answer(uint64_t va, const struct vmem_translation *answer,
+static int take_answer(__u64 va, const struct vmem_translation *answer,
 		       void *priv)
 {
-	uint64_t **vas = priv;
+	__u64 **vas = priv;
 
 	REQUIRE(va == *(*vas)++);
 	return 0;
@@ -144,7 +144,7 @@ static void ask_addresses(const struct vmem_regs *regs, struct input *in)
 	struct libvmem_found found;
 	struct libvmem_read read;
 	u32 i, nr = 1 + choose(in, 12);
-	uint64_t vas[12], *next_va = vas;
+	__u64 vas[12], *next_va = vas;
 	u64 va, next = 0;
 	u8 bytes[5000];
 	size_t len;
@@ -186,7 +186,7 @@ static void ask_spaces(const struct libvmem_source *source, struct input *in)
 	};
 	struct vmem_spaces_stats stats;
 	u32 i, left = 1 + choose(in, 100000);
-	uint64_t vas[4], *next_va = vas;
+	__u64 vas[4], *next_va = vas;
 	int ret;
 
 	ret = libvmem_find_roots(vm, source, true, &roots, &error);

@@ -175,14 +175,28 @@ static void check_linked(u32 root, const struct vmem_reference *reference,
 	REQUIRE(ours == theirs && !theirs == !linked);
 }
 
-static int map(struct input *in, bool *unmap)
+/**
+ * struct tried - what a call was to do
+ * @unmap: take pages away
+ * @single: write to one entry, and make the tables on the way to it
+ * @path: entries were given as well, which need not fit what is to be granted
+ */
+struct tried {
+	bool unmap;
+	bool single;
+	bool path;
+};
+
+static int map(struct input *in, struct tried *tried)
 {
 	struct place at = some_place(in);
 	struct vmem_mapping mapping = some_mapping(in, at.va);
 	int ret = vmem_map(&tables->t, &arena.g->roots[at.root], &mapping);
 
 	REQUIRE(ret <= 0);
-	*unmap = mapping.kind == VMEM_KIND_UNMAPPED;
+	tried->unmap = mapping.kind == VMEM_KIND_UNMAPPED;
+	tried->single = !tried->unmap &&
+			mapping.last_va - mapping.va == mapping.page_size - 1;
 	if (!ret && grown)
 		check_mapped(at.root, &mapping);
 	if (!ret)
@@ -190,8 +204,7 @@ static int map(struct input *in, bool *unmap)
 	return ret;
 }
 
-/* @path: entries were given as well, which need not fit what is to be granted. */
-static int map_aware(struct input *in, bool *path)
+static int map_aware(struct input *in, struct tried *tried)
 {
 	struct vmem_built built = {
 		.tables = &tables->t,
@@ -214,9 +227,11 @@ static int map_aware(struct input *in, bool *path)
 	} else {
 		record.mapping = some_mapping(in, at.va);
 	}
-	*path = !choose(in, 3);
+	tried->path = !choose(in, 3);
+	tried->single = record.type == VMEM_ALIASING;
 	some_path(in, entries);
-	ret = vmem_space_aware_map(&built, &record, *path ? entries : NULL);
+	ret = vmem_space_aware_map(&built, &record,
+				   tried->path ? entries : NULL);
 	if (ret >= 0 && grown && record.type == VMEM_ALIASING)
 		check_linked(record.root, &record.reference, !ret);
 	if (!ret)
@@ -228,6 +243,8 @@ static void fail_something(struct input *in)
 {
 	u32 nth = 1 + choose(in, 8);
 
+	/* Of the errnos, and of what an op must not answer. */
+	tables->fail_with = choose(in, 4) ? 0 : 1 + choose(in, 8);
 	switch (choose(in, 8)) {
 	case 0:
 		tables->fail_alloc = nth;
@@ -253,11 +270,13 @@ static void fail_no_more(void)
 	tables->fail_alloc = 0;
 	tables->fail_write = 0;
 	tables->fail_update = 0;
+	tables->fail_with = 0;
 }
 
 static void check_op(struct input *in)
 {
-	bool aware = choose(in, 3) == 0, unmap = false, path = false;
+	bool aware = choose(in, 3) == 0, refused;
+	struct tried tried = {};
 	int ret;
 
 	guest_copy(before, arena.g->s->guest);
@@ -266,14 +285,17 @@ static void check_op(struct input *in)
 	if (tables == movable && !choose(in, 16))
 		tables_freeze(tables);
 	fail_something(in);
-	ret = aware ? map_aware(in, &path) : map(in, &unmap);
+	ret = aware ? map_aware(in, &tried) : map(in, &tried);
+	refused = tried.single && ret == -EMLINK;
+	if (!tried.path && !tables->fail_with)
+		refused |= is_refusal(ret);
 	fail_no_more();
 	REQUIRE(is_documented(ret));
 	REQUIRE(aware || ret <= 0);
 	/* In tables that lead back to themselves, a write changes the way. */
-	if (grown && !path && is_refusal(ret))
+	if (grown && refused)
 		REQUIRE(guest_equal(before, arena.g->s->guest));
-	if (unmap && tables == fixed)
+	if (tried.unmap && tables == fixed)
 		REQUIRE(arena.g->s->guest->nr_pages == before->nr_pages);
 	REQUIRE(guest_is_intact(arena.g->s->guest));
 	REQUIRE(!tables->nr_frozen || tables_kept(tables));
@@ -290,6 +312,7 @@ static void make(struct input *in)
 	tables = how & 2 ? movable : fixed;
 	nr_places = 0;
 	tables->nr_frozen = 0;
+	tables->t.used = how & 8;
 	tables_forget(tables);
 	for (i = 0; i < arena.g->nr_roots; i++)
 		from[i] = arena.g->roots[i];

@@ -6,6 +6,7 @@
  */
 #include <linux/errno.h>
 #include <linux/limits.h>
+#include <linux/sizes.h>
 
 #include "arena.h"
 #include "rebuild.h"
@@ -73,6 +74,8 @@ static void check_arena(struct input *in)
 {
 	whole->cow = arena.cow;
 	parts->cow = arena.cow;
+	whole->split = choose(in, 8) ? 0 : SZ_2M;
+	parts->split = whole->split;
 	begin(whole);
 	begin(parts);
 	REQUIRE(!rebuilt_run(whole, U64_MAX));
@@ -81,7 +84,7 @@ static void check_arena(struct input *in)
 	/* What is expanded has no end where tables are full of links. */
 	if (arena.nr_entries <= 64)
 		REQUIRE(rebuilt_check_pages(whole));
-	if (!arena.cow && arena.nr_entries <= 64)
+	if (!arena.cow && !whole->split && arena.nr_entries <= 64)
 		REQUIRE(rebuilt_check_walk(whole));
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Target: snapshots. Any bytes as tables: in the snapshot, every address leads
- * to the same contents by entries with the same rights, what has no memory is
- * where it was, and what was left out leads nowhere.
+ * to the same contents by entries with the same rights, what is no memory is
+ * where it was, and what was left out or cannot be read leads nowhere.
  */
 #include <linux/errno.h>
 #include <linux/limits.h>
@@ -87,20 +87,43 @@ static bool is_allowed(u64 va)
 	return vmem_scope_holds(&arena.g->scope, va, va);
 }
 
-static void check_contents(u64 old, u64 new)
+/* Memory of zeros, memory that cannot be read, and none, in all sizes. */
+static void make_areas(struct input *in)
 {
-	u8 byte;
+	static const u64 lens[] = { SZ_4K, 2 * SZ_4K, SZ_1M, SZ_4M, SZ_1G };
+	static const int states[] = { 0, 0, -EIO, -EIO, -ENXIO };
+	int i, nr = choose(in, GUEST_MAX_AREAS - 1);
 
-	if (!guest_has(arena.g->s->guest, old)) {
-		/* Unless a larger page around it has memory. */
-		if (new == old)
-			return;
-		read_snapshot(new, &byte, 1);
-		REQUIRE(!byte);
-		return;
+	for (i = 0; i < nr; i++) {
+		u64 len = lens[choose(in, ARRAY_SIZE(lens))];
+		u64 gpa = arena_gpa(&arena, in) & VMEM_PAGE_MASK;
+
+		if (choose(in, 2))
+			gpa &= -len;
+		guest_add_area(arena.g->s->guest, gpa, len,
+			       states[choose(in, ARRAY_SIZE(states))]);
 	}
-	read_snapshot(new, &byte, 1);
-	REQUIRE(byte == guest_byte(arena.g->s->guest, old));
+}
+
+/* Are all bytes of the old page the same thing? */
+static bool is_uniform(const struct ref *old)
+{
+	struct vmem_mem *mem = &arena.g->s->guest->mem;
+	u64 len = old->t.out_page_size, gpa = old->t.out_gpa & -len;
+	int state = guest_state(arena.g->s->guest, gpa);
+	u64 done, same;
+
+	for (done = 0; done < len; done += same)
+		if (mem->ops->probe(mem, gpa + done, len - done, &same) !=
+		    state)
+			return false;
+	return true;
+}
+
+/* No entry of a smaller page can name it. */
+static bool is_high(const struct ref *old)
+{
+	return arena.mode.entry_size == 4 && old->t.out_gpa >> 32;
 }
 
 static bool in_extents(u64 gpa)
@@ -111,6 +134,36 @@ static bool in_extents(u64 gpa)
 		if (gpa - snapshot.extents[i].gpa < snapshot.extents[i].len)
 			return true;
 	return false;
+}
+
+static void check_contents(u64 old, u64 new)
+{
+	u8 byte;
+
+	if (guest_state(arena.g->s->guest, old)) {
+		REQUIRE(new == old);
+		return;
+	}
+	REQUIRE(in_extents(new));
+	read_snapshot(new, &byte, 1);
+	REQUIRE(byte == guest_byte(arena.g->s->guest, old));
+}
+
+/* What is taken from the guest now is missed, and is not zeros. */
+static void check_gone(u64 old, u64 new)
+{
+	struct guest *guest = arena.g->s->guest;
+	struct bytes bytes = {};
+	u64 at = new;
+
+	if (guest_state(guest, old))
+		return;
+	guest_add_area(guest, old & VMEM_PAGE_MASK, SZ_4K,
+		       old & SZ_4K ? -EIO : -ENXIO);
+	REQUIRE(vmem_snapshot_read(&snapshot, &guest->mem, &at, new + 1, sink,
+				   &bytes) == -EIO);
+	REQUIRE(at == new);
+	guest->nr_areas--;
 }
 
 static void check_va(u32 root, u64 va)
@@ -126,6 +179,12 @@ static void check_va(u32 root, u64 va)
 		REQUIRE(new.t.out_status != VMEM_MAPPED);
 		return;
 	}
+	if (guest_state(arena.g->s->guest, old.t.out_gpa) == -EIO ||
+	    (is_high(&old) && !is_uniform(&old))) {
+		REQUIRE(new.t.out_status != VMEM_MAPPED);
+		REQUIRE(snapshot.unreadable);
+		return;
+	}
 	REQUIRE(new.t.out_status == VMEM_MAPPED);
 	REQUIRE(new.t.out_page_size <= old.t.out_page_size);
 	lost = old.t.out_perms & ~new.t.out_perms;
@@ -133,6 +192,7 @@ static void check_va(u32 root, u64 va)
 	REQUIRE(!lost || (snapshot.cow && lost == VMEM_WRITABLE));
 	REQUIRE(in_extents(new.t.out_gpa) || new.t.out_gpa == old.t.out_gpa);
 	check_contents(old.t.out_gpa, new.t.out_gpa);
+	check_gone(old.t.out_gpa, new.t.out_gpa);
 }
 
 static void check_arena(struct input *in)
@@ -148,13 +208,16 @@ static void check_arena(struct input *in)
 	snapshot.base = choose(in, 8) ? bases[choose(in, ARRAY_SIZE(bases))] :
 					choose_bits(in, 8) & VMEM_PAGE_MASK;
 	snapshot.cow = arena.cow && choose(in, 2);
+	snapshot.strict = !choose(in, 8);
 	ret = make_snapshot(in);
 	REQUIRE(guest_is_intact(arena.g->s->guest));
 	if (ret) {
 		REQUIRE(ret == VMEM_WALK_STOP || ret == -ENOMEM ||
-			ret == -ERANGE || ret == -EADDRINUSE);
+			ret == -ERANGE || ret == -EADDRINUSE ||
+			(ret == -EIO && snapshot.strict));
 		return;
 	}
+	REQUIRE(!snapshot.strict || !snapshot.unreadable);
 	REQUIRE(snapshot.done && snapshot.nr_extents >= 1 &&
 		snapshot.nr_extents <= VMEM_MAX_EXTENTS);
 	copy_tables();
@@ -179,6 +242,7 @@ void fuzz_one(const u8 *data, size_t size)
 	if (!setjmp(fuzz_start)) {
 		arena_make(&arena, &in);
 		arena_align_scope(&arena);
+		make_areas(&in);
 		check_arena(&in);
 	}
 	fuzz_fail_alloc(0);

@@ -87,17 +87,20 @@ static void unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 	guest_ops->unpin(mem, gpa, page);
 }
 
-static bool backed(struct vmem_mem *mem, u64 gpa, u64 len)
+static int probe(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
 {
+	static const int answers[] = { 0, -ENXIO, -EIO };
+	int ret;
+
 	change();
-	return choose(input, 16) ? guest_ops->backed(mem, gpa, len) :
-				   choose(input, 2);
+	ret = guest_ops->probe(mem, gpa, len, same);
+	return choose(input, 16) ? ret : answers[choose(input, 3)];
 }
 
 static const struct vmem_mem_ops changing_ops = {
 	.pin = pin,
 	.unpin = unpin,
-	.backed = backed,
+	.probe = probe,
 };
 
 static bool is_plausible(int ret)

@@ -63,14 +63,14 @@ static bool is_wide_cow(const struct vmem_regs *regs)
 /* Which the processor refuses to load. */
 static bool is_impossible(const struct vmem_regs *regs)
 {
-	const uint64_t pe = 1 << 0, pae = 1 << 5, lme = 1 << 8;
+	const __u64 pe = 1 << 0, pae = 1 << 5, lme = 1 << 8;
 
 	return !(regs->cr0 & pe) || (regs->efer & lme && !(regs->cr4 & pae));
 }
 
 static bool is_bad_cow(const struct vmem_regs *regs)
 {
-	const uint64_t software = 7ull << 9 | 0x7full << 52;
+	const __u64 software = 7ull << 9 | 0x7full << 52;
 
 	return regs->cow_mask & ~software ||
 	       regs->cow_value & ~regs->cow_mask ||
@@ -242,7 +242,7 @@ static const struct reason *find_reason(enum step step, int err,
 }
 
 static void set(struct libvmem_error *error, enum libvmem_code code,
-		enum step step, uint64_t address, const char *fmt, va_list ap)
+		enum step step, __u64 address, const char *fmt, va_list ap)
 {
 	error->code = code;
 	error->err = 0;
@@ -259,7 +259,7 @@ static void set_advice(struct libvmem_error *error, const char *advice)
 }
 
 int error_set(struct libvmem_error *error, enum libvmem_code code,
-	      enum step step, uint64_t address, const char *advice,
+	      enum step step, __u64 address, const char *advice,
 	      const char *fmt, ...)
 {
 	va_list ap;
@@ -286,8 +286,7 @@ int error_advise(struct libvmem_error *error, int ret, const char *fmt, ...)
 }
 
 int error_of(struct libvmem_error *error, enum step step, int err,
-	     uint64_t address, const struct vmem_regs *regs, const char *fmt,
-	     ...)
+	     __u64 address, const struct vmem_regs *regs, const char *fmt, ...)
 {
 	const struct reason *reason = find_reason(step, err, regs);
 	enum libvmem_code code = reason ? reason->code : LIBVMEM_SYSTEM;

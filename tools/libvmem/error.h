@@ -10,8 +10,6 @@
 
 #include <libvmem.h>
 
-#define PRINTF(format, first) __attribute__((__format__(printf, format, first)))
-
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 /**
@@ -78,14 +76,14 @@ enum step {
  *
  * Return: -@code
  */
-PRINTF(6, 7)
-int error_set(struct libvmem_error *error, enum libvmem_code code,
-	      enum step step, uint64_t address, const char *advice,
-	      const char *fmt, ...);
+__printf(6, 7) int error_set(struct libvmem_error *error,
+			     enum libvmem_code code, enum step step,
+			     __u64 address, const char *advice, const char *fmt,
+			     ...);
 
 /* Advice in place of what @error has; @ret is returned as it is. */
-PRINTF(3, 4)
-int error_advise(struct libvmem_error *error, int ret, const char *fmt, ...);
+__printf(3, 4) int error_advise(struct libvmem_error *error, int ret,
+				const char *fmt, ...);
 
 /**
  * error_of - fill in an error with the code and the advice that an errno stands
@@ -99,10 +97,9 @@ int error_advise(struct libvmem_error *error, int ret, const char *fmt, ...);
  *
  * Return: the negative code
  */
-PRINTF(6, 7)
-int error_of(struct libvmem_error *error, enum step step, int err,
-	     uint64_t address, const struct vmem_regs *regs, const char *fmt,
-	     ...);
+__printf(6, 7) int error_of(struct libvmem_error *error, enum step step,
+			    int err, __u64 address,
+			    const struct vmem_regs *regs, const char *fmt, ...);
 
 /* This process is out of memory: what it is for, or NULL. */
 int error_memory(struct libvmem_error *error, const char *what);

@@ -65,9 +65,9 @@ struct image {
 /* image.c */
 
 /* The image cannot be used. @what: the rest of "the image PATH", and why. */
-PRINTF(4, 5)
-int refuse(const struct image *image, struct libvmem_error *error,
-	   const char *what, const char *fmt, ...);
+__printf(4, 5) int refuse(const struct image *image,
+			  struct libvmem_error *error, const char *what,
+			  const char *fmt, ...);
 
 /* After a failure as well, what was opened is to be closed. */
 int image_open(struct image **image, const char *path,

@@ -192,8 +192,7 @@ static int check_spaces(const struct image *image, struct libvmem_error *error)
 		return refuse(
 			image, error, "is damaged",
 			"the snapshot's note has CR3 %#llx, and %#llx for its first space",
-			image->regs.cr3,
-			(unsigned long long)image->spaces[0].root);
+			image->regs.cr3, image->spaces[0].root);
 	return 0;
 }
 

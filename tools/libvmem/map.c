@@ -14,6 +14,19 @@
 /* A table may be one of several levels: it is known by its address alone. */
 #define ANY_LEVEL VMEM_LEVEL_PT
 
+u64 vmem_tables_encode(const struct vmem_tables *tables,
+		       const struct vmem_mode *mode, int level,
+		       enum vmem_entry_kind kind, u64 addr, u32 perms)
+{
+	u64 raw = mode->arch->encode(mode, level, kind, addr, perms);
+
+	if (!tables->used)
+		return raw;
+	if (kind == VMEM_ENTRY_LEAF && perms & VMEM_WRITABLE)
+		raw |= VMEM_RAW_DIRTY;
+	return raw | VMEM_RAW_ACCESSED;
+}
+
 static bool is_shared(const struct vmem_tables *tables, u64 table)
 {
 	return vmem_seen_find(&tables->shared, table, ANY_LEVEL,
@@ -136,10 +149,37 @@ static int move_root(struct writer *w, u64 table)
 
 	if (!ret)
 		w->root->table = table;
-	return ret;
+	return vmem_callback_errno(ret);
 }
 
-/* 1 if the entry's table had to move, and is at *@table now. */
+/* Does a write to the entry move its table? */
+static bool moves(struct vmem_tables *tables, u64 entry_gpa)
+{
+	return tables->ops->moves &&
+	       tables->ops->moves(tables, entry_gpa & VMEM_PAGE_MASK);
+}
+
+/*
+ * Can the visited entry be written? A table that moves has the entry above it
+ * written as well. A shared one must stay, and this is the time to find out:
+ * nothing has been copied yet.
+ */
+static int check_moves(const struct writer *w, const struct vmem_visit *visit)
+{
+	int depth = visit->nr_path;
+
+	while (depth--) {
+		u64 entry_gpa = visit->path[depth].entry_gpa;
+
+		if (!moves(w->tables, entry_gpa))
+			return 0;
+		if (is_shared(w->tables, entry_gpa & VMEM_PAGE_MASK))
+			return -EMLINK;
+	}
+	return 0;
+}
+
+/* 1 if the entry's table moved, to *@table. */
 static int write_entry(struct writer *w, u64 entry_gpa, u64 raw, u64 *table)
 {
 	struct vmem_tables *tables = w->tables;
@@ -149,16 +189,16 @@ static int write_entry(struct writer *w, u64 entry_gpa, u64 raw, u64 *table)
 	ret = tables->ops->write_entry(tables, &now,
 				       w->root->mode.arch->entry_size, raw);
 	if (ret || now == entry_gpa)
-		return ret;
-	if (is_shared(tables, entry_gpa & VMEM_PAGE_MASK))
-		return -EMLINK;
+		return vmem_callback_errno(ret);
+	if (!moves(tables, entry_gpa))
+		return -EINVAL;
 	*table = now & VMEM_PAGE_MASK;
 	return 1;
 }
 
 /*
- * Write the visited entry. Where that moves its table, the entry above is to
- * name the new one, and so on up to the root. AGAIN if anything moved.
+ * Write the visited entry. If its table moves, the entry above has to name the
+ * new one, and so on up to the root. AGAIN if anything moved.
  */
 static int write_visited(struct writer *w, const struct vmem_visit *visit,
 			 u64 raw)
@@ -168,8 +208,10 @@ static int write_visited(struct writer *w, const struct vmem_visit *visit,
 	int depth = visit->nr_path - 1;
 	int level = mode->top - depth;
 	u64 table;
-	int moved = write_entry(w, path[depth].entry_gpa, raw, &table);
+	int moved = check_moves(w, visit);
 
+	if (!moved)
+		moved = write_entry(w, path[depth].entry_gpa, raw, &table);
 	if (moved <= 0)
 		return moved;
 	while (moved > 0 && depth--) {
@@ -191,7 +233,8 @@ static u64 table_entry(const struct writer *w, int level, u64 table, u32 perms)
 	if (w->path)
 		return arch->retarget(mode, level,
 				      w->path[mode->top - level].raw, table);
-	return arch->encode(mode, level, VMEM_ENTRY_TABLE, table, perms);
+	return vmem_tables_encode(w->tables, mode, level, VMEM_ENTRY_TABLE,
+				  table, perms);
 }
 
 /* The visited entry is to name a table, which is made or given. */
@@ -211,10 +254,13 @@ static int write_table(struct writer *w, const struct vmem_visit *visit,
 /* A table is missing on the way: make it, and go down there. */
 static int add_table(struct writer *w, const struct vmem_visit *visit)
 {
+	struct vmem_tables *tables = w->tables;
 	u64 table;
-	int ret = w->tables->ops->alloc_table(w->tables, visit->level - 1,
-					      &table);
+	int ret = check_moves(w, visit);
 
+	if (!ret)
+		ret = vmem_callback_errno(tables->ops->alloc_table(
+			tables, visit->level - 1, &table));
 	if (!ret)
 		ret = write_table(w, visit, table, ALL_PERMS);
 	return ret ?: VMEM_WALK_AGAIN;
@@ -262,7 +308,8 @@ static u64 page_entry(const struct map *map, u64 va)
 	if (map->w.path)
 		return arch->retarget(mode, level,
 				      map->w.path[mode->top - level].raw, gpa);
-	raw = arch->encode(mode, level, VMEM_ENTRY_LEAF, gpa, mapping->perms);
+	raw = vmem_tables_encode(map->w.tables, mode, level, VMEM_ENTRY_LEAF,
+				 gpa, mapping->perms);
 	return mapping->kind == VMEM_KIND_COW ? raw | mode->cow_value : raw;
 }
 
@@ -329,16 +376,16 @@ static int check_unmap_leaf(const struct vmem_visit *visit, void *priv)
 		       -EEXIST;
 }
 
-/* What leads nowhere maps nothing already. */
-static int pass_broken(const struct vmem_visit *visit, void *priv)
+/* What leads nowhere maps nothing. A table that cannot be read may map a page. */
+static int refuse_unreadable(const struct vmem_visit *visit, void *priv)
 {
-	return 0;
+	return visit->status == VMEM_UNREADABLE ? -EIO : 0;
 }
 
 static const struct vmem_walk_ops check_unmap_ops = {
 	.leaf = check_unmap_leaf,
 	.hole = check_hole,
-	.anomaly = pass_broken,
+	.anomaly = refuse_unreadable,
 };
 
 static int unmap_leaf(const struct vmem_visit *visit, void *priv)
@@ -350,7 +397,7 @@ static int unmap_leaf(const struct vmem_visit *visit, void *priv)
 
 static const struct vmem_walk_ops unmap_ops = {
 	.leaf = unmap_leaf,
-	.anomaly = pass_broken,
+	.anomaly = refuse_unreadable,
 };
 
 /* The level whose entries map pages of this size; 0 if there is none. */
@@ -478,6 +525,11 @@ static int stop_there(const struct vmem_visit *visit, void *priv)
 	return VMEM_WALK_STOP;
 }
 
+static int find_nothing(const struct vmem_visit *visit, void *priv)
+{
+	return refuse_unreadable(visit, priv) ?: VMEM_WALK_STOP;
+}
+
 static int find_table(const struct vmem_visit *visit, void *priv)
 {
 	struct link *link = priv;
@@ -493,7 +545,7 @@ static const struct vmem_walk_ops find_ops = {
 	.table = find_table,
 	.leaf = refuse_page,
 	.hole = stop_there,
-	.anomaly = stop_there,
+	.anomaly = find_nothing,
 };
 
 static int clear_visited(struct link *link, const struct vmem_visit *visit)
@@ -536,8 +588,10 @@ static int clear_hole(const struct vmem_visit *visit, void *priv)
 /* What names a table that is not there is an entry above ours. */
 static int clear_anomaly(const struct vmem_visit *visit, void *priv)
 {
-	if (visit->status == VMEM_UNBACKED)
-		return VMEM_WALK_STOP;
+	int ret = refuse_unreadable(visit, priv);
+
+	if (ret || visit->status == VMEM_UNBACKED)
+		return ret ?: VMEM_WALK_STOP;
 	return clear_hole(visit, priv);
 }
 

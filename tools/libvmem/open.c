@@ -202,8 +202,8 @@ static struct libvmem *new_vm(struct libvmem_error *error)
 }
 
 /* A session on the device, attached to the VM that is called @name. */
-static int attach(struct libvmem *vm, int vm_fd, const char *name,
-		  struct libvmem_error *error)
+static int begin_session(struct libvmem *vm, int vm_fd, const char *name,
+			 struct libvmem_error *error)
 {
 	struct vmem_attach_kvm_args args = {
 		.size = sizeof(args),
@@ -228,7 +228,7 @@ static int open_vm(struct libvmem **vm, int vm_fd, const char *name,
 
 	if (!new)
 		return -LIBVMEM_NO_MEMORY;
-	ret = attach(new, vm_fd, name, error);
+	ret = begin_session(new, vm_fd, name, error);
 	if (ret)
 		libvmem_close(new);
 	else

@@ -82,7 +82,7 @@ int libvmem_vcpu(struct libvmem *vm, unsigned int index,
 
 /* Translate the first of @nr addresses; @args says how many those were. */
 static int translate_some(struct libvmem *vm, const struct vmem_regs *regs,
-			  struct vmem_translate_args *args, const uint64_t *vas,
+			  struct vmem_translate_args *args, const __u64 *vas,
 			  size_t nr, struct libvmem_error *error)
 {
 	int ret;
@@ -93,21 +93,21 @@ static int translate_some(struct libvmem *vm, const struct vmem_regs *regs,
 	ret = ask(vm, VMEM_TRANSLATE, args);
 	if (ret)
 		return error_of(error, STEP_TRANSLATE, -ret, *vas, regs,
-				"cannot translate %#llx with CR3 %#llx",
-				(__u64)*vas, regs->cr3);
+				"cannot translate %#llx with CR3 %#llx", *vas,
+				regs->cr3);
 	if (!args->out_nr || args->out_nr > args->nr)
 		return error_set(error, LIBVMEM_VERSION, STEP_TRANSLATE, *vas,
 				 "the module returned no result",
-				 "cannot translate %#llx", (__u64)*vas);
+				 "cannot translate %#llx", *vas);
 	return 0;
 }
 
-static int
-translate(struct libvmem *vm, const struct vmem_regs *regs,
-	  struct vmem_translate_args *args, const uint64_t *vas, size_t nr,
-	  int (*row)(uint64_t va, const struct vmem_translation *answer,
-		     void *priv),
-	  void *priv, struct libvmem_error *error)
+static int translate(struct libvmem *vm, const struct vmem_regs *regs,
+		     struct vmem_translate_args *args, const __u64 *vas,
+		     size_t nr,
+		     int (*row)(__u64 va, const struct vmem_translation *answer,
+				void *priv),
+		     void *priv, struct libvmem_error *error)
 {
 	struct vmem_translation answers[ADDRESSES_A_CALL];
 	int ret = 0;
@@ -125,8 +125,8 @@ translate(struct libvmem *vm, const struct vmem_regs *regs,
 }
 
 int libvmem_translate(struct libvmem *vm, const struct vmem_regs *regs,
-		      const uint64_t *vas, size_t nr,
-		      int (*row)(uint64_t va,
+		      const __u64 *vas, size_t nr,
+		      int (*row)(__u64 va,
 				 const struct vmem_translation *answer,
 				 void *priv),
 		      void *priv, struct libvmem_error *error)
@@ -136,13 +136,11 @@ int libvmem_translate(struct libvmem *vm, const struct vmem_regs *regs,
 	return translate(vm, regs, &args, vas, nr, row, priv, error);
 }
 
-int libvmem_translate_shared(struct libvmem *vm,
-			     const struct libvmem_roots *roots,
-			     unsigned int index, const uint64_t *vas, size_t nr,
-			     int (*row)(uint64_t va,
-					const struct vmem_translation *answer,
-					void *priv),
-			     void *priv, struct libvmem_error *error)
+int libvmem_translate_shared(
+	struct libvmem *vm, const struct libvmem_roots *roots,
+	unsigned int index, const __u64 *vas, size_t nr,
+	int (*row)(__u64 va, const struct vmem_translation *answer, void *priv),
+	void *priv, struct libvmem_error *error)
 {
 	struct vmem_translate_args args = {
 		.flags = VMEM_TRANSLATE_SPACES,
@@ -247,8 +245,8 @@ static int collect(struct libvmem *vm, struct vmem_map_range_args *args,
 	return ret ? ret : put_last(ranges);
 }
 
-int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs,
-		   uint64_t va, uint64_t last_va,
+int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		   __u64 last_va,
 		   int (*row)(const struct vmem_mapping *mapping, void *priv),
 		   void *priv, struct libvmem_found *found,
 		   struct libvmem_error *error)
@@ -276,7 +274,7 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs,
 	return ret;
 }
 
-int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, uint64_t va,
+int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 		 void *buf, size_t len, struct libvmem_read *read,
 		 struct libvmem_error *error)
 {
@@ -306,7 +304,7 @@ int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, uint64_t va,
 	return 0;
 }
 
-int libvmem_read_phys(struct libvmem *vm, uint64_t gpa, void *buf, size_t len,
+int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 		      struct libvmem_read *read, struct libvmem_error *error)
 {
 	struct vmem_read_phys_args args = { .size = sizeof(args) };

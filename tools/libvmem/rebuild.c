@@ -17,20 +17,21 @@ struct rebuilder {
 	struct vmem_built built;
 };
 
-static bool is_page_aligned(u64 va, u64 last_va)
+/* One page of 4 KiB or several, as a whole. */
+static bool is_pages(u64 va, u64 last_va)
 {
-	return !((va | (last_va + 1)) & ~VMEM_PAGE_MASK);
+	return va <= last_va && !((va | (last_va + 1)) & ~VMEM_PAGE_MASK);
 }
 
-static bool cuts_no_page(const struct vmem_scope *scope)
+static bool is_scope_of_pages(const struct vmem_scope *scope)
 {
 	u32 i;
 
 	for (i = 0; i < scope->nr_excluded; i++)
-		if (!is_page_aligned(scope->excluded[i].va,
-				     scope->excluded[i].last_va))
+		if (!is_pages(scope->excluded[i].va,
+			      scope->excluded[i].last_va))
 			return false;
-	return is_page_aligned(scope->va, scope->last_va);
+	return is_pages(scope->va, scope->last_va);
 }
 
 static u32 first_with_table(const struct vmem_root *roots, u32 index)
@@ -57,7 +58,7 @@ static int make_root(struct vmem_rebuild *rebuild, u32 index)
 	}
 	ret = tables->ops->alloc_table(tables, mode->top, &built->table);
 	if (ret)
-		return ret;
+		return vmem_callback_errno(ret);
 	/* CR3 has to name it. */
 	if (mode->arch->root_table(mode, built->table) != built->table)
 		return -ERANGE;
@@ -107,12 +108,22 @@ static int rebuild_reference(const struct vmem_visit *visit, void *priv)
 
 static int rebuild_anomaly(const struct vmem_visit *visit, void *priv)
 {
-	struct rebuilder *rb = priv;
+	struct vmem_rebuild *rebuild = ((struct rebuilder *)priv)->rebuild;
 
 	/* What is behind the others is rebuilt as any other table. */
-	if (visit->status == VMEM_RESERVED || visit->status == VMEM_UNBACKED)
-		rb->rebuild->stats.dropped++;
-	return 0;
+	switch (visit->status) {
+	case VMEM_UNREADABLE:
+		if (rebuild->strict)
+			return -EIO;
+		rebuild->stats.unreadable++;
+		return 0;
+	case VMEM_RESERVED:
+	case VMEM_UNBACKED:
+		rebuild->stats.dropped++;
+		return 0;
+	default:
+		return 0;
+	}
 }
 
 /* What would be made of it was never there. */
@@ -143,7 +154,10 @@ static u64 leaf_entry(const struct rebuilder *rb,
 	return raw;
 }
 
-/* One page of @level, which is all of the visited leaf or a part of it. */
+/*
+ * One page of @level, which is all of the visited leaf or a part of it. Returns
+ * OUT or SPLIT if that is what the policy says.
+ */
 static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 			int level, u64 va)
 {
@@ -169,14 +183,19 @@ static int rebuild_page(struct rebuilder *rb, const struct vmem_visit *visit,
 
 	ret = rebuild->ops->place(visit, &record.mapping.gpa, size,
 				  rebuild->priv);
-	if (ret)
+	if (ret == VMEM_PLACE_OUT ||
+	    (ret == VMEM_PLACE_SPLIT && level > VMEM_LEVEL_PT))
 		return ret;
+	if (ret)
+		return vmem_callback_errno(ret);
 
 	/* The entries on the way to a smaller page are those of the large one. */
 	memcpy(path, visit->path, depth * sizeof(*path));
 	for (; depth < mode->top - level; depth++)
-		path[depth].raw = arch->encode(mode, mode->top - depth,
-					       VMEM_ENTRY_TABLE, 0, ALL_PERMS);
+		path[depth].raw = vmem_tables_encode(rebuild->tables, mode,
+						     mode->top - depth,
+						     VMEM_ENTRY_TABLE, 0,
+						     ALL_PERMS);
 	path[depth].raw = leaf_entry(rb, visit, level);
 
 	return vmem_space_aware_map(&rb->built, &record, path);
@@ -199,21 +218,28 @@ static int rebuild_leaf(const struct vmem_visit *visit, void *priv)
 {
 	const struct vmem_arch *arch = visit->root->mode.arch;
 	struct rebuilder *rb = priv;
-	u64 va = visit->va, nr = 0;
+	u64 va = visit->va, leaves = 0, left_out = 0, size;
 	int level, ret;
 
 	for (;;) {
 		level = level_at(visit, va);
-		ret = rebuild_page(rb, visit, level, va);
-		if (ret)
+		do
+			ret = rebuild_page(rb, visit, level, va);
+		while (ret == VMEM_PLACE_SPLIT && level--);
+		if (ret < 0)
 			return ret;
-		nr++;
-		va += vmem_level_size(arch, level) - 1;
+		size = vmem_level_size(arch, level);
+		if (ret == VMEM_PLACE_OUT)
+			left_out += size >> VMEM_PAGE_SHIFT;
+		else
+			leaves++;
+		va += size - 1;
 		if (va == visit->last_va)
 			break;
 		va++;
 	}
-	rb->rebuild->stats.leaves += nr;
+	rb->rebuild->stats.leaves += leaves;
+	rb->rebuild->stats.left_out += left_out;
 	return 0;
 }
 
@@ -229,7 +255,7 @@ static int begin(struct vmem_rebuild *rebuild)
 {
 	int ret;
 
-	if (!cuts_no_page(&rebuild->scope))
+	if (!rebuild->nr_roots || !is_scope_of_pages(&rebuild->scope))
 		return -EINVAL;
 	ret = make_roots(rebuild);
 	if (ret)

@@ -60,7 +60,7 @@ enum vmem_level libvmem_top_level(const struct vmem_regs *regs)
 	return modes[libvmem_mode(regs)].top;
 }
 
-uint64_t libvmem_root(const struct vmem_regs *regs)
+__u64 libvmem_root(const struct vmem_regs *regs)
 {
 	int bits = libvmem_top_level(regs) == VMEM_LEVEL_PD ? 32 :
 							      regs->maxphyaddr;
@@ -334,15 +334,15 @@ struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
 	return regs;
 }
 
-uint64_t libvmem_space_of_root(const struct libvmem_roots *roots,
-			       unsigned int index)
+__u64 libvmem_space_of_root(const struct libvmem_roots *roots,
+			    unsigned int index)
 {
 	const struct vmem_regs regs = libvmem_regs_of_root(roots, index);
 
 	return libvmem_root(&regs);
 }
 
-int find_space(const struct libvmem_roots *roots, unsigned int nr, uint64_t cr3)
+int find_space(const struct libvmem_roots *roots, unsigned int nr, __u64 cr3)
 {
 	struct vmem_regs regs = roots->regs;
 

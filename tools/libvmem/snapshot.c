@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Snapshot: one walk rebuilds the tables, with the pages where they were, and
- * gathers what they map. Then every page gets its place, and the new tables are
- * told. The guest is read once for the tables and once for each page's contents.
+ * gathers what they map. Then each page gets its address, which is written into
+ * the new tables. The guest is read once for the tables and once for the contents
+ * of each page.
  */
 #include <linux/bitops.h>
 #include <linux/err.h>
 #include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/string.h>
@@ -18,7 +17,7 @@
 
 #define FIRST_ROOM 64U
 
-/* Let an array that is full have twice the room. */
+/* Double an array that is full. The guest chooses its size, up to the limit. */
 static int make_room(void *arrayp, u32 nr, u32 *room, size_t size)
 {
 	u32 more = *room ? *room * 2 : FIRST_ROOM;
@@ -55,16 +54,22 @@ static void *table_at(const struct vmem_snapshot *snapshot, u64 gpa)
 	return index < snapshot->nr_made ? snapshot->made[index].page : NULL;
 }
 
+/* Where CR3 can name a table, entries can name tables and small pages. */
+static bool can_name(const struct vmem_snapshot *snapshot, u64 gpa)
+{
+	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
+
+	return mode->arch->root_table(mode, gpa) == gpa;
+}
+
 static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
 {
 	struct vmem_snapshot *snapshot = of_tables(tables);
-	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
 	struct vmem_new_table made = { .level = level };
 	u64 gpa = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
 	int ret;
 
-	/* Where CR3 can name a table, entries can. */
-	if (mode->arch->root_table(mode, gpa) != gpa)
+	if (!can_name(snapshot, gpa))
 		return -ERANGE;
 	ret = make_room(&snapshot->made, snapshot->nr_made,
 			&snapshot->room_made, sizeof(made));
@@ -169,22 +174,32 @@ static u8 page_align(u64 size)
 	return size > VMEM_PAGE_SIZE ? ilog2(size) : 0;
 }
 
+/* The block that has the page as one that was noted; NULL if there is none. */
+static struct vmem_block *find_page(const struct vmem_snapshot *snapshot,
+				    u64 gpa, u64 size, bool kept)
+{
+	struct vmem_block *block = find_block(snapshot, gpa, kept);
+
+	return block && block->align >= page_align(size) &&
+			       has_page(block, page_of_block(gpa)) ?
+		       block :
+		       NULL;
+}
+
 /*
  * The page at @gpa is mapped. A large one takes all of its blocks, the first one
- * last: whoever finds that one so large finds the rest of it, even if this fails
- * on the way and is gone on with.
+ * last: find_page() looks there, and this may fail on the way and be called
+ * again.
  */
-static int note_page(struct vmem_snapshot *snapshot, u64 gpa, u64 size)
+static int note_page(struct vmem_snapshot *snapshot, u64 gpa, u64 size,
+		     bool kept)
 {
-	bool kept = !snapshot->mem->ops->backed(snapshot->mem, gpa, size);
 	u8 align = page_align(size);
-	struct vmem_block *block = find_block(snapshot, gpa, kept);
+	struct vmem_block *block;
 	u64 at = gpa + (size - 1);
 	u64 page = page_of_block(gpa);
 	int ret = 0;
 
-	if (align && block && block->align >= align)
-		return 0;
 	for (;; at -= VMEM_BLOCK_SIZE) {
 		block = add_block(snapshot, at, kept, &ret);
 		if (!block)
@@ -200,11 +215,86 @@ static int note_page(struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 	}
 }
 
-/* Pages keep their addresses until it is known what else is mapped. */
+/* What there is behind a page. */
+#define HAS_MEMORY 1
+#define HAS_DEVICE 2
+#define HAS_UNREADABLE 4
+
+static int probe(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
+{
+	const void *page;
+
+	if (mem->ops->probe)
+		return mem->ops->probe(mem, gpa, len, same);
+	*same = VMEM_PAGE_SIZE;
+	page = mem->ops->pin(mem, gpa);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	mem->ops->unpin(mem, gpa, page);
+	return 0;
+}
+
+/* A bit of the above, or an errno. */
+static int probe_part(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
+{
+	int has, ret = probe(mem, gpa, len, same);
+
+	switch (ret) {
+	case 0:
+		has = HAS_MEMORY;
+		break;
+	case -ENXIO:
+		has = HAS_DEVICE;
+		break;
+	case -EIO:
+		has = HAS_UNREADABLE;
+		break;
+	default:
+		return vmem_callback_errno(ret);
+	}
+	if (!*same || *same > len || *same & ~VMEM_PAGE_MASK)
+		return -EINVAL;
+	return has;
+}
+
+/* Several of the bits if it is more than one thing, or an errno. */
+static int probe_page(struct vmem_mem *mem, u64 gpa, u64 size)
+{
+	u64 done, same;
+	int has = 0, ret;
+
+	for (done = 0; done < size && !(has & (has - 1)); done += same) {
+		same = 0;
+		ret = probe_part(mem, gpa + done, size - done, &same);
+		if (ret < 0)
+			return ret;
+		has |= ret;
+	}
+	return has;
+}
+
+/*
+ * Pages keep their addresses until it is known what else is mapped. What was
+ * found out of a page holds for all that map it.
+ */
 static int place_page(const struct vmem_visit *visit, u64 *gpa, u64 len,
 		      void *priv)
 {
-	return note_page(priv, *gpa, len);
+	struct vmem_snapshot *snapshot = priv;
+	int has;
+
+	if (find_page(snapshot, *gpa, len, false) ||
+	    find_page(snapshot, *gpa, len, true))
+		return 0;
+	has = probe_page(snapshot->mem, *gpa, len);
+	if (has < 0)
+		return has;
+	if (has == HAS_MEMORY || has == HAS_DEVICE)
+		return note_page(snapshot, *gpa, len, has == HAS_DEVICE);
+	if (has != HAS_UNREADABLE &&
+	    can_name(snapshot, *gpa + (len - VMEM_PAGE_SIZE)))
+		return VMEM_PLACE_SPLIT;
+	return snapshot->strict ? -EIO : VMEM_PLACE_OUT;
 }
 
 static bool make_cow(const struct vmem_visit *visit, void *priv)
@@ -329,19 +419,14 @@ static int check_kept(const struct vmem_snapshot *snapshot)
 	return 0;
 }
 
-/*
- * Where the page at @gpa, which is mapped, is in the snapshot. What is kept has
- * its place even where a larger page around it has memory, and that one has
- * its own: what is kept of it is smaller.
- */
+/* Where the page at @gpa, which is mapped, is in the snapshot. */
 static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 {
-	const struct vmem_block *block = find_block(snapshot, gpa, true);
+	const struct vmem_block *block = find_page(snapshot, gpa, size, false);
 	u64 page = page_of_block(gpa);
 
-	if (block && has_page(block, page) && block->align >= page_align(size))
+	if (!block)
 		return gpa;
-	block = find_block(snapshot, gpa, false);
 	if (!block->align)
 		page = count_pages(block, page);
 	return block->to + (page << VMEM_PAGE_SHIFT);
@@ -372,16 +457,14 @@ static int retarget_table(const struct vmem_snapshot *snapshot,
 	return 0;
 }
 
-/* Tell the new tables. Not to be interrupted: no entry is told twice. */
+/* To be done once: it takes the addresses in the tables for the guest's. */
 static int retarget_all(struct vmem_snapshot *snapshot)
 {
 	u32 i;
 	int ret = 0;
 
-	for (i = 0; i < snapshot->nr_made && !ret; i++) {
+	for (i = 0; i < snapshot->nr_made && !ret; i++)
 		ret = retarget_table(snapshot, &snapshot->made[i]);
-		cond_resched();
-	}
 	return ret;
 }
 
@@ -405,6 +488,7 @@ static void begin(struct vmem_snapshot *snapshot)
 	rebuild->tables = &snapshot->tables;
 	rebuild->ops = &rebuild_ops;
 	rebuild->priv = snapshot;
+	rebuild->strict = snapshot->strict;
 }
 
 int vmem_snapshot_make(struct vmem_snapshot *snapshot, struct vmem_mem *mem,
@@ -419,6 +503,8 @@ int vmem_snapshot_make(struct vmem_snapshot *snapshot, struct vmem_mem *mem,
 	snapshot->mem = mem;
 	ret = vmem_rebuild(&snapshot->rebuild, mem, budget);
 	snapshot->mem = NULL;
+	snapshot->unreadable = snapshot->rebuild.stats.left_out +
+			       snapshot->rebuild.stats.unreadable;
 	/* What was read as a table is a page now, or the other way round. */
 	if (ret == -EEXIST || ret == -EACCES)
 		return -EAGAIN;
@@ -478,8 +564,9 @@ static int read_page(const struct vmem_snapshot *snapshot, struct vmem_mem *mem,
 	if (!old_place(snapshot, gpa & VMEM_PAGE_MASK, &old))
 		return sink(zeros, len, priv);
 	page = mem->ops->pin(mem, old);
+	/* It was memory when the snapshot was made. */
 	if (page == ERR_PTR(-ENXIO))
-		return sink(zeros, len, priv);
+		return -EIO;
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 	ret = sink(page + offset, len, priv);
@@ -492,20 +579,18 @@ int vmem_snapshot_read(struct vmem_snapshot *snapshot, struct vmem_mem *mem,
 		       int (*sink)(const void *data, size_t len, void *priv),
 		       void *priv)
 {
-	int ret = 0;
-
-	while (*gpa < end && !ret) {
+	if (*gpa > end)
+		return -EINVAL;
+	while (*gpa < end) {
 		size_t len = min_t(u64, end - *gpa,
 				   VMEM_PAGE_SIZE - (*gpa & ~VMEM_PAGE_MASK));
+		int ret = read_page(snapshot, mem, *gpa, len, sink, priv);
 
-		ret = read_page(snapshot, mem, *gpa, len, sink, priv);
-		if (!ret)
-			*gpa += len;
-		cond_resched();
-		if (fatal_signal_pending(current))
-			return -EINTR;
+		if (ret)
+			return vmem_callback_errno(ret);
+		*gpa += len;
 	}
-	return ret;
+	return 0;
 }
 
 void vmem_snapshot_destroy(struct vmem_snapshot *snapshot)

@@ -40,7 +40,6 @@ int ask(struct libvmem *vm, unsigned int cmd, void *args);
 int nr_vcpus(struct libvmem *vm, unsigned int *nr, struct libvmem_error *error);
 
 /* Index of the space that CR3 names, among the first @nr; or -1. */
-int find_space(const struct libvmem_roots *roots, unsigned int nr,
-	       uint64_t cr3);
+int find_space(const struct libvmem_roots *roots, unsigned int nr, __u64 cr3);
 
 #endif

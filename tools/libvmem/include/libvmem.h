@@ -94,7 +94,7 @@ struct libvmem_error {
 	enum libvmem_code code;
 	int err;
 	const char *where;
-	uint64_t address;
+	__u64 address;
 	char message[LIBVMEM_MESSAGE_SIZE];
 	char advice[LIBVMEM_ADVICE_SIZE];
 };
@@ -132,8 +132,8 @@ void libvmem_close(struct libvmem *vm);
  * @root: guest-physical address of its root table in the snapshot
  */
 struct libvmem_space {
-	uint64_t space;
-	uint64_t root;
+	__u64 space;
+	__u64 root;
 };
 
 /**
@@ -148,7 +148,7 @@ struct libvmem_space {
 struct libvmem_image {
 	const char *path;
 	const char *format;
-	uint64_t size;
+	__u64 size;
 	const struct libvmem_space *spaces;
 	unsigned int nr_spaces;
 	struct vmem_regs regs;
@@ -179,11 +179,11 @@ int libvmem_vcpu(struct libvmem *vm, unsigned int index,
 /* Registers */
 
 /* Members of struct vmem_regs, as a set. */
-#define LIBVMEM_CR0 (1u << 0)
-#define LIBVMEM_CR3 (1u << 1)
-#define LIBVMEM_CR4 (1u << 2)
-#define LIBVMEM_EFER (1u << 3)
-#define LIBVMEM_MAXPHYADDR (1u << 4)
+#define LIBVMEM_CR0 0x1u
+#define LIBVMEM_CR3 0x2u
+#define LIBVMEM_CR4 0x4u
+#define LIBVMEM_EFER 0x8u
+#define LIBVMEM_MAXPHYADDR 0x10u
 #define LIBVMEM_ALL_REGS 0x1fu
 
 /**
@@ -214,7 +214,7 @@ const char *libvmem_mode_text(enum libvmem_mode mode);
 
 /* The table that CR3 points at: its level, and its guest-physical address. */
 enum vmem_level libvmem_top_level(const struct vmem_regs *regs);
-uint64_t libvmem_root(const struct vmem_regs *regs);
+__u64 libvmem_root(const struct vmem_regs *regs);
 
 /* All but CR3, as kernels of "amd64" or "i686" have them; NULL for others. */
 const struct libvmem_regs *libvmem_arch_regs(const char *name);
@@ -246,7 +246,7 @@ int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,
  */
 struct libvmem_source {
 	struct libvmem_regs given;
-	const uint64_t *cr3s;
+	const __u64 *cr3s;
 	unsigned int nr_cr3s;
 	const char *qmp;
 	const struct libvmem_regs *arch;
@@ -265,7 +265,7 @@ struct libvmem_roots {
 	struct vmem_regs regs;
 	unsigned int nr;
 	unsigned int nr_left_out;
-	uint64_t cr3s[VMEM_MAX_ROOTS];
+	__u64 cr3s[VMEM_MAX_ROOTS];
 	unsigned int left_out[VMEM_MAX_ROOTS];
 };
 
@@ -287,8 +287,8 @@ void libvmem_drop_repeated_roots(struct libvmem_roots *roots);
 /* Registers with CR3 of one of the spaces; the address of its root table. */
 struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
 				      unsigned int index);
-uint64_t libvmem_space_of_root(const struct libvmem_roots *roots,
-			       unsigned int index);
+__u64 libvmem_space_of_root(const struct libvmem_roots *roots,
+			    unsigned int index);
 
 /* Questions about one space */
 
@@ -297,8 +297,8 @@ uint64_t libvmem_space_of_root(const struct libvmem_roots *roots,
  * 0, or a positive value to end it.
  */
 int libvmem_translate(struct libvmem *vm, const struct vmem_regs *regs,
-		      const uint64_t *vas, size_t nr,
-		      int (*row)(uint64_t va,
+		      const __u64 *vas, size_t nr,
+		      int (*row)(__u64 va,
 				 const struct vmem_translation *answer,
 				 void *priv),
 		      void *priv, struct libvmem_error *error);
@@ -311,18 +311,18 @@ int libvmem_translate(struct libvmem *vm, const struct vmem_regs *regs,
  * @torn: tables that the guest replaced meanwhile: rows may be of two times
  */
 struct libvmem_found {
-	uint64_t mappings;
-	uint64_t bytes;
-	uint64_t anomalies;
-	uint64_t torn;
+	__u64 mappings;
+	__u64 bytes;
+	__u64 anomalies;
+	__u64 torn;
 };
 
 /*
  * List what is mapped from @va to @last_va, inclusive, merged with its
  * neighbours, by rising address.
  */
-int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs,
-		   uint64_t va, uint64_t last_va,
+int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		   __u64 last_va,
 		   int (*row)(const struct vmem_mapping *mapping, void *priv),
 		   void *priv, struct libvmem_found *found,
 		   struct libvmem_error *error);
@@ -335,18 +335,18 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs,
  *	VMEM_LEVEL_NONE
  */
 struct libvmem_read {
-	uint64_t len;
-	uint32_t status;
-	uint32_t level;
+	__u64 len;
+	__u32 status;
+	__u32 level;
 };
 
 /* Read guest memory by virtual address. A part that can be read is no failure. */
-int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, uint64_t va,
+int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 		 void *buf, size_t len, struct libvmem_read *read,
 		 struct libvmem_error *error);
 
 /* The same by guest-physical address. */
-int libvmem_read_phys(struct libvmem *vm, uint64_t gpa, void *buf, size_t len,
+int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 		      struct libvmem_read *read, struct libvmem_error *error);
 
 /* Many spaces at once */
@@ -359,8 +359,8 @@ int libvmem_read_phys(struct libvmem *vm, uint64_t gpa, void *buf, size_t len,
  * @nr_excluded: how many they are, up to VMEM_MAX_EXCLUDED
  */
 struct libvmem_scope {
-	uint64_t va;
-	uint64_t last_va;
+	__u64 va;
+	__u64 last_va;
 	const struct vmem_span *excluded;
 	unsigned int nr_excluded;
 };
@@ -381,20 +381,18 @@ int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
  * As libvmem_translate(), in the space with @index of those walked, and with
  * the owners of tables.
  */
-int libvmem_translate_shared(struct libvmem *vm,
-			     const struct libvmem_roots *roots,
-			     unsigned int index, const uint64_t *vas, size_t nr,
-			     int (*row)(uint64_t va,
-					const struct vmem_translation *answer,
-					void *priv),
-			     void *priv, struct libvmem_error *error);
+int libvmem_translate_shared(
+	struct libvmem *vm, const struct libvmem_roots *roots,
+	unsigned int index, const __u64 *vas, size_t nr,
+	int (*row)(__u64 va, const struct vmem_translation *answer, void *priv),
+	void *priv, struct libvmem_error *error);
 
 /* Snapshots */
 
 /* Let what is writable be copy-on-write, by the convention of the registers. */
-#define LIBVMEM_SNAPSHOT_COW (1u << 0)
+#define LIBVMEM_SNAPSHOT_COW 0x1u
 /* Fail where guest memory that is mapped cannot be read. */
-#define LIBVMEM_SNAPSHOT_STRICT (1u << 1)
+#define LIBVMEM_SNAPSHOT_STRICT 0x2u
 
 /* Where a snapshot's memory begins by default: above a PC's low memory. */
 #define LIBVMEM_SNAPSHOT_BASE 0x100000ull
@@ -408,8 +406,8 @@ int libvmem_translate_shared(struct libvmem *vm,
  * @len: its size in bytes
  */
 struct libvmem_extent {
-	uint64_t gpa;
-	uint64_t len;
+	__u64 gpa;
+	__u64 len;
 };
 
 /**
@@ -428,10 +426,10 @@ struct libvmem_extent {
 struct libvmem_snapshot_args {
 	const struct libvmem_roots *roots;
 	const struct libvmem_scope *scope;
-	uint64_t base;
+	__u64 base;
 	unsigned int flags;
 	struct libvmem_qmp *qmp;
-	int (*progress)(uint64_t done, uint64_t todo, void *priv);
+	int (*progress)(__u64 done, __u64 todo, void *priv);
 	void *priv;
 };
 
@@ -451,15 +449,15 @@ struct libvmem_snapshot_args {
  * @nr_extents: how many pieces it is in
  */
 struct libvmem_snapshot {
-	uint64_t tables_read;
-	uint64_t tables;
-	uint64_t leaves;
-	uint64_t links;
-	uint64_t empty_links;
-	uint64_t dropped;
-	uint64_t unreadable;
-	uint64_t file_size;
-	uint64_t guest_size;
+	__u64 tables_read;
+	__u64 tables;
+	__u64 leaves;
+	__u64 links;
+	__u64 empty_links;
+	__u64 dropped;
+	__u64 unreadable;
+	__u64 file_size;
+	__u64 guest_size;
 	struct libvmem_extent extents[LIBVMEM_MAX_EXTENTS];
 	unsigned int nr_extents;
 };

@@ -3,7 +3,7 @@
 #ifndef _FUZZ_LINUX_BUG_H
 #define _FUZZ_LINUX_BUG_H
 
-#include <stdbool.h>
+#include_next <linux/bug.h>
 #include <stdlib.h>
 
 static inline bool fuzz_warn(bool broken)
@@ -13,6 +13,7 @@ static inline bool fuzz_warn(bool broken)
 	return broken;
 }
 
+#undef WARN_ON_ONCE
 #define WARN_ON_ONCE(condition) fuzz_warn(condition)
 
 #endif

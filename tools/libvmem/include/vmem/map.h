@@ -6,6 +6,7 @@
 #ifndef _VMEM_MAP_H
 #define _VMEM_MAP_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
 #include <vmem/walk.h>
 
@@ -14,17 +15,23 @@ struct vmem_tables;
 /**
  * struct vmem_tables_ops - what makes tables
  * @alloc_table: Make a table of @level, of VMEM_PAGE_SIZE bytes, all zero, and
- *	say in @table at what guest-physical address it is. Returns 0 or an errno.
- * @write_entry: Write the @size bytes of the entry at *@entry_gpa. If its table
- *	had to move for that, the old one is as it was, and *@entry_gpa says where
- *	the entry is now. Returns 0 or an errno.
- * @update_root: The root table moved to @table, which @root does not say yet.
- *	Returns 0 or an errno. Absent where tables never move.
+ *	store its guest-physical address in @table.
+ * @write_entry: Write the @size bytes of the entry at *@entry_gpa. If the table
+ *	of the entry moves for that, the old table stays as it was, and
+ *	*@entry_gpa becomes the address of the entry in the new one.
+ * @moves: Does @write_entry move the table at @table? Absent where tables never
+ *	move.
+ * @update_root: The root table moved to @table; the @table of @root still is the
+ *	old one. Absent where tables never move.
+ *
+ * Each returns 0 or a negative errno, which fails the call that needed it. Any
+ * other value counts as -EINVAL.
  */
 struct vmem_tables_ops {
 	int (*alloc_table)(struct vmem_tables *tables, int level, u64 *table);
 	int (*write_entry)(struct vmem_tables *tables, u64 *entry_gpa, int size,
 			   u64 raw);
+	bool (*moves)(struct vmem_tables *tables, u64 table);
 	int (*update_root)(struct vmem_tables *tables,
 			   const struct vmem_root *root, u64 table);
 };
@@ -34,6 +41,11 @@ struct vmem_tables_ops {
  *	whatever provides them
  * @mem: reads them
  * @ops: makes and writes them
+ * @used: set by the caller: entries that are made of permissions have Accessed
+ *	set, and Dirty if they map a page that is writable, so that a processor
+ *	which uses the tables does not write to them. Dirty on a page that is not
+ *	writable would make it a shadow stack (SDM vol. 1, 17.2.3 and vol. 3,
+ *	4.6.1). Entries that are copied from a path keep their own bits.
  * @shared: where tables can move: those that have several parents. A table is
  *	known as shared once vmem_space_aware_map() has linked to it or
  *	vmem_tables_learn() has found it so.
@@ -41,8 +53,36 @@ struct vmem_tables_ops {
 struct vmem_tables {
 	struct vmem_mem mem;
 	const struct vmem_tables_ops *ops;
+	bool used;
 	struct vmem_seen shared;
 };
+
+/**
+ * vmem_callback_errno - what a callback of the write side returned
+ * @ret: its return value
+ *
+ * Return: @ret if it is 0 or negative, else -EINVAL: a positive value would mean
+ * something to the walk.
+ */
+static inline int vmem_callback_errno(int ret)
+{
+	return ret > 0 ? -EINVAL : ret;
+}
+
+/**
+ * vmem_tables_encode - the entry that is made of permissions
+ * @tables: the tables that it is for
+ * @mode: the paging mode
+ * @level: level of its table
+ * @kind: VMEM_ENTRY_TABLE or VMEM_ENTRY_LEAF
+ * @addr: guest-physical address of the table or page
+ * @perms: what it grants
+ *
+ * Return: the entry, with the bits that @used of @tables asks for.
+ */
+u64 vmem_tables_encode(const struct vmem_tables *tables,
+		       const struct vmem_mode *mode, int level,
+		       enum vmem_entry_kind kind, u64 addr, u32 perms);
 
 /**
  * vmem_tables_learn - find the tables that have several parents
@@ -80,18 +120,20 @@ static inline void vmem_tables_destroy(struct vmem_tables *tables)
  * size that are there already are replaced.
  *
  * If a table has to move, its parents are mended up to the root. A table that
- * is known to have several parents does not: the call fails, and all of them go
- * on naming the old one.
+ * is known to have several parents does not move: the call fails before it has a
+ * copy of any table made, and all parents go on naming the old one.
  *
  * Return: 0.
- * -EINVAL: an address is not aligned to the page size, the range is empty or
- * upside down, or the paging mode cannot map such pages or say such permissions.
+ * -EINVAL: an address is not aligned to the page size, the range is empty (its
+ * last address comes before its first), the paging mode cannot map such pages or
+ * say such permissions, or @tables answered what it must not.
  * -ERANGE: the range leaves the address space, or a page does not fit into a
  * guest-physical address.
  * -EEXIST: there is a larger page in the range (or, when it is to be made empty,
  * across its end), or a table where a page was to go.
  * -EACCES: a table on the way grants less than @mapping.
- * -EIO: an entry on the way is reserved, or names a table that is not there.
+ * -EIO: an entry on the way is reserved, or names a table that is not there or
+ * cannot be read. To make a range empty, only the last of these fails.
  * After these the tables are as they were. After any other errno, of @tables or
  * of vmem_walk(), or -EMLINK (a table that has several parents had to move), a
  * first part of the range is mapped; so it is after -ERANGE if that is because
@@ -126,8 +168,11 @@ struct vmem_built {
  *	reference, any address of its region does for @our_va and @their_va
  * @path: the entries that led to it in the space that this one is built after,
  *	root first, down to the one that maps the page or names the table. They
- *	are what is written, but for their addresses. NULL: entries are made of
- *	the record's permissions.
+ *	are written, with other addresses. NULL: entries are made of the record's
+ *	permissions, which are those of its whole path. A right that the owner's
+ *	path takes away from a page in a shared table is in no record, so no space
+ *	that links to the table gets it, even if its own path grants it. No space
+ *	gets a right that it had not. Only with @path are all rights kept.
  *
  * A reference is what the owner has at @their_va. If there is nothing, there is
  * to be nothing here: without making tables, our entry is cleared if there is a
