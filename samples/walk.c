@@ -28,9 +28,8 @@ static int print_address(__u64 va, const struct vmem_translation *t, void *priv)
 		printf("entry %#llx = %#llx\n", t->out_trace[i].entry_gpa,
 		       t->out_trace[i].raw);
 	if (t->out_status == VMEM_MAPPED)
-		printf("va %#llx = gpa %#llx, page of %llu"
-		       " bytes\n",
-		       va, t->out_gpa, t->out_page_size);
+		printf("va %#llx = gpa %#llx, page of %llu bytes\n", va,
+		       t->out_gpa, t->out_page_size);
 	else
 		printf("va %#llx is not mapped: status %u at level %u\n", va,
 		       t->out_status, t->out_level);

@@ -33,6 +33,7 @@
  * @STEP_SET_SPACES: VMEM_SET_SPACES
  * @STEP_WALK_SPACES: VMEM_WALK_SPACES
  * @STEP_SNAPSHOT: making a snapshot
+ * @STEP_COPY: reading the memory of a snapshot
  * @STEP_WRITE: writing a file
  * @STEP_QMP_CONNECT: connecting to a QMP socket
  * @STEP_QMP_TALK: sending to it or receiving from it
@@ -57,6 +58,7 @@ enum step {
 	STEP_SET_SPACES,
 	STEP_WALK_SPACES,
 	STEP_SNAPSHOT,
+	STEP_COPY,
 	STEP_WRITE,
 	STEP_QMP_CONNECT,
 	STEP_QMP_TALK,

@@ -4,6 +4,7 @@
  */
 #include <linux/err.h>
 #include <linux/kernel.h>
+#include <linux/minmax.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -76,31 +77,52 @@ static void unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 	kfree(page);
 }
 
-/* Is there memory in any slot that holds a part of the range? */
-static bool backed(struct vmem_mem *mem, u64 gpa, u64 len)
+/* Bytes from @gpa on, of @len, where there is no slot. */
+static u64 no_slot(const struct guest_memory *memory, u64 gpa, u64 len)
+{
+	size_t low = 0, high = memory->nr_slots;
+	u64 first;
+
+	/* The first slot that ends above @gpa. */
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct slot *slot = &memory->slots[middle];
+
+		if (slot->gpa + slot->len <= gpa)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == memory->nr_slots)
+		return len;
+	first = memory->slots[low].gpa;
+	return first <= gpa ? 0 : min(first - gpa, len);
+}
+
+static int probe(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
 {
 	struct guest_memory *memory =
 		container_of(mem, struct guest_memory, mem);
-	size_t i;
+	u32 status;
+	s64 readable;
 
-	for (i = 0; i < memory->nr_slots; i++) {
-		const struct slot *slot = &memory->slots[i];
-		u64 first = gpa > slot->gpa ? gpa : slot->gpa;
-		u32 status;
-
-		if (slot->gpa >= gpa + len || slot->gpa + slot->len <= gpa)
-			continue;
-		if (read_phys(memory->vm, first, NULL, 1, &status) ||
-		    status != VMEM_UNBACKED)
-			return true;
-	}
-	return false;
+	*same = no_slot(memory, gpa, len) & VMEM_PAGE_MASK;
+	if (*same)
+		return -ENXIO;
+	readable = read_phys(memory->vm, gpa, NULL, len, &status);
+	if (readable < 0)
+		return readable;
+	*same = readable & VMEM_PAGE_MASK;
+	if (*same)
+		return 0;
+	*same = VMEM_PAGE_SIZE;
+	return status == VMEM_UNBACKED ? -ENXIO : -EIO;
 }
 
 static const struct vmem_mem_ops guest_memory_ops = {
 	.pin = pin,
 	.unpin = unpin,
-	.backed = backed,
+	.probe = probe,
 };
 
 static int add_slot(const struct vmem_memslot *slot, void *priv)

@@ -206,8 +206,8 @@ static int fail(const struct job *job, int err)
 {
 	const struct libvmem_roots *roots = job->args->roots;
 
-	return error_of(job->error, STEP_SNAPSHOT, -err, job->args->base,
-			&roots->regs,
+	return error_of(job->error, STEP_SNAPSHOT, -err,
+			job->snapshot.rebuild.va, &roots->regs,
 			"cannot make a snapshot at %#llx of %u space%s",
 			(u64)job->args->base, roots->nr,
 			roots->nr == 1 ? "" : "s");
@@ -223,6 +223,7 @@ static int begin(struct job *job)
 
 	job->snapshot.base = job->args->base;
 	job->snapshot.cow = job->args->flags & LIBVMEM_SNAPSHOT_COW;
+	job->snapshot.strict = job->args->flags & LIBVMEM_SNAPSHOT_STRICT;
 	job->roots = kvcalloc(roots->nr, sizeof(*job->roots), GFP_KERNEL);
 	rebuild->roots = job->roots;
 	rebuild->nr_roots = roots->nr;
@@ -257,6 +258,7 @@ static void tell(const struct job *job)
 	made->links = stats->links;
 	made->empty_links = stats->empty_links;
 	made->dropped = stats->dropped;
+	made->unreadable = snapshot->unreadable;
 	made->guest_size = job->memory.size;
 	made->nr_extents = snapshot->nr_extents;
 	for (i = 0; i < snapshot->nr_extents; i++)
@@ -324,7 +326,7 @@ static const struct vmem_mem_ops copy_ops = {
 	.unpin = forget_page,
 };
 
-/* Read what is wanted. A page that cannot be read stays zero. */
+/* All that is wanted could be read when its place in the snapshot was made. */
 static int read_wanted(struct copy *copy)
 {
 	u8 *to = copy->buf + copy->len - copy->wanted;
@@ -336,10 +338,8 @@ static int read_wanted(struct copy *copy)
 
 		if (len < 0)
 			return len;
-		if (status != VMEM_MAPPED) {
-			memset(to + len, 0, VMEM_PAGE_SIZE);
-			len += VMEM_PAGE_SIZE;
-		}
+		if (status != VMEM_MAPPED)
+			return -EIO;
 		to += len;
 		copy->from += len;
 		copy->wanted -= len;
@@ -401,8 +401,7 @@ static int copy_extent(struct job *job, struct copy *copy, u64 gpa, u64 end,
 		if (!ret)
 			ret = read_wanted(copy);
 		if (ret)
-			return error_of(job->error, STEP_SNAPSHOT, -ret, at,
-					NULL,
+			return error_of(job->error, STEP_COPY, -ret, at, NULL,
 					"cannot read the snapshot at %#llx",
 					at);
 		ret = write_chunk(job, copy, offset);
