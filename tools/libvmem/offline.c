@@ -13,18 +13,23 @@
 
 #include "image.h"
 
+/* Addresses that are translated together. */
+#define AT_ONCE 64
+
 /**
  * struct offline - a session on an image
  * @mem: its memory, as the core reads it
  * @image: the image
  * @spaces: the walk over the spaces of VMEM_SET_SPACES; no roots until then
+ * @vas: addresses on their way in
  * @results: answers on their way out
  */
 struct offline {
 	struct vmem_mem mem;
 	const struct image *image;
 	struct vmem_spaces spaces;
-	struct vmem_translation results[VMEM_AT_ONCE];
+	u64 vas[AT_ONCE];
+	struct vmem_translation results[AT_ONCE];
 };
 
 /* A page that is not in the file as it is wanted is put together in a copy. */
@@ -115,9 +120,9 @@ static int ask_vcpu(struct offline *offline, void *data)
 }
 
 /* The caller's memory is this process's. */
-static int get(void *dst, u64 src, size_t len)
+static int get_words(u64 *dst, u64 src, u32 nr)
 {
-	memcpy(dst, (const void *)(uintptr_t)src, len);
+	memcpy(dst, (const void *)(uintptr_t)src, nr * sizeof(*dst));
 	return 0;
 }
 
@@ -134,7 +139,7 @@ static int put_elements(u64 dst, u32 room, const void *src, u32 size, u32 nr)
 }
 
 static const struct vmem_answer_ops offline_answer_ops = {
-	.get = get,
+	.get_words = get_words,
 	.put = put,
 	.put_elements = put_elements,
 };
@@ -145,8 +150,9 @@ static struct vmem_answer answer_of(struct offline *offline)
 		.ops = &offline_answer_ops,
 		.mem = &offline->mem,
 		.spaces = &offline->spaces,
+		.vas = offline->vas,
 		.results = offline->results,
-		.nr_results = VMEM_AT_ONCE,
+		.nr_at_once = AT_ONCE,
 	};
 }
 
