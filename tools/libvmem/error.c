@@ -195,6 +195,11 @@ static const struct reason reasons[] = {
 	{ STEP_WRITE, EIO, NULL, LIBVMEM_SYSTEM,
 	  "the disk reports an error: give a FILE on another one" },
 
+	{ STEP_WRITE, EINVAL, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "it is not a regular file: give another FILE" },
+	{ STEP_WRITE, EBADF, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "its descriptor is not open for reading and writing" },
+
 	{ STEP_READ, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
 	  "the range ends behind the last address: give a smaller LEN" },
 	{ STEP_ANY, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
