@@ -25,10 +25,26 @@ module: ## vmem.ko for Debian's kernel, or for KDIR=
 
 tools: ## vmemctl and the test programs
 	@$(SETUP) user
+	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
+	@$(MAKE) --no-print-directory -s -C samples O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)" all lab
 	@$(MAKE) --no-print-directory -s -C tools/fuzz O="$(B)" ioctl
+
+# Where `make install` puts the library, the tool and their man pages; DESTDIR
+# goes in front of it for a package.
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# The header of the interface is a plain copy.
+install: ## libvmem, vmemctl, their man pages and headers, to PREFIX
+	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)" install \
+		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
+	@install -D -t "$(DESTDIR)$(PREFIX)/bin" $(B)/bin/vmemctl
+	@install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" \
+		tools/vmemctl/vmemctl.8
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit
@@ -75,11 +91,11 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@tools/test.py --sanitize
 
 clean: ## remove what was built; downloads and unpacked kernels stay
-	rm -rf $(B)/module $(B)/bin $(B)/obj $(B)/kunit $(B)/sanitizer \
+	rm -rf $(B)/module $(B)/bin $(B)/lib $(B)/obj $(B)/kunit $(B)/sanitizer \
 		$(B)/lab $(B)/bench $(B)/fuzz/seeds $(B)/fuzz/cover
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module tools sanitizer demo lab kunit style bench fuzz test \
+.PHONY: all module tools install sanitizer demo lab kunit style bench fuzz test \
 	test-sanitize clean help

@@ -40,12 +40,14 @@ ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
           "build/bin/access"]
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
+        "tools/selftest/live_memory.py", "tools/selftest/samples.py",
         "tools/selftest/docs.py"]
 
 STEPS = {
     "style": ["tools/style.sh"],
     "kunit": ["kunit/run"],
     "promises": ["tools/selftest/promises.py"],
+    "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
     "console": ["tools/selftest/lab_console.py"],
     "budget": ["tools/bench/budget.py"],

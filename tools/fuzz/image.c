@@ -1,80 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Target: images. Any bytes as a file that vmemctl is to read: a raw image, a
- * core or a snapshot. It is refused with a message, or its memory lies in the
- * file, and the core answers from it.
+ * Target: images. Any bytes as a file that libvmem is to open: a raw image, a
+ * core or a snapshot. It is refused with an error that has a message, or its
+ * memory lies in the file, and the library answers from it. Now and then an
+ * allocation fails. In any case nothing is left behind.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <fuzz/fuzz.h>
 #include <linux/minmax.h>
 
 #include "image.h"
-#include "tracked.h"
-#include "vmemctl.h"
+#include "qmp.h"
+#include "vm.h"
 
-static struct image *image;
-static struct offline *offline;
+/* file.c: the file has these bytes; is it open, or mapped? */
+void file_set(const void *data, size_t size);
+bool file_in_use(void);
 
-/* In place of the tool's own, which end it. */
-static noreturn void refuse_with(const char *format, va_list ap)
+static struct libvmem *vm;
+static const struct image *image;
+static struct libvmem_error error;
+static bool short_of_memory;
+
+/* There is no guest that runs, and no QEMU. */
+int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
+		     struct libvmem_error *error)
 {
-	char text[512];
-	int len = vsnprintf(text, sizeof(text), format, ap);
-
-	REQUIRE(len > 0);
-	longjmp(fuzz_start, 1);
+	return -LIBVMEM_QMP;
 }
 
-void die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	refuse_with(fmt, ap);
-}
-
-void usage(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	refuse_with(fmt, ap);
-}
-
-void fail(enum step step, const struct vmem_regs *regs, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	refuse_with(fmt, ap);
-}
-
-/* Of commands, which there are none of here. */
-int target_ask(struct target *target, unsigned int cmd, void *args)
-{
-	return -ENOTTY;
-}
-
-const struct image *target_image(struct target *target)
-{
-	return image;
-}
-
-struct qmp *qmp_open(const char *path)
-{
-	return NULL;
-}
-
-void qmp_regs(struct qmp *qmp, unsigned int vcpu, struct known_regs *out)
+void libvmem_qmp_close(struct libvmem_qmp *qmp)
 {
 }
 
-void qmp_close(struct qmp *qmp)
+int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,
+			      struct libvmem_error *error)
 {
+	return -LIBVMEM_QMP;
+}
+
+int qmp_cpu(struct libvmem_qmp *qmp, unsigned int vcpu, struct core_cpu *cpu,
+	    struct libvmem_error *error)
+{
+	return -LIBVMEM_QMP;
+}
+
+int libvmem_qmp_regs(struct libvmem_qmp *qmp, unsigned int vcpu,
+		     struct libvmem_regs *regs, struct libvmem_error *error)
+{
+	return -LIBVMEM_QMP;
 }
 
 /* Does the memory lie in the file, by rising address and disjoint? */
@@ -114,8 +93,9 @@ static int byte_at(const u8 *data, u64 gpa)
 static void check_page(const u8 *data, u64 gpa)
 {
 	const u8 *whole = image_page(image, gpa);
-	unsigned char page[4096];
+	unsigned char page[4096], copy[4096];
 	bool any = false, there = image_compose(image, gpa, page);
+	struct libvmem_read read;
 	int i, byte;
 
 	REQUIRE(!whole || (there && !memcmp(whole, page, sizeof(page))));
@@ -125,6 +105,13 @@ static void check_page(const u8 *data, u64 gpa)
 		any |= byte >= 0;
 	}
 	REQUIRE(any == there);
+	if (libvmem_read_phys(vm, gpa, copy, sizeof(copy), &read, &error)) {
+		REQUIRE(error.code == LIBVMEM_NO_MEMORY && short_of_memory);
+		return;
+	}
+	REQUIRE(read.len == (there ? sizeof(copy) : 0));
+	REQUIRE(read.status == (there ? VMEM_MAPPED : VMEM_UNBACKED));
+	REQUIRE(!memcmp(copy, page, read.len));
 }
 
 /* Pages at the ends of segments, where a mistake would be. */
@@ -142,139 +129,175 @@ static void check_pages(const u8 *data, struct input *in)
 	}
 }
 
-static bool is_documented(int ret)
+/* A question is answered, or an image can be the cause that it is not. */
+static void check_answer(int ret)
 {
-	return ret == 0 || ret == -EINVAL || ret == -EOPNOTSUPP ||
-	       ret == -ENXIO || ret == -EOVERFLOW;
+	REQUIRE(ret == 0 || ret == -LIBVMEM_BAD_MODE ||
+		ret == -LIBVMEM_BAD_ARGUMENT || ret == -LIBVMEM_NO_ROOT ||
+		ret == -LIBVMEM_NO_REGISTERS ||
+		(ret == -LIBVMEM_NO_MEMORY && short_of_memory));
+	REQUIRE(!ret || (error.code == -ret && error.message[0]));
+}
+
+static int count(const struct vmem_mapping *mapping, void *priv)
+{
+	u64 *next = priv;
+
+	REQUIRE(mapping->va >= *next && mapping->last_va >= mapping->va);
+	*next = mapping->last_va;
+	return 0;
+}
+
+static int take_answer(__u64 va, const struct vmem_translation *answer,
+		       void *priv)
+{
+	__u64 **vas = priv;
+
+	REQUIRE(va == *(*vas)++);
+	return 0;
 }
 
 static void ask_addresses(const struct vmem_regs *regs, struct input *in)
 {
-	struct vmem_translation results[12];
-	struct vmem_mapping mappings[20];
+	struct libvmem_found found;
+	struct libvmem_read read;
+	u32 i, nr = 1 + choose(in, 12);
+	__u64 vas[12], *next_va = vas;
+	u64 va, next = 0;
 	u8 bytes[5000];
-	u64 vas[12];
-	struct vmem_translate_args translate = {
-		.nr = 1 + choose(in, ARRAY_SIZE(vas)),
-		.result_size = sizeof(*results),
-		.vas = (uintptr_t)vas,
-		.results = (uintptr_t)results,
-		.regs = *regs,
-	};
-	struct vmem_map_range_args range = {
-		.nr = 1 + choose(in, ARRAY_SIZE(mappings)),
-		.mapping_size = sizeof(*mappings),
-		.mappings = (uintptr_t)mappings,
-		.regs = *regs,
-		.last_va = ~0ULL,
-	};
-	struct vmem_read_args read = {
-		.regs = *regs,
-		.va = choose_bits(in, 8),
-		.len = 1 + choose(in, sizeof(bytes)),
-		.buf = (uintptr_t)bytes,
-	};
+	size_t len;
 	int ret;
-	u32 i;
 
-	for (i = 0; i < ARRAY_SIZE(vas); i++)
+	for (i = 0; i < nr; i++)
 		vas[i] = choose(in, 2) ? choose(in, 65536) * 64ULL :
 					 choose_bits(in, 8);
-	ret = offline_ask(offline, VMEM_TRANSLATE, &translate);
-	REQUIRE(is_documented(ret) && translate.out_nr <= translate.nr);
-	ret = offline_ask(offline, VMEM_MAP_RANGE, &range);
-	REQUIRE(is_documented(ret) && range.out_nr <= range.nr);
-	ret = offline_ask(offline, VMEM_READ, &read);
-	REQUIRE(is_documented(ret) && read.out_len <= read.len);
+	ret = libvmem_translate(vm, regs, vas, nr, take_answer, &next_va,
+				&error);
+	check_answer(ret);
+	REQUIRE(ret || next_va == vas + nr);
+	va = choose_bits(in, 8);
+	len = 1 + choose(in, sizeof(bytes));
+	ret = libvmem_read(vm, regs, va, bytes, len, &read, &error);
+	check_answer(ret);
+	REQUIRE(read.len <= len);
+	ret = libvmem_ranges(vm, regs, choose(in, 2) << 20,
+			     choose(in, 2) ? 1 << 30 : ~0ULL, count, &next,
+			     &found, &error);
+	check_answer(ret);
 }
 
-/* Who owns the tables, which is known when all was walked. */
-static void ask_shared(struct input *in)
+static int take_record(const struct vmem_record *record, void *priv)
 {
-	struct vmem_translation results[4];
-	u64 vas[4];
-	struct vmem_translate_args translate = {
-		.flags = VMEM_TRANSLATE_SPACES,
-		.nr = ARRAY_SIZE(vas),
-		.result_size = sizeof(*results),
-		.vas = (uintptr_t)vas,
-		.results = (uintptr_t)results,
-		.root = choose(in, 4),
-	};
-	int ret;
-	u32 i;
+	u32 *left = priv;
 
+	return --*left == 0;
+}
+
+static void ask_spaces(const struct libvmem_source *source, struct input *in)
+{
+	static struct libvmem_roots roots;
+	const struct vmem_span excluded = { .va = 1 << 20, .last_va = 1 << 21 };
+	const struct libvmem_scope scope = {
+		.last_va = ~0ULL,
+		.excluded = &excluded,
+		.nr_excluded = choose(in, 2),
+	};
+	struct vmem_spaces_stats stats;
+	u32 i, left = 1 + choose(in, 100000);
+	__u64 vas[4], *next_va = vas;
+	int ret;
+
+	ret = libvmem_find_roots(vm, source, true, &roots, &error);
+	check_answer(ret);
+	if (ret)
+		return;
+	REQUIRE(roots.nr && roots.nr <= VMEM_MAX_ROOTS);
+	ret = libvmem_walk_spaces(vm, &roots, &scope, take_record, &left,
+				  &stats, &error);
+	REQUIRE(ret == (left ? 0 : 1) || ret < 0);
+	if (ret < 0)
+		check_answer(ret);
 	for (i = 0; i < ARRAY_SIZE(vas); i++)
 		vas[i] = choose(in, 65536) * 4096ULL;
-	ret = offline_ask(offline, VMEM_TRANSLATE, &translate);
-	REQUIRE(is_documented(ret));
+	check_answer(libvmem_translate_shared(vm, &roots, choose(in, 4), vas,
+					      ARRAY_SIZE(vas), take_answer,
+					      &next_va, &error));
 }
 
-static void ask_spaces(const struct vmem_regs *regs, struct input *in)
+static int stop_if_large(__u64 done, __u64 todo, void *priv)
 {
-	static u64 cr3[VMEM_MAX_ROOTS];
-	struct vmem_record records[30];
-	struct vmem_span excluded = { .va = 1 << 20, .last_va = 1 << 21 };
-	struct vmem_set_spaces_args set = {
-		.regs = *regs,
-		.nr_cr3 = image->nr_spaces,
-		.cr3 = (uintptr_t)cr3,
-		.nr_excluded = choose(in, 2),
-		.excluded = (uintptr_t)&excluded,
-		.last_va = ~0ULL,
-	};
-	struct vmem_walk_spaces_args walk = {
-		.record_size = sizeof(*records),
-		.records = (uintptr_t)records,
-	};
-	int ret, calls = 0;
-	u32 i;
-
-	if (!image->nr_spaces) {
-		cr3[0] = regs->cr3;
-		set.nr_cr3 = 1;
-	}
-	for (i = 0; i < image->nr_spaces; i++)
-		cr3[i] = image->spaces[i].root;
-	ret = offline_ask(offline, VMEM_SET_SPACES, &set);
-	REQUIRE(is_documented(ret));
-	do {
-		if (ret)
-			break;
-		walk.nr = 1 + choose(in, ARRAY_SIZE(records));
-		ret = offline_ask(offline, VMEM_WALK_SPACES, &walk);
-		REQUIRE(is_documented(ret) && walk.out_nr <= walk.nr);
-	} while (walk.out_more && ++calls < 20);
-	if (!ret && !walk.out_more)
-		ask_shared(in);
+	return todo > 16 << 20;
 }
 
-static void ask(struct input *in)
+/* Of an image that is all snapshot, the snapshot is one as well. */
+static void ask_snapshot(const struct libvmem_source *source, struct input *in)
 {
-	const struct known_regs *arch =
-		regs_of_arch(choose(in, 2) ? "amd64" : "i686");
-	struct vmem_regs regs = arch->regs;
-	struct vmem_vcpu_args vcpu = { .index = choose(in, 4) };
+	static struct libvmem_roots roots;
+	const struct libvmem_scope scope = {
+		.va = choose(in, 2) << 21,
+		.last_va = choose(in, 2) ? (1 << 30) - 1 : ~0ULL,
+	};
+	const struct libvmem_snapshot_args args = {
+		.roots = &roots,
+		.scope = &scope,
+		.base = choose(in, 4) * 0x100000ULL,
+		.flags = choose(in, 4),
+		.progress = stop_if_large,
+	};
+	struct libvmem_snapshot made;
+	int fd, ret;
+
+	if (libvmem_find_roots(vm, source, true, &roots, &error))
+		return;
+	libvmem_drop_repeated_roots(&roots);
+	fd = memfd_create("snapshot", 0);
+	REQUIRE(fd >= 0);
+	ret = libvmem_snapshot(vm, &args, fd, &made, &error);
+	close(fd);
+	if (ret > 0 || ret == -LIBVMEM_TOO_MUCH)
+		return;
+	check_answer(ret);
+	REQUIRE(ret || made.tables >= roots.nr);
+	REQUIRE(ret || !made.unreadable);
+}
+
+static int take_slot(const struct vmem_memslot *slot, void *priv)
+{
+	size_t *nr = priv;
+
+	REQUIRE(*nr < image->nr_segments);
+	REQUIRE(slot->gpa == image->segments[*nr].gpa);
+	REQUIRE(slot->len == image->segments[(*nr)++].len);
+	return 0;
+}
+
+static void ask_all(struct input *in)
+{
+	struct libvmem_source source = {};
 	struct vmem_info_args info;
-	struct vmem_memslot slots[4];
-	struct vmem_memslots_args memslots = {
-		.nr = ARRAY_SIZE(slots),
-		.slot_size = sizeof(*slots),
-		.slots = (uintptr_t)slots,
-		.gpa = choose_bits(in, 4),
-	};
+	struct vmem_regs regs;
+	size_t nr = 0;
+	int ret;
 
-	regs.cr3 = choose(in, 16) * 4096ULL;
-	if (!offline_ask(offline, VMEM_VCPU, &vcpu))
-		regs = vcpu.out_regs;
-	else if (image->nr_spaces)
-		regs = image->regs;
-	REQUIRE(!offline_ask(offline, VMEM_INFO, &info));
+	REQUIRE(!libvmem_info(vm, &info, &error));
 	REQUIRE(info.out_nr_vcpus == image->nr_vcpus);
-	REQUIRE(!offline_ask(offline, VMEM_MEMSLOTS, &memslots));
-	REQUIRE(memslots.out_nr <= memslots.nr);
+	REQUIRE(!libvmem_memslots(vm, take_slot, &nr, &error));
+	REQUIRE(nr == image->nr_segments);
+
+	source.vcpu = choose(in, 4);
+	if (choose(in, 2) || (!image->nr_vcpus && !image->nr_spaces)) {
+		source.given.regs.cr3 = choose(in, 16) * 4096ULL;
+		source.given.have = LIBVMEM_CR3;
+		source.arch =
+			libvmem_arch_regs(choose(in, 2) ? "amd64" : "i686");
+	}
+	ret = libvmem_find_regs(vm, &source, &regs, &error);
+	check_answer(ret);
+	if (ret)
+		return;
 	ask_addresses(&regs, in);
-	ask_spaces(&regs, in);
+	ask_spaces(&source, in);
+	ask_snapshot(&source, in);
 }
 
 void fuzz_init(void)
@@ -285,19 +308,24 @@ void fuzz_one(const u8 *data, size_t size)
 {
 	/* The end of the file says as well what it is asked. */
 	struct input in = { data, data, data + size };
+	u32 fails = choose(&in, 3) ? 0 : 1 + choose(&in, 300);
+	int ret;
 
-	image = NULL;
-	offline = NULL;
-	tracked_file(data, size);
-	if (!setjmp(fuzz_start)) {
-		image = image_open("image");
+	file_set(data, size);
+	fuzz_fail_alloc(fails);
+	ret = libvmem_open_image(&vm, "image", &error);
+	if (ret) {
+		REQUIRE(error.code == -ret && error.message[0] && !vm);
+		REQUIRE(ret == -LIBVMEM_BAD_IMAGE ||
+			(ret == -LIBVMEM_NO_MEMORY && fails));
+	} else {
+		image = vm->image;
+		short_of_memory = fails;
 		check_segments(size);
 		check_pages(data, &in);
-		offline = offline_open(image);
-		ask(&in);
-		offline_close(offline);
-		image_close(image);
-		REQUIRE(!tracked_any());
+		ask_all(&in);
 	}
-	tracked_clean();
+	fuzz_fail_alloc(0);
+	libvmem_close(vm);
+	REQUIRE(!file_in_use());
 }

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import unittest
 
 import docs
 import images
+import lablib
+import live_snapshot
 import tap
 from images import (A, AMD64, B, CODE, DATA, HIGH, I686, PAGE, R, Segment,
                     TEXT)
@@ -40,8 +43,9 @@ SECONDS = 60                            # far more than any answer takes
 SEED = 20261120
 MUTANTS = 3000
 
-LOST = "vmemctl: warning: 2 entries lead nowhere: reserved bits, or no " \
-       "memory there\n"
+LOST = "vmemctl: warning: 2 entries lead nowhere: reserved, unbacked or " \
+       "unreadable\n"
+LEFT_OUT = "vmemctl: warning: 2 entries lead nowhere, and are left out\n"
 PARKED = "vmemctl: warning: vCPU 2 is left out: it does not page like vCPU 0\n"
 
 
@@ -78,6 +82,18 @@ class Case(unittest.TestCase):
         with open(path, "wb") as file:
             file.write(data)
         return path
+
+    def amd64(self):
+        """The amd64 guest in each format, with the options that it takes."""
+        roots = ["--cr3", "%x,%x" % (A, B)]
+        raw = [*roots, "--arch", "amd64"]
+        yield self.file(images.amd64().raw(), "raw"), raw, ""
+        yield self.file(images.amd64_core(), "core"), [], PARKED
+        yield self.file(images.amd64_core(shift=0), "aligned"), [], PARKED
+        yield self.file(images.amd64_core(), "core"), roots, ""
+        yield self.file(images.elf([
+            Segment(*piece) for piece in images.amd64().segments()]),
+            "without notes"), raw, ""
 
     def ask(self, words, **options):
         """What vmemctl, under either build, says."""
@@ -212,6 +228,23 @@ READ = table("""
 | page..|
     """)
 
+READ_PHYS = table("""
+    |0000000011ff6  69 72 73 74 66 69 72 73  74 21 73 65 63 6f 6e 64  \
+|irstfirst!second|
+    |0000000012006  20 70 61 67 65 00 00                              \
+| page..|
+    """)
+
+# Ten tables and four pages
+SNAPSHOT = table("""
+    |space 0: root 0000000001000 -> 0000000100000
+    |space 1: root 0000000005000 -> 0000000101000
+    |
+    |memory: 0000000100000-000000010dfff 56 KiB
+    |tables: 10, of 10 read; 3 links to shared ones, 6 leaves
+    |%s: 60 KiB, of a guest with 56 KiB
+    """)
+
 I686_MAPS = table("""
     |00000000-00000fff 0000003000  4K r-xu
     |003ff000-003fffff 0000004000  4K rwxu
@@ -276,18 +309,6 @@ I686_READ = table("""
 class Answers(Case):
     """Text and JSON, from every format."""
 
-    def amd64(self):
-        """The amd64 guest in each format, with the options that it takes."""
-        roots = ["--cr3", "%x,%x" % (A, B)]
-        raw = [*roots, "--arch", "amd64"]
-        yield self.file(images.amd64().raw(), "raw"), raw, ""
-        yield self.file(images.amd64_core(), "core"), [], PARKED
-        yield self.file(images.amd64_core(shift=0), "aligned"), [], PARKED
-        yield self.file(images.amd64_core(), "core"), roots, ""
-        yield self.file(images.elf([
-            Segment(*piece) for piece in images.amd64().segments()]),
-            "without notes"), raw, ""
-
     def test_maps(self):
         """maps of an amd64 guest"""
         for image, options, _ in self.amd64():
@@ -324,6 +345,54 @@ class Answers(Case):
                          options=options)
             self.answers(image, ["read", "-r", hex(HIGH), str(len(TEXT))],
                          TEXT.decode(), options=options)
+
+    def test_read_phys(self):
+        """read --phys of a guest, without registers"""
+        for data in (images.amd64().raw(), images.amd64_core(),
+                     images.amd64_snapshot()):
+            image = self.file(data)
+            self.answers(image, ["read", "--phys", "11ff6", "23"], READ_PHYS)
+            self.answers(image, ["read", "--phys", "-r", "13000",
+                                 str(len(TEXT))], TEXT.decode())
+            self.assertEqual(
+                self.json(image, "read", "--phys", "0x4008", "8"),
+                {"gpa": "0x4008", "data": "0710010000000080", "len": 8,
+                 "status": "mapped", "level": None})
+        image = self.file(images.i686_core())
+        self.answers(image, ["read", "-r", "--phys", "4000", "15"],
+                     "data of 32 bits")
+
+    def test_read_phys_chunks(self):
+        """read --phys of more than is read at once"""
+        data = random.Random(SEED).randbytes(3 << 20)
+        image = self.file(data)
+        done = self.ask(["--image", image, "read", "-r", "--phys", "123",
+                         str(len(data) - 0x123)])
+        self.assertEqual(done.stdout, data[0x123:])
+        found = self.json(image, "read", "--phys", "123",
+                          str(len(data) - 0x123))
+        self.assertEqual((found["data"], found["len"]),
+                         (data[0x123:].hex(), len(data) - 0x123))
+
+    def test_read_phys_short(self):
+        """a read --phys that comes out short"""
+        core = self.file(images.amd64_core())
+        words = ["--image", core, "read", "--phys", "13ffc", "8"]
+        done = self.ask(words)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout.decode(), table("""
+            |0000000013ffc  00 00 00 00                                       \
+|....|
+            """))
+        short = "vmemctl: cannot read on at 0x14000, 4 bytes short: " \
+            "unbacked; `vmemctl info' lists the guest's memory"
+        self.assertEqual(done.stderr.decode(), short + "\n")
+        done = self.ask([*words, "-j"])
+        self.assertEqual((done.returncode, done.stderr.decode()),
+                         (1, short + "\n"))
+        self.assertEqual(json.loads(done.stdout), {
+            "gpa": "0x13ffc", "data": "00000000", "len": 4,
+            "status": "unbacked", "level": None})
 
     def test_short(self):
         """a read that comes out short"""
@@ -454,6 +523,169 @@ class Answers(Case):
         found = self.json(image, "read", hex(HIGH), "5")
         self.assertEqual((found["data"], found["len"], found["status"]),
                          (TEXT[:5].hex(), 5, "mapped"))
+
+
+class Snapshot(Case):
+    """Snapshots of images. The pages that a snapshot maps have other addresses:
+    they are compared by what is in them."""
+
+    def snapshot(self, image, options=(), words=(), *, warning=LEFT_OUT,
+                 name="new"):
+        """What vmemctl says of a snapshot in JSON, and the file; both builds
+        make the same."""
+        path = os.path.join(self.folder, name)
+        words = ["--image", image, *options, "-j", "snapshot", "-o", path,
+                 *words]
+        done = self.ask(words)
+        self.assertEqual((done.returncode, done.stderr.decode()),
+                         (0, warning))
+        with open(path, "rb") as file:
+            sanitized = file.read()
+        self.assertEqual(run(VMEMCTL, words).returncode, 0)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), sanitized)
+        return json.loads(done.stdout), path
+
+    def spaces(self, image, options=()):
+        """For each space, its own pages {va: (gpa, size, rights)}, and its
+        references."""
+        out = self.json(image, *options, "spaces")["spaces"]
+        index = {}
+        for number, space in enumerate(out):
+            index.setdefault(space["space"], number)
+        pages = [{page.va: (page.gpa, page.size, page.writable, page.user,
+                            page.executable)
+                  for page in lablib.pages_of(row["this_space"]
+                                              for row in space["mappings"]
+                                              if "this_space" in row)}
+                 for space in out]
+        references = [[{**row["aliasing"],
+                        "space": index[row["aliasing"]["space"]]}
+                       for row in space["mappings"] if "aliasing" in row]
+                      for space in out]
+        return pages, references
+
+    def same_guest(self, memory, old, new):
+        """What two images map is the same, pages by what is in them."""
+        (mine, references), (theirs, others) = old, self.spaces(new)
+        self.assertEqual(references, others)
+        core = live_snapshot.Core(new)
+        self.addCleanup(core.close)
+        for space, found in zip(mine, theirs, strict=True):
+            self.assertEqual({va: page[1:] for va, page in space.items()},
+                             {va: page[1:] for va, page in found.items()})
+            for va, (gpa, size, *_) in space.items():
+                if gpa not in memory.pages:     # a device stays where it is
+                    self.assertEqual((found[va][0], core.memory(gpa, size)),
+                                     (gpa, None))
+                    continue
+                self.assertEqual(core.memory(found[va][0], size),
+                                 memory.pages[gpa])
+
+    def test_same_maps(self):
+        """a snapshot of an image maps what the image does"""
+        for image, options, warning in self.amd64():
+            told, path = self.snapshot(image, options,
+                                       warning=warning + LEFT_OUT)
+            self.same_guest(images.amd64(), self.spaces(image, options), path)
+            self.assertEqual(os.path.getsize(path), told["bytes"])
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+            os.unlink(path)
+
+    def test_i686(self):
+        """likewise of an i686 guest"""
+        memory = images.i686()
+        memory.table(R, {768: 0, 769: 0x400000 | 3 << 13 | 0x83})
+        for fmt in (images.ELF32, images.ELF64):
+            image = self.file(images.elf(
+                [Segment(*piece) for piece in memory.segments()],
+                images.qemu_note(I686[0], R, I686[1], size=432), fmt,
+                images.EM_386))
+            _, path = self.snapshot(image, warning=LEFT_OUT.replace("2", "1"))
+            self.same_guest(memory, self.spaces(image), path)
+            os.unlink(path)
+
+    def test_again(self):
+        """a snapshot of a snapshot is the same but for the spaces' old names"""
+        _, first = self.snapshot(self.file(images.amd64_core()),
+                                 warning=PARKED + LEFT_OUT, name="first")
+        told, second = self.snapshot(first, warning="", name="second")
+        self.assertEqual(told["spaces"],
+                         [{"space": hex(0x100000), "root": hex(0x100000)},
+                          {"space": hex(0x101000), "root": hex(0x101000)}])
+        for words in (["maps"], ["spaces"], ["aliases", "-j"]):
+            self.assertEqual(
+                self.ask(["--image", first, *words]).stdout,
+                self.ask(["--image", second, *words]).stdout)
+        cores = [live_snapshot.Core(path) for path in (first, second)]
+        pieces = [[core.memory(piece.gpa, piece.size) for piece in core.pieces]
+                  for core in cores]
+        for core in cores:
+            core.close()
+        self.assertEqual(pieces[0], pieces[1])
+
+    def test_repeated(self):
+        """a space that is given twice is there once"""
+        told, _ = self.snapshot(self.file(images.amd64_snapshot()))
+        self.assertEqual(told["spaces"],
+                         [{"space": hex(A), "root": hex(0x100000)},
+                          {"space": hex(B), "root": hex(0x101000)}])
+
+    def test_vcpus(self):
+        """the vCPUs of a dump are in its snapshot"""
+        image = self.file(images.amd64_core())
+        _, path = self.snapshot(image, warning=PARKED + LEFT_OUT)
+        old, new = (self.json(path, "info")["vcpus"]
+                    for path in (image, path))
+        roots = [0x100000, 0x101000, 0x100000]
+        self.assertEqual(new, [{**vcpu, "cr3": hex(root)}
+                               for vcpu, root in zip(old, roots, strict=True)])
+
+    def test_json(self):
+        """JSON of a snapshot"""
+        image = self.file(images.amd64_snapshot())
+        told, path = self.snapshot(image)
+        del told["spaces"]
+        self.assertEqual(told, {
+            "file": path, "extents": [{"gpa": "0x100000", "len": 14 * PAGE}],
+            "tables_read": 10, "tables": 10, "leaves": 6, "links": 3,
+            "unreadable": 0, "bytes": os.path.getsize(path),
+            "guest_bytes": 14 * PAGE})
+
+    def test_text(self):
+        """text of a snapshot"""
+        path = os.path.join(self.folder, "new")
+        self.answers(self.file(images.amd64_snapshot()),
+                     ["snapshot", "-o", path], SNAPSHOT % path,
+                     warning=LEFT_OUT)
+
+    def test_part(self):
+        """a snapshot of a range, with a part left out"""
+        image = self.file(images.amd64_core())
+        _, path = self.snapshot(
+            image, ["--cr3", hex(A), "--exclude", "401000-401fff"],
+            ["400000", "7fffff"], warning="")
+        pages, _ = self.spaces(path)
+        self.assertEqual(sorted(pages[0]), [0x400000, 0x402000, 0x5ff000,
+                                            0x600000, 0x601000, 0x602000,
+                                            0x7ff000])
+
+    def test_strict(self):
+        """--strict has nothing against what an image lacks"""
+        image = self.file(images.amd64_snapshot())
+        told, path = self.snapshot(image, words=["--strict"])
+        self.same_guest(images.amd64(), self.spaces(image, ["--cr3", "%x,%x" %
+                                                            (A, B)]), path)
+        self.assertEqual(told["unreadable"], 0)
+
+    def test_base(self):
+        """a snapshot's memory begins at --base"""
+        image = self.file(images.amd64_snapshot())
+        told, path = self.snapshot(image, words=["--base", "123456000"])
+        self.assertEqual([extent["gpa"] for extent in told["extents"]],
+                         ["0x123456000"])
+        self.same_guest(images.amd64(), self.spaces(image, ["--cr3", "%x,%x" %
+                                                            (A, B)]), path)
 
 
 class Info(Case):
@@ -817,6 +1049,18 @@ class Errors(Case):
         image = self.file(self.core(notes=others + note))
         self.answers(image, ["maps"], MAPS, warning=LOST)
 
+    def test_read_phys(self):
+        """error: command lines of read --phys that make no sense"""
+        image = ["--image", self.file(images.amd64_core())]
+        self.refuses([*image, "read", "--phys", "0"], "read --phys GPA LEN",
+                     status=2)
+        self.refuses([*image, "read", "--phys", "x", "1"], "GPA 'x'",
+                     status=2)
+        self.refuses([*image, "read", "--phys", "f" * 13 + "000", "4097"],
+                     "give at most 4096", status=2)
+        self.refuses([*image, "maps", "--phys"], "maps has no .*--phys",
+                     status=2)
+
     def test_vcpu(self):
         """error: a vCPU that there is not"""
         image = self.file(images.amd64_core())
@@ -841,6 +1085,58 @@ class Errors(Case):
                          "no memory where CR3 points", "b000")
 
 
+class SnapshotErrors(Case):
+    """After an error there is no file, or the old one as it was."""
+
+    def refused(self, options, *patterns, path=None, **others):
+        image = self.file(images.amd64_snapshot())
+        old = self.file(b"old", "old")
+        before = set(os.listdir(self.folder))
+        self.refuses(["--image", image, "snapshot", "-o", path or old,
+                      *options], *patterns, **others)
+        self.assertEqual(set(os.listdir(self.folder)), before)
+        with open(old, "rb") as file:
+            self.assertEqual(file.read(), b"old")
+
+    def test_usage(self):
+        """error: command lines of snapshot that make no sense"""
+        image = self.file(images.amd64_snapshot())
+        self.refuses(["--image", image, "snapshot"], "-o FILE", status=2)
+        for options in (["-o", "x"], ["--base", "1000"], ["--strict"]):
+            self.refuses(["--image", image, "maps", *options],
+                         "maps has no .*--strict", status=2)
+        for options, pattern in (
+                (["--base", "800"], "800"),
+                (["--base", "10000000000000"], "10000000000000"),
+                (["0"], "snapshot"), (["1", "fff"], "VA 0x1 "),
+                (["0", "1000"], "LAST_VA 0x1000"),
+                (["--exclude", "0-ffe"], "LAST_VA 0xffe")):
+            self.refused(options, pattern, status=2)
+
+    def test_base(self):
+        """error: places where a snapshot cannot be"""
+        self.refused(["--base", "3ffff000"], "device", "another .*base")
+        self.refused(["--base", "ffffffffff000"], "cannot name",
+                     "lower .*base")
+
+    def test_not_a_file(self):
+        """error: what is to be replaced is not a file"""
+        for path in (self.folder, "/dev/null"):
+            self.refused([], "not a regular file", path=path)
+        self.refused([], "names no file", path=self.folder + "/new/")
+        self.refused([], "no such folder", path=self.folder + "/no/such")
+
+    def test_too_long(self):
+        """error: the file would be longer than it may"""
+        path = os.path.join(self.folder, "new")
+        self.refused([], "cannot write " + re.escape(path), "too long",
+                     "ulimit -f", path=path, preexec_fn=limit_files)
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, PAGE))
+
+
 def drop_override():
     """A child without the right to read what it may not."""
     os.setgroups([])
@@ -850,14 +1146,20 @@ def drop_override():
 
 # --- whatever the file holds -------------------------------------------------
 
+# What a command is to write takes this one's place
+NEW = "NEW"
+
 COMMANDS = (["info"], ["spaces"], ["aliases", "-j"], ["vtop", hex(DATA)],
             ["maps", "0", "ffffffff"], ["read", hex(DATA), "5000"],
             ["info", "-j"], ["spaces", "--arch", "amd64"],
-            ["vtop", "--cr3", "%x,%x" % (A, B), hex(HIGH)])
+            ["vtop", "--cr3", "%x,%x" % (A, B), hex(HIGH)],
+            ["read", "--phys", hex(A), "5000"], ["snapshot", "-o", NEW])
 
 
 def complaint(path, words):
     """What is wrong with how vmemctl takes a file; None if nothing is."""
+    new = path + ".new"
+    words = [new if word == NEW else word for word in words]
     try:
         done = run(SANITIZED, ["--image", path, *words])
     except subprocess.TimeoutExpired:
@@ -914,7 +1216,9 @@ class Hostile(Case):
             number, (name, data, words) = item
             path = self.file(data, str(number))
             said = complaint(path, words)
-            os.unlink(path)
+            for left in (path, path + ".new"):
+                if os.path.exists(left):
+                    os.unlink(left)
             return said and "%s, %s: %s" % (name, " ".join(words), said)
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -970,7 +1274,8 @@ class Hostile(Case):
                         for index in rng.sample(range(512), 3)})
                 data = images.elf([Segment(*p) for p in memory.segments()],
                                   images.qemu_note(AMD64[0], A, AMD64[1]))
-                for words in (["spaces"], ["aliases"], ["vtop", "0"]):
+                for words in (["spaces"], ["aliases"], ["vtop", "0"],
+                              ["snapshot", "-o", NEW]):
                     yield "noise %d" % i, data, words
 
         self.check(noise())
@@ -1016,7 +1321,8 @@ def main():
     os.environ["PATH"] = os.path.dirname(VMEMCTL) + ":" + os.environ["PATH"]
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     suite = unittest.TestSuite(
-        load(case) for case in (Answers, Info, Memory, Errors, Hostile))
+        load(case) for case in (Answers, Snapshot, Info, Memory, Errors,
+                                SnapshotErrors, Hostile))
     suite.addTest(Examples("README.md", docs.readme_examples()))
     suite.addTest(Examples("vmemctl.8", docs.man_page_examples()))
     return tap.run(suite)

@@ -27,7 +27,7 @@ MANY = 1000
 
 LEVELS = ("PML5", "PML4", "PDPT", "PD", "PT")
 STATUSES = ("mapped", "not-present", "reserved", "non-canonical", "unbacked",
-            "torn")
+            "unreadable", "torn")
 
 
 class LiveTest(lablib.GuestTest):

@@ -149,7 +149,7 @@ class Snapshot(lablib.GuestTest):
         told = self.files.told
         self.assertEqual(set(told), {
             "file", "spaces", "extents", "tables_read", "tables", "leaves",
-            "links", "bytes", "guest_bytes"})
+            "links", "unreadable", "bytes", "guest_bytes"})
         self.assertEqual(told["file"], self.files.snapshot)
         self.assertEqual([(lablib.number(space["space"]),
                            lablib.number(space["root"]))
@@ -165,6 +165,7 @@ class Snapshot(lablib.GuestTest):
         self.assertEqual(os.stat(self.files.snapshot).st_mode & 0o777, 0o600)
         for key in ("tables_read", "tables", "leaves", "links"):
             self.assertGreater(told[key], 0, key)
+        self.assertEqual(told["unreadable"], 0)
 
     def test_size(self):
         """it has no more than the guest, and fewer tables"""
@@ -272,6 +273,43 @@ class Snapshot(lablib.GuestTest):
                             path)
         tap.diagnostic("%d lines" % live.count(b"\n"))
 
+    def test_read_phys(self):
+        """read --phys gives the memory that QEMU's pmemsave has"""
+        total = 0
+        with open(self.files.raw, "rb") as raw:
+            for first, last in self.guest.system_ram:
+                size = min(last + 1 - first, 64 << 20)
+                raw.seek(first)
+                got = ask(self.target, [], "read", "--raw", "--phys",
+                          "%x" % first, str(size))
+                self.assertTrue(got == raw.read(size), "%#x" % first)
+                total += size
+        tap.diagnostic("%d MiB" % (total >> 20))
+
+    def test_snapshot_of_dump(self):
+        """a snapshot of QEMU's dump has what that of the guest has"""
+        path = self.files.snapshot + ".dump"
+        self.addCleanup(os.unlink, path)
+        told = json.loads(ask(["--image", self.files.dump],
+                              self.options(self.roots), "-j", "snapshot",
+                              "-o", path, "--base", "%x" % BASE))
+        for key in told.keys() - {"file", "guest_bytes"}:
+            self.assertEqual(told[key], self.files.told[key], key)
+        core = Core(path)
+        self.addCleanup(core.close)
+        self.assertEqual(core.note("CORE"), self.core.note("CORE"))
+        self.assertEqual(core.note("VMEM"), self.core.note("VMEM"))
+        got, want = core.note("QEMU"), bytearray(self.core.note("QEMU"))
+        want[NOTE_KERNEL_GS:] = self.dump.note("QEMU")[NOTE_KERNEL_GS:]
+        self.assertEqual(got, want)
+        for words in (["maps"], ["spaces"]):
+            self.assertTrue(ask(["--image", path], [], *words) == ask(
+                ["--image", self.files.snapshot], [], *words), words)
+        compared = self.contents(
+            self.spaces(self.target, self.options(self.roots)),
+            self.spaces(["--image", path], []), core)
+        tap.diagnostic("%d MiB compared" % (compared >> 20))
+
     # The snapshot against the guest
 
     def test_pages(self):
@@ -289,7 +327,7 @@ class Snapshot(lablib.GuestTest):
         twice = {gpa: found for gpa, found in names.items() if len(found) > 1}
         self.assertEqual(twice, {}, "pages that became several")
         self.one_to_one({gpa: found.pop() for gpa, found in names.items()})
-        compared = self.contents(old, new)
+        compared = self.contents(old, new, self.core)
         tap.diagnostic("%d mappings of %d pages, %d MiB compared" % (
             sum(map(len, old)), len(names), compared >> 20))
 
@@ -312,8 +350,9 @@ class Snapshot(lablib.GuestTest):
                                  new + offset, "%#x" % gpa)
         self.assertEqual(len(set(small.values())), len(small))
 
-    def contents(self, old, new):
-        """Compares each pair of pages once; gives the bytes that it took."""
+    def contents(self, old, new, core):
+        """Compares each pair of pages once, those of the dump and those of a
+        snapshot; gives the bytes that it took."""
         seen, total = set(), 0
         for mine, theirs in zip(old, new):
             for va, (gpa, size, *_) in mine.items():
@@ -323,12 +362,12 @@ class Snapshot(lablib.GuestTest):
                 # A part of a large page may be a hole of the PC's
                 for offset in range(0, size, min(size, 1 << 21)):
                     total += self.same(gpa + offset, theirs[va][0] + offset,
-                                       min(size, 1 << 21))
+                                       min(size, 1 << 21), core)
         return total
 
-    def same(self, gpa, new, size):
+    def same(self, gpa, new, size, core):
         want = self.dump.memory(gpa, size)
-        got = self.core.memory(new, size)
+        got = core.memory(new, size)
         if want is None:
             # A device's, which stays where it is, or so near one that only
             # the smallest pages tell
@@ -497,10 +536,11 @@ class Errors(live_errors.Refusals):
     def test_base(self):
         """error: places where it cannot be"""
         # The local APIC, which both kernels map
-        self.refused(self.words("--base", "fee00000"), "device", "--base")
+        self.refused(self.words("--base", "fee00000"), "device",
+                     "another .*base")
         too_high = {"amd64": "8000000000000", "i686": "100000000"}
         self.refused(self.words("--base", too_high[self.guest.arch]),
-                     "cannot name", "lower --base")
+                     "cannot name", "lower .*base")
 
     def test_not_a_file(self):
         """error: what is to be replaced is not a file"""

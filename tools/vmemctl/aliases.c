@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl aliases: the shared tables, who owns them and who refers to them
+ * vmemctl aliases: shared tables, their owners and the references to them
  */
 #include <stdlib.h>
 
@@ -15,9 +15,9 @@
 /**
  * struct table - a shared table
  * @refs: the references to it, in order of their spaces and addresses
- * @nr: how many they are
- * @leaves: what the table's region in the owner's space expands to
- * @expands_to: what the references expand to
+ * @nr: length of @refs
+ * @leaves: leaves that the table's region in the owner's space expands to
+ * @expands_to: leaves that the references expand to
  */
 struct table {
 	const struct vmem_record *refs;
@@ -28,11 +28,11 @@ struct table {
 
 /**
  * struct aliases - all of them
- * @walked: the walk that told of them
+ * @walked: the records
  * @refs: the references, those to one table side by side
- * @nr_refs: how many they are
+ * @nr_refs: length of @refs
  * @tables: the tables, the most referenced first
- * @nr_tables: how many they are
+ * @nr_tables: length of @tables
  * @runs: room for the runs of one table's references
  */
 struct aliases {
@@ -49,7 +49,7 @@ static int compare(__u64 a, __u64 b)
 	return (a > b) - (a < b);
 }
 
-/* By what they refer to: a guest that runs may put another table there. */
+/* By target. A guest that runs may put several tables at one address. */
 static int compare_targets(const struct vmem_record *a,
 			   const struct vmem_record *b)
 {
@@ -79,7 +79,7 @@ static int compare_tables(const void *a, const void *b)
 		       compare_targets(x->refs, y->refs);
 }
 
-/* Runs that differ in nothing but the space come together. */
+/* Runs that are alike but for their space are neighbours. */
 static int compare_shapes(const struct run *a, const struct run *b)
 {
 	const struct vmem_reference *x = &a->first->reference;
@@ -156,14 +156,14 @@ static void print_owner(const struct vmem_regs *regs, const struct table *table)
 	const struct vmem_reference *a = &table->refs->reference;
 
 	out("  owner: space %u (root %0*llx) at ", a->owner_root,
-	    regs_gpa_digits(regs), a->space);
+	    gpa_digits(regs), a->space);
 	print_region(regs, a->their_va, a->their_va + (a->len - 1));
 	out(" ");
 	print_perms(a->owner_perms);
 	out("\n");
 }
 
-/* How many of the runs differ in nothing but their spaces. */
+/* Length of the runs that are alike but for their space. */
 static size_t nr_alike(const struct run *runs, size_t nr)
 {
 	size_t i = 1;
@@ -173,7 +173,7 @@ static size_t nr_alike(const struct run *runs, size_t nr)
 	return i;
 }
 
-/* How many of the runs are in spaces that follow each other. */
+/* Length of the runs whose spaces follow each other. */
 static size_t nr_in_sequence(const struct run *runs, size_t nr)
 {
 	size_t i = 1;
@@ -201,7 +201,7 @@ static void print_spaces(const struct run *runs, size_t nr)
 	}
 }
 
-/* Runs that differ in nothing but their spaces. */
+/* Print runs that are alike but for their space. */
 static void print_runs(const struct vmem_regs *regs, const struct run *runs,
 		       size_t nr)
 {
@@ -264,8 +264,8 @@ static void print_table(const struct aliases *aliases,
 	const struct vmem_reference *a = &table->refs->reference;
 
 	out("%s %0*llx: %zu reference%s to %llu %s, expanded: %llu\n",
-	    table_name(a->table), regs_gpa_digits(regs), a->table_gpa,
-	    table->nr, table->nr == 1 ? "" : "s", table->leaves,
+	    table_name(a->table), gpa_digits(regs), a->table_gpa, table->nr,
+	    table->nr == 1 ? "" : "s", table->leaves,
 	    table->leaves == 1 ? "leaf" : "leaves", table->expands_to);
 	print_owner(regs, table);
 	print_refs(regs, table, aliases->runs);
@@ -299,10 +299,10 @@ static json_t *json_owner(const struct vmem_reference *a)
 static json_t *json_ref(const struct walked *walked,
 			const struct vmem_record *ref)
 {
-	const struct roots *roots = walked->roots;
+	const struct libvmem_roots *roots = walked->roots;
 	json_t *o = json_object();
 
-	json_set(o, "space", json_hex(roots_space(roots, ref->root)));
+	json_set(o, "space", json_hex(libvmem_space_of_root(roots, ref->root)));
 	json_set(o, "va", json_hex(ref->reference.our_va));
 	json_set_perms(o, ref->reference.perms);
 	if (is_wider(&ref->reference))
@@ -343,17 +343,16 @@ static void print_json(const struct aliases *aliases)
 	out("}\n");
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct scope scope = opts->scope;
+	static struct libvmem_roots roots;
 	struct aliases aliases = {};
-	struct target *target;
-	struct roots roots;
+	struct libvmem *vm;
 
-	parse_range("aliases", nr_args, args, &scope.va, &scope.last_va);
-	target = target_open(opts);
-	roots_resolve_all(opts, target, &roots);
-	walk_spaces(target, &roots, &scope, &aliases.walked);
+	parse_range("aliases", nr_args, args, &opts->scope);
+	vm = guest_open(opts);
+	guest_roots(vm, opts, true, &roots);
+	walk_spaces(vm, &roots, &opts->scope, &aliases.walked);
 	collect_refs(&aliases);
 	collect_tables(&aliases);
 	if (opts->json)
@@ -363,7 +362,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 	free(aliases.refs);
 	free(aliases.tables);
 	walked_free(&aliases.walked);
-	target_close(target);
+	libvmem_close(vm);
 }
 
 const struct command aliases_command = {
@@ -377,8 +376,6 @@ const struct command aliases_command = {
 		"refers to as well) and what its references expand to; then its owner\n"
 		"and the first references, with the addresses and rights of each. -j has\n"
 		"them all.",
-	.needs_root = true,
-	.many_roots = true,
 	.can_exclude = true,
 	.run = run,
 };

@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl info: the guest as the module sees it, or what an image has of it
+ * vmemctl info: a guest's memory and vCPUs, and the module's limits
  */
-#include <errno.h>
 #include <stdlib.h>
 
-#include "image.h"
 #include "vmemctl.h"
-
-#define SLOTS_A_CALL 256
 
 /**
  * struct guest - all that info prints
  * @image: the image that it is, or NULL
  * @info: version and limits
- * @slots: the guest's memory
- * @nr_slots: how many pieces of it
+ * @slots: pieces of the guest's memory
+ * @nr_slots: length of @slots
+ * @room: pieces that @slots has room for
  * @vcpus: @info.out_nr_vcpus of them
- * @cr3s: CR3 of each vCPU, or NULL
+ * @has_cr3: CR3 of @vcpus is known
  */
 struct guest {
-	const struct image *image;
+	const struct libvmem_image *image;
 	struct vmem_info_args info;
 	struct vmem_memslot *slots;
 	size_t nr_slots;
+	size_t room;
 	struct vmem_vcpu_args *vcpus;
-	__u64 *cr3s;
+	bool has_cr3;
 };
 
 static void *array(void *old, size_t nr, size_t size)
@@ -37,72 +35,55 @@ static void *array(void *old, size_t nr, size_t size)
 	return new;
 }
 
-static void get_info(struct target *target, struct guest *guest)
+static int add_slot(const struct vmem_memslot *slot, void *priv)
 {
-	guest->info.size = sizeof(guest->info);
-	if (target_ask(target, VMEM_INFO, &guest->info))
-		fail(STEP_INFO, NULL, "cannot get the limits of the module");
+	struct guest *guest = priv;
+
+	if (guest->nr_slots == guest->room) {
+		guest->room = 2 * guest->room ?: 64;
+		guest->slots =
+			array(guest->slots, guest->room, sizeof(*guest->slots));
+	}
+	guest->slots[guest->nr_slots++] = *slot;
+	return 0;
 }
 
-static void get_slots(struct target *target, struct guest *guest)
-{
-	struct vmem_memslots_args args = {
-		.size = sizeof(args),
-		.nr = SLOTS_A_CALL,
-		.slot_size = sizeof(struct vmem_memslot),
-	};
-
-	do {
-		guest->slots = array(guest->slots,
-				     guest->nr_slots + SLOTS_A_CALL,
-				     sizeof(*guest->slots));
-		args.slots = (uintptr_t)(guest->slots + guest->nr_slots);
-		if (target_ask(target, VMEM_MEMSLOTS, &args))
-			fail(STEP_MEMSLOTS, NULL,
-			     "cannot list the guest's memory");
-		guest->nr_slots += args.out_nr;
-		args.gpa = args.out_next_gpa;
-	} while (args.out_nr == args.nr);
-}
-
-static void get_vcpus(struct target *target, struct guest *guest)
+static void get_vcpus(struct libvmem *vm, struct guest *guest)
 {
 	unsigned int nr = guest->info.out_nr_vcpus;
+	struct libvmem_error error;
 
 	guest->vcpus = array(NULL, nr, sizeof(*guest->vcpus));
 	for (unsigned int i = 0; i < nr; i++)
-		regs_of_vcpu(target, i, &guest->vcpus[i]);
+		check(libvmem_vcpu(vm, i, &guest->vcpus[i], &error), &error);
 }
 
 /* KVM and QEMU number vCPUs alike: in the order of their creation. */
 static void get_cr3s(const char *path, struct guest *guest)
 {
-	unsigned int nr = guest->info.out_nr_vcpus;
-	struct qmp *qmp = qmp_open(path);
-	struct known_regs known;
+	struct libvmem_error error;
+	struct libvmem_regs known;
+	struct libvmem_qmp *qmp;
 
-	guest->cr3s = array(NULL, nr, sizeof(*guest->cr3s));
-	for (unsigned int i = 0; i < nr; i++) {
-		qmp_regs(qmp, i, &known);
-		guest->cr3s[i] = known.regs.cr3;
+	check(libvmem_qmp_open(&qmp, path, &error), &error);
+	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
+		check(libvmem_qmp_regs(qmp, i, &known, &error), &error);
+		guest->vcpus[i].out_regs.cr3 = known.regs.cr3;
 	}
-	qmp_close(qmp);
+	libvmem_qmp_close(qmp);
 }
 
-static void get_image_cr3s(struct guest *guest)
+static void get_guest(struct libvmem *vm, const char *qmp, struct guest *guest)
 {
-	unsigned int nr = guest->info.out_nr_vcpus;
+	struct libvmem_error error;
 
-	guest->cr3s = array(NULL, nr, sizeof(*guest->cr3s));
-	for (unsigned int i = 0; i < nr; i++)
-		guest->cr3s[i] = guest->vcpus[i].out_regs.cr3;
-}
-
-static void free_guest(struct guest *guest)
-{
-	free(guest->slots);
-	free(guest->vcpus);
-	free(guest->cr3s);
+	guest->image = libvmem_image(vm);
+	check(libvmem_info(vm, &guest->info, &error), &error);
+	check(libvmem_memslots(vm, add_slot, guest, &error), &error);
+	get_vcpus(vm, guest);
+	if (qmp)
+		get_cr3s(qmp, guest);
+	guest->has_cr3 = qmp || guest->image;
 }
 
 static const char *source_name(__u32 source)
@@ -115,6 +96,11 @@ static const char *source_name(__u32 source)
 	default:
 		return "none";
 	}
+}
+
+static const char *mode_text(const struct vmem_regs *regs)
+{
+	return libvmem_mode_text(libvmem_mode(regs));
 }
 
 static void print_slots(const struct guest *guest)
@@ -138,7 +124,7 @@ static void print_vcpus(const struct guest *guest)
 {
 	out("\n%4s  %4s  %8s  %8s  %4s  %10s  ", "VCPU", "ID", "CR0", "CR4",
 	    "EFER", "MAXPHYADDR");
-	if (guest->cr3s)
+	if (guest->has_cr3)
 		out("%16s  ", "CR3");
 	out("MODE\n");
 	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
@@ -147,13 +133,13 @@ static void print_vcpus(const struct guest *guest)
 
 		out("%4u  %4u  %8llx  %8llx  %4llx  %10u  ", i, vcpu->out_id,
 		    regs->cr0, regs->cr4, regs->efer, regs->maxphyaddr);
-		if (guest->cr3s)
-			out("%16llx  ", guest->cr3s[i]);
-		out("%s\n", paging_text(regs_paging(regs)));
+		if (guest->has_cr3)
+			out("%16llx  ", regs->cr3);
+		out("%s\n", mode_text(regs));
 	}
 }
 
-static void print_image(const struct image *image)
+static void print_image(const struct libvmem_image *image)
 {
 	char size[SIZE_TEXT_MAX];
 
@@ -162,13 +148,12 @@ static void print_image(const struct image *image)
 	    image->nr_spaces ? ", snapshot" : "", size_text(image->size, size));
 }
 
-static void print_snapshot(const struct image *image)
+static void print_snapshot(const struct libvmem_image *image)
 {
 	out("\n%5s  %16s  %16s  MODE\n", "SPACE", "ROOT", "IN THE GUEST");
 	for (unsigned int i = 0; i < image->nr_spaces; i++)
 		out("%5u  %16llx  %16llx  %s\n", i, image->spaces[i].root,
-		    image->spaces[i].space,
-		    paging_text(regs_paging(&image->regs)));
+		    image->spaces[i].space, mode_text(&image->regs));
 }
 
 static void print_module(const struct vmem_info_args *info)
@@ -231,19 +216,20 @@ static json_t *json_vcpus(const struct guest *guest)
 		json_t *o = json_object();
 
 		json_set(o, "id", json_integer(guest->vcpus[i].out_id));
-		json_set(o, "mode", json_name(paging_name(regs_paging(regs))));
+		json_set(o, "mode",
+			 json_name(libvmem_mode_name(libvmem_mode(regs))));
 		json_set(o, "cr0", json_hex(regs->cr0));
 		json_set(o, "cr4", json_hex(regs->cr4));
 		json_set(o, "efer", json_hex(regs->efer));
 		json_set(o, "maxphyaddr", json_integer(regs->maxphyaddr));
-		if (guest->cr3s)
-			json_set(o, "cr3", json_hex(guest->cr3s[i]));
+		if (guest->has_cr3)
+			json_set(o, "cr3", json_hex(regs->cr3));
 		json_add(vcpus, o);
 	}
 	return vcpus;
 }
 
-static json_t *json_spaces(const struct image *image)
+static json_t *json_spaces(const struct libvmem_image *image)
 {
 	json_t *spaces = json_array();
 
@@ -257,13 +243,11 @@ static json_t *json_spaces(const struct image *image)
 	return spaces;
 }
 
-/* A path need not be text that JSON can hold. */
-static json_t *json_image(const struct image *image)
+static json_t *json_image(const struct libvmem_image *image)
 {
-	json_t *file = json_string(image->path);
 	json_t *o = json_object();
 
-	json_set(o, "file", file ? file : json_null());
+	json_set(o, "file", json_path(image->path));
 	json_set(o, "format", json_name(image->format));
 	json_set(o, "size", json_count(image->size));
 	json_set(o, "spaces", json_spaces(image));
@@ -288,29 +272,22 @@ static void print_json(const struct guest *guest)
 	json_print(o);
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+static void run(struct opts *opts, int nr_args, char **args)
 {
 	struct guest guest = {};
-	struct target *target;
+	struct libvmem *vm;
 
 	if (nr_args)
 		usage("info takes no argument, but got '%s'", args[0]);
-	target = target_open(opts);
-	guest.image = target->image;
-	get_info(target, &guest);
-	get_slots(target, &guest);
-	get_vcpus(target, &guest);
-	if (opts->qmp)
-		get_cr3s(opts->qmp, &guest);
-	if (guest.image)
-		get_image_cr3s(&guest);
-
+	vm = guest_open(opts);
+	get_guest(vm, opts->source.qmp, &guest);
 	if (opts->json)
 		print_json(&guest);
 	else
 		print_text(&guest);
-	free_guest(&guest);
-	target_close(target);
+	free(guest.slots);
+	free(guest.vcpus);
+	libvmem_close(vm);
 }
 
 const struct command info_command = {

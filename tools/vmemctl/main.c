@@ -33,6 +33,8 @@ enum {
 	OPT_EXCLUDE,
 	OPT_IMAGE,
 	OPT_BASE,
+	OPT_STRICT,
+	OPT_PHYS,
 };
 
 static const struct argp_option options[] = {
@@ -71,73 +73,79 @@ static const struct argp_option options[] = {
 	{ .doc = "Output:", .group = 3 },
 	{ "json", 'j', NULL, 0, "Print JSON", 3 },
 	{ "raw", 'r', NULL, 0, "read: print the bytes as they are", 3 },
+	{ "phys", OPT_PHYS, NULL, 0,
+	  "read: the address is a guest-physical one", 3 },
 	{ "output", 'o', "FILE", 0, "snapshot: the file to write", 3 },
 	{ "base", OPT_BASE, "GPA", 0,
-	  "snapshot: where its memory is to begin (default: 100000)", 3 },
+	  "snapshot: where its memory begins (default: 100000)", 3 },
+	{ "strict", OPT_STRICT, NULL, 0,
+	  "snapshot: fail if a page that is mapped cannot be read", 3 },
 
 	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 4 },
 	{ "version", 'V', NULL, 0, "Show the version", 4 },
 	{},
 };
 
-static void set_reg(struct opts *opts, unsigned int reg, __u64 *member,
-		    const char *name, const char *arg)
+static void set_reg(struct libvmem_source *source, unsigned int reg,
+		    __u64 *member, const char *name, const char *arg)
 {
 	*member = parse_hex(name, arg);
-	opts->root.have |= reg;
+	source->given.have |= reg;
 }
 
 static void add_cr3s(struct opts *opts, char *list)
 {
+	struct libvmem_source *source = &opts->source;
 	const char *arg;
 
 	while ((arg = strsep(&list, ","))) {
-		if (opts->nr_cr3s == VMEM_MAX_ROOTS)
+		if (source->nr_cr3s == VMEM_MAX_ROOTS)
 			usage("too many roots: give at most %u with --cr3",
 			      VMEM_MAX_ROOTS);
-		set_reg(opts, REG_CR3, &opts->cr3s[opts->nr_cr3s++], "--cr3",
-			arg);
+		set_reg(source, LIBVMEM_CR3, &opts->cr3s[source->nr_cr3s++],
+			"--cr3", arg);
 	}
-	opts->root.regs.cr3 = opts->cr3s[0];
+	source->given.regs.cr3 = opts->cr3s[0];
 }
 
 static error_t parse_root(int key, char *arg, struct opts *opts)
 {
-	struct vmem_regs *regs = &opts->root.regs;
+	struct libvmem_source *source = &opts->source;
+	struct vmem_regs *regs = &source->given.regs;
 
 	switch (key) {
 	case OPT_CR3:
 		add_cr3s(opts, arg);
 		return 0;
 	case OPT_CR0:
-		set_reg(opts, REG_CR0, &regs->cr0, "--cr0", arg);
+		set_reg(source, LIBVMEM_CR0, &regs->cr0, "--cr0", arg);
 		return 0;
 	case OPT_CR4:
-		set_reg(opts, REG_CR4, &regs->cr4, "--cr4", arg);
+		set_reg(source, LIBVMEM_CR4, &regs->cr4, "--cr4", arg);
 		return 0;
 	case OPT_EFER:
-		set_reg(opts, REG_EFER, &regs->efer, "--efer", arg);
+		set_reg(source, LIBVMEM_EFER, &regs->efer, "--efer", arg);
 		return 0;
 	case OPT_MAXPHYADDR:
 		regs->maxphyaddr = parse_count("--maxphyaddr", arg, 32, 52);
-		opts->root.have |= REG_MAXPHYADDR;
+		source->given.have |= LIBVMEM_MAXPHYADDR;
 		return 0;
 	case OPT_ARCH:
-		opts->arch = regs_of_arch(arg);
-		if (!opts->arch)
+		source->arch = libvmem_arch_regs(arg);
+		if (!source->arch)
 			usage("--arch '%s': give amd64 or i686", arg);
 		return 0;
 	case OPT_COW:
 		parse_cow(regs, arg);
 		return 0;
 	case OPT_QMP:
-		opts->qmp = arg;
+		source->qmp = arg;
 		return 0;
 	case OPT_EXCLUDE:
-		parse_excluded(&opts->scope, arg);
+		parse_excluded(opts, arg);
 		return 0;
 	case OPT_VCPU:
-		opts->vcpu = parse_count("--vcpu", arg, 0, INT_MAX);
+		source->vcpu = parse_count("--vcpu", arg, 0, INT_MAX);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -164,12 +172,18 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case 'r':
 		opts->raw = true;
 		return 0;
+	case OPT_PHYS:
+		opts->phys = true;
+		return 0;
 	case 'o':
 		opts->output = arg;
 		return 0;
 	case OPT_BASE:
 		opts->base = parse_hex("--base", arg);
 		opts->has_base = true;
+		return 0;
+	case OPT_STRICT:
+		opts->strict = true;
 		return 0;
 	case 'h':
 		opts->help = true;
@@ -244,34 +258,34 @@ static void show_help(const struct command *command)
 
 static void check_target(const struct opts *opts)
 {
-	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->qmp))
+	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->source.qmp))
 		usage("--image excludes --pid, --vm-fd and --qmp: its guest does not run");
 	if (!opts->pid && !opts->image)
 		usage("which guest? give --pid PID of the process that runs it, or --image FILE");
 }
 
-static void run(const struct command *command, const struct opts *opts)
+static void run(const struct command *command, struct opts *opts)
 {
-	if (opts->raw && !command->can_raw)
-		usage("%s has no --raw", command->name);
+	if ((opts->raw || opts->phys) && !command->can_read)
+		usage("%s has no --raw and no --phys", command->name);
 	if (opts->raw && opts->json)
 		usage("--raw and --json exclude each other");
 	if (opts->scope.nr_excluded && !command->can_exclude)
 		usage("%s has no --exclude", command->name);
-	if ((opts->output || opts->has_base) && !command->can_write)
-		usage("%s has no --output and no --base", command->name);
-	if (opts->nr_cr3s > 1 && !command->many_roots && command->needs_root)
+	if ((opts->output || opts->has_base || opts->strict) &&
+	    !command->can_write)
+		usage("%s has no --output, no --base and no --strict",
+		      command->name);
+	if (opts->source.nr_cr3s > 1 && command->one_root)
 		usage("%s takes one address space: give one --cr3",
 		      command->name);
 	check_target(opts);
-	if (command->needs_root)
-		regs_check(opts);
 	command->run(opts, opts->nr_args - 1, opts->args + 1);
 }
 
 /*
- * Started with stdout closed, we would get its number for the device and print
- * into that. As it is now, printing fails.
+ * If we were started with stdout closed, the device would get its number, and we
+ * would print into the device. Reserve the number, so that printing fails.
  */
 static void reserve_std_fds(void)
 {
@@ -286,10 +300,14 @@ static void reserve_std_fds(void)
 int main(int argc, char **argv)
 {
 	const struct command *command = NULL;
-	static struct opts opts = { .vm_fd = -1 };
+	static struct opts opts = {
+		.vm_fd = -1,
+		.source = { .cr3s = opts.cr3s },
+		.scope = { .excluded = opts.excluded },
+	};
 
 	reserve_std_fds();
-	/* A reader that has seen enough shows as a write error instead. */
+	/* If the reader leaves, writing fails: see out_flush(). */
 	signal(SIGPIPE, SIG_IGN);
 
 	argv[0] = "vmemctl"; /* getopt begins its messages with it */
@@ -301,7 +319,7 @@ int main(int argc, char **argv)
 	if (opts.help)
 		show_help(command);
 	else if (opts.version)
-		out("vmemctl %s, vmem API %d\n", VMEMCTL_VERSION,
+		out("vmemctl %s, vmem API %d\n", libvmem_version(),
 		    VMEM_API_VERSION);
 	else if (command)
 		run(command, &opts);

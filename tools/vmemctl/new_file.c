@@ -18,10 +18,10 @@
 
 /**
  * struct new_file - a file that is being written
- * @path: where it is to be
- * @folder: the folder of that
- * @part: where it is until it is complete; NULL before and after
- * @fd: it
+ * @path: its path once it is complete
+ * @folder: the folder of @path
+ * @part: its path until it is complete; NULL before and after
+ * @fd: its descriptor
  */
 struct new_file {
 	const char *path;
@@ -31,6 +31,29 @@ struct new_file {
 };
 
 static struct new_file only;
+
+static const struct {
+	int err;
+	const char *text;
+} reasons[] = {
+	{ ENOENT, "there is no such folder" },
+	{ ENOSPC, "the file system is full: make room, or give another FILE" },
+	{ EDQUOT, "over the disk quota: make room, or give another FILE" },
+	{ EFBIG,
+	  "too long for the file system or `ulimit -f': give another FILE" },
+	{ EROFS, "the file system is read-only: give another FILE" },
+	{ EACCES, "permission denied: run as root, or give another FILE" },
+	{ EPERM, "permission denied: run as root, or give another FILE" },
+	{ EIO, "the disk reports an error: give a FILE on another one" },
+};
+
+static const char *reason(int err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (reasons[i].err == err)
+			return reasons[i].text;
+	return strerror(err);
+}
 
 /* The signal that asked for the end, or 0. */
 static int ended_by;
@@ -54,7 +77,7 @@ void new_file_check_signals(void)
 		die("interrupted (%s): nothing was written", strsignal(number));
 }
 
-/* Who started us may have chosen that we are not to notice, as nohup does. */
+/* Signals that are ignored, as under nohup, stay so. */
 static void catch_signals(void)
 {
 	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
@@ -70,14 +93,14 @@ static void catch_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
-/* To be replaced, it must be a file: no device, no folder, and no link. */
+/* Replace only a regular file: no device, no folder, and no link. */
 static void check_old(const char *path)
 {
 	struct stat st;
 
 	if (lstat(path, &st)) {
 		if (errno != ENOENT)
-			fail(STEP_FILE, NULL, "cannot write %s", path);
+			die("cannot write %s: %s", path, reason(errno));
 		return;
 	}
 	if (!S_ISREG(st.st_mode))
@@ -104,9 +127,9 @@ static char *folder_of(const char *path)
 	return folder;
 }
 
-void new_file_fail(const struct new_file *file)
+void new_file_fail(const struct new_file *file, int err)
 {
-	fail(STEP_FILE, NULL, "cannot write %s", file->path);
+	die("cannot write %s: %s", file->path, reason(err));
 }
 
 struct new_file *new_file_open(const char *path)
@@ -124,7 +147,7 @@ struct new_file *new_file_open(const char *path)
 	atexit(remove_part);
 	only.fd = mkostemp(part, O_CLOEXEC);
 	if (only.fd < 0)
-		new_file_fail(&only);
+		new_file_fail(&only, errno);
 	only.part = part;
 	return &only;
 }
@@ -134,37 +157,12 @@ int new_file_fd(const struct new_file *file)
 	return file->fd;
 }
 
-void new_file_resize(struct new_file *file, __u64 size)
-{
-	if (ftruncate(file->fd, size))
-		new_file_fail(file);
-}
-
-void new_file_write(struct new_file *file, const void *bytes, size_t len,
-		    __u64 offset)
-{
-	const char *from = bytes;
-
-	while (len) {
-		ssize_t done = pwrite(file->fd, from, len, offset);
-
-		new_file_check_signals();
-		if (done < 0 && errno != EINTR)
-			new_file_fail(file);
-		if (done <= 0)
-			continue;
-		from += done;
-		offset += done;
-		len -= done;
-	}
-}
-
-/* That it is there has to last as what it holds. */
+/* The new name has to survive a crash as the contents do. */
 static void sync_folder(const struct new_file *file)
 {
 	int folder = open(file->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	/* Not every file system can, and the file is there. */
+	/* The file is complete, so a file system that cannot is no error. */
 	if (folder >= 0) {
 		fsync(folder);
 		close(folder);
@@ -174,10 +172,10 @@ static void sync_folder(const struct new_file *file)
 void new_file_commit(struct new_file *file)
 {
 	if (fsync(file->fd) || close(file->fd))
-		new_file_fail(file);
+		new_file_fail(file, errno);
 	new_file_check_signals();
 	if (rename(file->part, file->path))
-		new_file_fail(file);
+		new_file_fail(file, errno);
 	free(file->part);
 	file->part = NULL;
 	sync_folder(file);

@@ -67,21 +67,21 @@ void parse_cow(struct vmem_regs *regs, char *s)
 		      s, value);
 }
 
-void parse_range(const char *command, int nr_args, char **args, __u64 *va,
-		 __u64 *last_va)
+void parse_range(const char *command, int nr_args, char **args,
+		 struct libvmem_scope *scope)
 {
-	*va = 0;
-	*last_va = ~0ull;
+	scope->va = 0;
+	scope->last_va = ~0ull;
 	if (nr_args != 0 && nr_args != 2)
 		usage("%s takes no argument, or two: vmemctl ... %s [VA LAST_VA]",
 		      command, command);
 	if (nr_args) {
-		*va = parse_hex("VA", args[0]);
-		*last_va = parse_hex("LAST_VA", args[1]);
+		scope->va = parse_hex("VA", args[0]);
+		scope->last_va = parse_hex("LAST_VA", args[1]);
 	}
-	if (*va > *last_va)
+	if (scope->va > scope->last_va)
 		usage("LAST_VA %#llx is below VA %#llx: give the lower one first",
-		      *last_va, *va);
+		      scope->last_va, scope->va);
 }
 
 void check_whole_pages(const char *what, __u64 va, __u64 last_va)
@@ -94,22 +94,22 @@ void check_whole_pages(const char *what, __u64 va, __u64 last_va)
 		      what, last_va);
 }
 
-/* @a does not end below @b with something in between. */
+/* No gap lies between the end of @a and a @b above it. */
 static bool touch(const struct vmem_span *a, const struct vmem_span *b)
 {
 	return !b->va || a->last_va >= b->va - 1;
 }
 
-/* The module wants them in order and none overlapping another. */
-static void insert_span(struct scope *scope, struct vmem_span span)
+/* The library wants them in order, and none overlapping another. */
+static void insert_span(struct opts *opts, struct vmem_span span)
 {
-	struct vmem_span *spans = scope->excluded;
-	unsigned int nr = scope->nr_excluded;
+	struct vmem_span *spans = opts->excluded;
+	unsigned int nr = opts->scope.nr_excluded;
 	unsigned int first = 0, end;
 
 	while (first < nr && !touch(&spans[first], &span))
 		first++;
-	/* All that it touches become one with it. */
+	/* Merge it with all that it touches. */
 	for (end = first; end < nr && touch(&span, &spans[end]); end++) {
 		if (spans[end].va < span.va)
 			span.va = spans[end].va;
@@ -121,10 +121,10 @@ static void insert_span(struct scope *scope, struct vmem_span span)
 		      VMEM_MAX_EXCLUDED);
 	memmove(&spans[first + 1], &spans[end], (nr - end) * sizeof(*spans));
 	spans[first] = span;
-	scope->nr_excluded = nr - (end - first) + 1;
+	opts->scope.nr_excluded = nr - (end - first) + 1;
 }
 
-void parse_excluded(struct scope *scope, char *s)
+void parse_excluded(struct opts *opts, char *s)
 {
 	char *last = strchr(s, '-');
 	struct vmem_span span;
@@ -137,5 +137,5 @@ void parse_excluded(struct scope *scope, char *s)
 	if (span.va > span.last_va)
 		usage("--exclude: LAST_VA %#llx is below VA %#llx: give the lower one first",
 		      span.last_va, span.va);
-	insert_span(scope, span);
+	insert_span(opts, span);
 }

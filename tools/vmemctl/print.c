@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * stdout, and the forms that several commands print values in
+ * stdout, progress, and the forms of values
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@ void out(const char *fmt, ...)
 	va_end(ap);
 }
 
-/* There is a line of progress. */
+/* The cursor is behind a line of progress. */
 static bool progressing;
 
 void progress(const char *fmt, ...)
@@ -61,12 +61,17 @@ void out_bytes(const void *bytes, size_t len)
 		note_error();
 }
 
+int out_ended(void)
+{
+	return out_errno != 0;
+}
+
 void out_flush(void)
 {
 	if (fflush(stdout) || ferror(stdout))
 		note_error();
 	if (out_errno == EPIPE)
-		exit(EXIT_FAILED); /* The reader left: it wants no message. */
+		exit(EXIT_FAILED); /* no reader, no message */
 	if (out_errno)
 		die("cannot write to stdout: %s", strerror(out_errno));
 }
@@ -102,6 +107,7 @@ const char *status_name(__u32 status)
 		[VMEM_TORN] = "torn",
 		[VMEM_ANCESTOR] = "ancestor",
 		[VMEM_CROSS_LEVEL] = "cross-level",
+		[VMEM_UNREADABLE] = "unreadable",
 	};
 
 	if (status >= ARRAY_SIZE(names))
@@ -139,6 +145,11 @@ json_t *json_hex(__u64 value)
 json_t *json_name(const char *name)
 {
 	return name ? json_string(name) : json_null();
+}
+
+json_t *json_path(const char *path)
+{
+	return json_string(path) ?: json_null();
 }
 
 json_t *json_count(__u64 nr)

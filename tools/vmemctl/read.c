@@ -1,77 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl read: guest memory by virtual address
+ * vmemctl read: guest memory by virtual or by guest-physical address
  */
-#include <ctype.h>
-#include <stdlib.h>
-
 #include "vmemctl.h"
 
 #define BYTES_A_LINE 16
 #define BYTES_A_CHUNK 0x100000 /* whole lines */
 
+/* Hexadecimal digits of the widest guest-physical address. */
+#define GPA_DIGITS 13
+
 /**
  * struct reading - how far the reading has come
- * @target: the guest
- * @regs: the address space
- * @va: address of the first byte not read yet
+ * @vm: the guest
+ * @opts: the command line
+ * @regs: the address space; zero with --phys
+ * @at: address of the first byte not read yet
  * @left: bytes still to read from there
- * @status: VMEM_MAPPED, or why @va cannot be read
- * @level: where the path of @va ended, if it cannot be read
+ * @got: the answer to the last question
  */
 struct reading {
-	struct target *target;
+	struct libvmem *vm;
+	const struct opts *opts;
 	struct vmem_regs regs;
-	__u64 va;
+	__u64 at;
 	__u64 left;
-	__u32 status;
-	__u32 level;
+	struct libvmem_read got;
 };
 
 static bool is_over(const struct reading *r)
 {
-	return !r->left || r->status != VMEM_MAPPED;
+	return !r->left || r->got.status != VMEM_MAPPED;
 }
 
-static __u64 read_some(struct reading *r, unsigned char *buf, __u64 len)
+static int ask(struct reading *r, void *buf, size_t len,
+	       struct libvmem_error *error)
 {
-	struct vmem_read_args args = {
-		.size = sizeof(args),
-		.regs = r->regs,
-		.va = r->va,
-		.len = len,
-		.buf = (uintptr_t)buf,
-	};
-
-	if (target_ask(r->target, VMEM_READ, &args))
-		fail(STEP_READ, &r->regs,
-		     "cannot read %llu bytes at %#llx with CR3 %#llx", len,
-		     r->va, r->regs.cr3);
-	if (!args.out_len && args.out_status == VMEM_MAPPED)
-		die("cannot read at %#llx: the module makes no progress",
-		    r->va);
-	r->va += args.out_len;
-	r->left -= args.out_len;
-	r->status = args.out_status;
-	r->level = args.out_level;
-	return args.out_len;
+	if (r->opts->phys)
+		return libvmem_read_phys(r->vm, r->at, buf, len, &r->got,
+					 error);
+	return libvmem_read(r->vm, &r->regs, r->at, buf, len, &r->got, error);
 }
 
-/* Fill a chunk as far as possible: only the last one ends inside a line. */
-static size_t read_chunk(struct reading *r, unsigned char *buf)
+static void read_chunk(struct reading *r, unsigned char *buf)
 {
-	__u64 len = r->left < BYTES_A_CHUNK ? r->left : BYTES_A_CHUNK;
-	size_t done = 0;
+	size_t len = r->left < BYTES_A_CHUNK ? r->left : BYTES_A_CHUNK;
+	struct libvmem_error error;
 
-	while (done < len && !is_over(r))
-		done += read_some(r, buf + done, len - done);
-	return done;
+	check(ask(r, buf, len, &error), &error);
+	r->at += r->got.len;
+	r->left -= r->got.len;
 }
 
-static void print_line(const struct vmem_regs *regs, __u64 va,
-		       const unsigned char *bytes, size_t len)
+static void print_line(int digits, __u64 at, const unsigned char *bytes,
+		       size_t len)
 {
-	out("%0*llx ", regs_va_digits(regs), va);
+	out("%0*llx ", digits, at);
 	for (size_t i = 0; i < BYTES_A_LINE; i++) {
 		if (i % 8 == 0)
 			out(" ");
@@ -86,123 +70,133 @@ static void print_line(const struct vmem_regs *regs, __u64 va,
 	out("|\n");
 }
 
-static void print_hexdump(const struct vmem_regs *regs, __u64 va,
+static void print_hexdump(const struct reading *r, __u64 at,
 			  const unsigned char *bytes, size_t len)
 {
+	int digits = r->opts->phys ? GPA_DIGITS : va_digits(&r->regs);
+
 	for (size_t i = 0; i < len; i += BYTES_A_LINE)
-		print_line(regs, va + i, bytes + i,
+		print_line(digits, at + i, bytes + i,
 			   len - i < BYTES_A_LINE ? len - i : BYTES_A_LINE);
 }
 
-static void print_as_read(struct reading *r, bool raw)
+static void read_text(struct reading *r)
 {
 	static unsigned char buf[BYTES_A_CHUNK];
 
-	while (!is_over(r)) {
-		__u64 va = r->va;
-		size_t len = read_chunk(r, buf);
+	do {
+		__u64 at = r->at;
 
-		if (raw)
-			out_bytes(buf, len);
+		read_chunk(r, buf);
+		if (r->opts->raw)
+			out_bytes(buf, r->got.len);
 		else
-			print_hexdump(&r->regs, va, buf, len);
+			print_hexdump(r, at, buf, r->got.len);
 		out_flush();
-	}
+	} while (!is_over(r));
 }
 
-/* Append bytes to a text of @len hexadecimal digits. */
-static char *append_hex(char *text, size_t *len, const unsigned char *bytes,
-			size_t nr)
+static void put_hex(const unsigned char *bytes, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";
+	static char text[2 * BYTES_A_CHUNK];
 
-	text = realloc(text, *len + 2 * nr + 1);
-	if (!text)
-		die("out of memory for the JSON: ask for less at a time");
-	for (size_t i = 0; i < nr; i++) {
-		text[(*len)++] = digits[bytes[i] >> 4];
-		text[(*len)++] = digits[bytes[i] & 15];
+	for (size_t i = 0; i < len; i++) {
+		text[2 * i] = digits[bytes[i] >> 4];
+		text[2 * i + 1] = digits[bytes[i] & 15];
 	}
-	return text;
+	out_bytes(text, 2 * len);
 }
 
-static json_t *read_hex(struct reading *r)
+static void put_head(const struct reading *r)
+{
+	if (r->opts->phys) {
+		out("{\"gpa\":");
+	} else {
+		out("{\"root\":");
+		json_put(json_hex(libvmem_root(&r->regs)));
+		out(",\"va\":");
+	}
+	json_put(json_hex(r->at));
+	out(",\"data\":\"");
+}
+
+static void put_end(const struct reading *r, __u64 len)
+{
+	out("\",\"len\":");
+	json_put(json_count(len));
+	out(",\"status\":");
+	json_put(json_name(status_name(r->got.status)));
+	out(",\"level\":");
+	json_put(json_name(level_name(r->got.level)));
+	out("}\n");
+}
+
+/* Read first: if that fails, stdout stays empty. */
+static void read_json(struct reading *r)
 {
 	static unsigned char buf[BYTES_A_CHUNK];
-	char *text = NULL;
-	size_t len = 0;
-	json_t *data;
+	const struct reading start = *r;
 
+	read_chunk(r, buf);
+	put_head(&start);
+	put_hex(buf, r->got.len);
 	while (!is_over(r)) {
-		size_t nr = read_chunk(r, buf);
-
-		text = append_hex(text, &len, buf, nr);
+		read_chunk(r, buf);
+		put_hex(buf, r->got.len);
+		out_flush();
 	}
-	data = json_stringn(text, len);
-	free(text);
-	return data;
+	put_end(r, start.left - r->left);
 }
 
-static void print_json(struct reading *r)
-{
-	const __u64 va = r->va;
-	json_t *data = read_hex(r);
-	bool ended = r->status != VMEM_MAPPED;
-	json_t *o = json_object();
-
-	json_set(o, "root", json_hex(regs_root(&r->regs)));
-	json_set(o, "va", json_hex(va));
-	json_set(o, "len", json_integer(r->va - va));
-	json_set(o, "data", data);
-	json_set(o, "status", json_name(status_name(r->status)));
-	json_set(o, "level",
-		 ended ? json_name(level_name(r->level)) : json_null());
-	json_print(o);
-}
-
-/* Something could not be read: what there is has been printed before. */
+/* Something could not be read. The bytes before it have been printed. */
 static void fail_short(const struct reading *r)
 {
-	const char *level = level_name(r->level);
+	const char *level = level_name(r->got.level);
 
 	out_flush();
-	die("cannot read on at %#llx, %llu bytes short: %s%s%s; `vmemctl vtop' shows its path",
-	    r->va, r->left, status_name(r->status), level ? " at " : "",
-	    level ? level : "");
+	die("cannot read on at %#llx, %llu bytes short: %s%s%s; %s", r->at,
+	    r->left, status_name(r->got.status), level ? " at " : "",
+	    level ? level : "",
+	    r->opts->phys ? "`vmemctl info' lists the guest's memory" :
+			    "`vmemctl vtop' shows its path");
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct reading r = { .status = VMEM_MAPPED };
+	struct reading r = { .opts = opts };
 
 	if (nr_args != 2)
-		usage("read takes two arguments: vmemctl ... read VA LEN");
-	r.va = parse_hex("VA", args[0]);
+		usage("read takes two arguments: vmemctl ... read %s LEN",
+		      opts->phys ? "--phys GPA" : "VA");
+	r.at = parse_hex(opts->phys ? "GPA" : "VA", args[0]);
 	r.left = parse_count("LEN", args[1], 1, ~0ull);
-	if (r.va + r.left - 1 < r.va)
+	if (r.at + r.left - 1 < r.at)
 		usage("LEN %llu reaches behind the last address: give at most %llu",
-		      r.left, 0 - r.va);
-	r.target = target_open(opts);
-	regs_resolve(opts, r.target, &r.regs);
+		      r.left, 0 - r.at);
+	r.vm = guest_open(opts);
+	if (!opts->phys)
+		guest_regs(r.vm, opts, &r.regs);
 
 	if (opts->json)
-		print_json(&r);
+		read_json(&r);
 	else
-		print_as_read(&r, opts->raw);
-	if (r.status != VMEM_MAPPED)
+		read_text(&r);
+	if (r.got.status != VMEM_MAPPED)
 		fail_short(&r);
-	target_close(r.target);
+	libvmem_close(r.vm);
 }
 
 const struct command read_command = {
 	.name = "read",
-	.args = "VA LEN",
-	.summary = "guest memory by virtual address",
-	.help = "Read LEN bytes of guest memory at a virtual address and dump them.\n"
-		"\vVA is hexadecimal, with 0x or without; LEN is decimal, or hexadecimal\n"
-		"with 0x. If not all can be read, what can be is printed and the exit\n"
-		"status is 1.",
-	.needs_root = true,
-	.can_raw = true,
+	.args = "[--phys] ADDRESS LEN",
+	.summary = "guest memory by virtual or physical address",
+	.help = "Read LEN bytes of guest memory at a virtual address or, with --phys, at a\n"
+		"guest-physical one, and dump them.\n"
+		"\vADDRESS is hexadecimal, with 0x or without; LEN is decimal, or\n"
+		"hexadecimal with 0x. If not all can be read, what can be is printed and\n"
+		"the exit status is 1. --phys takes no CR3 and no other register.",
+	.one_root = true,
+	.can_read = true,
 	.run = run,
 };

@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Rows that several commands print, and the end that those over spaces have
+ * Rows that several commands print, and the totals of walks over spaces
  */
 #include "vmemctl.h"
+
+int va_digits(const struct vmem_regs *regs)
+{
+	return libvmem_top_level(regs) == VMEM_LEVEL_PD ? 8 : 16;
+}
+
+int gpa_digits(const struct vmem_regs *regs)
+{
+	return (regs->maxphyaddr + 3) / 4;
+}
 
 static const char *kind_name(__u32 kind)
 {
@@ -29,7 +39,7 @@ static void print_page_size(__u64 size)
 
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va)
 {
-	int digits = regs_va_digits(regs);
+	int digits = va_digits(regs);
 
 	out("%0*llx-%0*llx", digits, va, digits, last_va);
 }
@@ -43,7 +53,7 @@ void print_perms(__u32 perms)
 void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m)
 {
 	print_region(regs, m->va, m->last_va);
-	out(" %0*llx ", regs_gpa_digits(regs), m->gpa);
+	out(" %0*llx ", gpa_digits(regs), m->gpa);
 	print_page_size(m->page_size);
 	out(" ");
 	print_perms(m->perms);
@@ -52,7 +62,35 @@ void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m)
 
 void print_space(const struct vmem_regs *regs, __u32 index, __u64 space)
 {
-	out("space %u: root %0*llx", index, regs_gpa_digits(regs), space);
+	out("space %u: root %0*llx", index, gpa_digits(regs), space);
+}
+
+static void begin_space(struct json_space *space)
+{
+	__u64 root = libvmem_space_of_root(space->roots, space->index);
+
+	if (space->roots->nr > 1)
+		out(space->index ? "," : "[");
+	out("{\"root\":");
+	json_put(json_hex(root));
+	out(",\"%s\":[", space->key);
+	space->begun = true;
+}
+
+void json_put_row(struct json_space *space, json_t *row)
+{
+	if (!space->begun)
+		begin_space(space);
+	json_put_next(&space->has_rows, row);
+}
+
+void json_end_space(struct json_space *space)
+{
+	if (!space->begun)
+		begin_space(space);
+	out("]}");
+	if (space->index + 1 == space->roots->nr)
+		out(space->roots->nr > 1 ? "]\n" : "\n");
 }
 
 void json_set_perms(json_t *o, __u32 perms)

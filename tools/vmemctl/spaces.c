@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl spaces: every space, with references in place of what is shared
+ * vmemctl spaces: all spaces, with references in place of shared tables
  */
 #include "vmemctl.h"
 
@@ -50,8 +50,8 @@ static void print_anomaly(const struct vmem_regs *regs,
 	if (anomaly->status == VMEM_RESERVED)
 		out(": entry of a %s", level_name(anomaly->level));
 	else
-		out(": %0*llx as a %s", regs_gpa_digits(regs),
-		    anomaly->table_gpa, level_name(anomaly->level));
+		out(": %0*llx as a %s", gpa_digits(regs), anomaly->table_gpa,
+		    level_name(anomaly->level));
 	out(", raw %llx\n", anomaly->raw);
 }
 
@@ -184,7 +184,7 @@ static void put_space(const struct walked *walked, __u32 root)
 	out("]}");
 }
 
-/* A row at a time: a tree of them all would take many times their memory. */
+/* Row by row: a tree of them all would take many times their memory. */
 static void print_json(const struct walked *walked)
 {
 	out("{\"spaces\":[");
@@ -197,23 +197,22 @@ static void print_json(const struct walked *walked)
 	out("}\n");
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct scope scope = opts->scope;
-	struct target *target;
-	struct roots roots;
+	static struct libvmem_roots roots;
+	struct libvmem *vm;
 	struct walked walked;
 
-	parse_range("spaces", nr_args, args, &scope.va, &scope.last_va);
-	target = target_open(opts);
-	roots_resolve_all(opts, target, &roots);
-	walk_spaces(target, &roots, &scope, &walked);
+	parse_range("spaces", nr_args, args, &opts->scope);
+	vm = guest_open(opts);
+	guest_roots(vm, opts, true, &roots);
+	walk_spaces(vm, &roots, &opts->scope, &walked);
 	if (opts->json)
 		print_json(&walked);
 	else
 		print_text(&walked);
 	walked_free(&walked);
-	target_close(target);
+	libvmem_close(vm);
 }
 
 const struct command spaces_command = {
@@ -228,8 +227,6 @@ const struct command spaces_command = {
 		"-> TABLE of SPACE at ADDRESSES\" for references: what is mapped there is\n"
 		"mapped here as well. \"!!\" marks entries that lead nowhere, or back. The\n"
 		"last lines have the totals.",
-	.needs_root = true,
-	.many_roots = true,
 	.can_exclude = true,
 	.run = run,
 };

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * vmemctl - ask about the page tables of a guest: /dev/vmem about one that runs,
- * the core of its module about one whose memory is in a file
+ * vmemctl - ask libvmem about the page tables of a guest, and print its answers
  *
- * A run of the tool is one question. The first error ends it, in the place
- * where it is found: die(), usage() and fail() print one line and do not
- * return, so no caller hands errors on.
+ * A run of the tool is one question. The first error ends it where it is found:
+ * die(), usage() and fail() print one line and do not return.
  */
 #ifndef VMEMCTL_H
 #define VMEMCTL_H
 
 #include <jansson.h>
-#include <linux/const.h>
-#include <linux/vmem.h>
+#include <libvmem.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdnoreturn.h>
 #include <sys/types.h>
-
-#define VMEMCTL_VERSION "0.1.0"
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -27,88 +21,42 @@
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
 
-/* Members of struct vmem_regs, as a set. */
-#define REG_CR0 _BITUL(0)
-#define REG_CR3 _BITUL(1)
-#define REG_CR4 _BITUL(2)
-#define REG_EFER _BITUL(3)
-#define REG_MAXPHYADDR _BITUL(4)
-#define REG_ALL (REG_CR0 | REG_CR3 | REG_CR4 | REG_EFER | REG_MAXPHYADDR)
-
-/**
- * struct known_regs - registers as far as they are known
- * @regs: the values
- * @have: REG_*: which of @regs are set
- */
-struct known_regs {
-	struct vmem_regs regs;
-	unsigned int have;
-};
-
-/**
- * struct roots - the address spaces that are asked about, in order of primacy
- * @regs: the registers that they have in common, and CR3 of the first
- * @cr3s: CR3 of each
- * @nr: how many they are, at least 1
- */
-struct roots {
-	struct vmem_regs regs;
-	__u64 cr3s[VMEM_MAX_ROOTS];
-	unsigned int nr;
-};
-
-/**
- * struct scope - the part of each space to look at
- * @va: first virtual address
- * @last_va: last virtual address, inclusive
- * @excluded: ranges to leave out, by rising address, none touching another
- * @nr_excluded: how many they are
- */
-struct scope {
-	__u64 va;
-	__u64 last_va;
-	struct vmem_span excluded[VMEM_MAX_EXCLUDED];
-	unsigned int nr_excluded;
-};
-
 /**
  * struct opts - the command line
  * @pid: process that holds the VM, 0 if not given
  * @vm_fd: its descriptor of the VM, -1 if not given
  * @image: path of the image, or NULL
- * @root: registers given one by one; of several CR3, the first
- * @cr3s: all of them
- * @nr_cr3s: how many they are
- * @arch: registers that --arch stands for, or NULL
- * @qmp: path of QEMU's QMP socket, or NULL
- * @vcpu: index of the vCPU to take registers from
- * @scope: what is excluded; the range is the command's
+ * @source: where registers come from
+ * @cr3s: those of @source
+ * @scope: the excluded ranges; its addresses are set by the command
+ * @excluded: those of @scope
  * @output: file to write, or NULL
- * @base: where a snapshot's memory is to begin
- * @has_base: it was given
+ * @base: guest-physical address where a snapshot's memory begins
+ * @has_base: --base was given
+ * @strict: snapshot: fail if a page cannot be read
  * @json: print JSON
  * @raw: read: print the bytes as they are
+ * @phys: read: the address is guest-physical
  * @help: print help and do nothing else
  * @version: print the version and do nothing else
  * @args: the command and its arguments
- * @nr_args: how many there are
+ * @nr_args: length of @args
  */
 struct opts {
 	pid_t pid;
 	int vm_fd;
 	const char *image;
-	struct known_regs root;
+	struct libvmem_source source;
 	__u64 cr3s[VMEM_MAX_ROOTS];
-	unsigned int nr_cr3s;
-	const struct known_regs *arch;
-	const char *qmp;
-	unsigned int vcpu;
-	struct scope scope;
+	struct libvmem_scope scope;
+	struct vmem_span excluded[VMEM_MAX_EXCLUDED];
 	const char *output;
 	__u64 base;
 	bool has_base;
+	bool strict;
 	bool json;
 	bool raw;
+	bool phys;
 	bool help;
 	bool version;
 	char **args;
@@ -117,28 +65,26 @@ struct opts {
 
 /**
  * struct command - one command
- * @name: what it is called by
+ * @name: its name
  * @args: its arguments, as the help shows them
  * @summary: its line in the list of commands
  * @help: its own help
- * @needs_root: it asks about an address space, so CR3 has to be known
- * @many_roots: it can ask about several
- * @can_raw: it knows --raw
- * @can_exclude: it knows --exclude
- * @can_write: it writes a file, and knows --output and --base
- * @run: does it; gets the arguments behind the name
+ * @one_root: it takes no more than one --cr3
+ * @can_read: it takes --raw and --phys
+ * @can_exclude: it takes --exclude
+ * @can_write: it takes --output, --base and --strict
+ * @run: runs it, with the arguments behind the name
  */
 struct command {
 	const char *name;
 	const char *args;
 	const char *summary;
 	const char *help;
-	bool needs_root;
-	bool many_roots;
-	bool can_raw;
+	bool one_root;
+	bool can_read;
 	bool can_exclude;
 	bool can_write;
-	void (*run)(const struct opts *opts, int nr_args, char **args);
+	void (*run)(struct opts *opts, int nr_args, char **args);
 };
 
 extern const struct command info_command;
@@ -151,55 +97,6 @@ extern const struct command snapshot_command;
 
 /* error.c */
 
-/**
- * enum step - what was being done when an errno came back
- * @STEP_ANY: matches all of them
- * @STEP_PIDFD: pidfd_open(2)
- * @STEP_SCAN: reading /proc/PID/fd
- * @STEP_GETFD: pidfd_getfd(2)
- * @STEP_OPEN: opening /dev/vmem
- * @STEP_IMAGE: opening an image
- * @STEP_ATTACH: VMEM_ATTACH_KVM
- * @STEP_INFO: VMEM_INFO
- * @STEP_MEMSLOTS: VMEM_MEMSLOTS
- * @STEP_VCPU: VMEM_VCPU
- * @STEP_TRANSLATE: VMEM_TRANSLATE
- * @STEP_MAP_RANGE: VMEM_MAP_RANGE
- * @STEP_READ: VMEM_READ
- * @STEP_SET_SPACES: VMEM_SET_SPACES
- * @STEP_WALK_SPACES: VMEM_WALK_SPACES
- * @STEP_SNAPSHOT: VMEM_SNAPSHOT
- * @STEP_SNAPSHOT_READ: VMEM_SNAPSHOT_READ
- * @STEP_FILE: writing a file
- * @STEP_QMP_CONNECT: connecting to a QMP socket
- * @STEP_QMP_TALK: sending to it or receiving from it
- */
-enum step {
-	STEP_ANY,
-	STEP_PIDFD,
-	STEP_SCAN,
-	STEP_GETFD,
-	STEP_OPEN,
-	STEP_IMAGE,
-	STEP_ATTACH,
-	STEP_INFO,
-	STEP_MEMSLOTS,
-	STEP_VCPU,
-	STEP_TRANSLATE,
-	STEP_MAP_RANGE,
-	STEP_READ,
-	STEP_SET_SPACES,
-	STEP_WALK_SPACES,
-	STEP_SNAPSHOT,
-	STEP_SNAPSHOT_READ,
-	STEP_FILE,
-	STEP_QMP_CONNECT,
-	STEP_QMP_TALK,
-};
-
-/* Part of a message: what to do with a guest that runs. */
-#define STOP_FIRST "stop it first (QMP: {\"execute\":\"stop\"})"
-
 /* The question failed: say why and what to do, exit with EXIT_FAILED. */
 noreturn __printf(1, 2) void die(const char *fmt, ...);
 
@@ -208,14 +105,14 @@ noreturn __printf(1, 2) void usage(const char *fmt, ...);
 
 __printf(1, 2) void warn(const char *fmt, ...);
 
-/**
- * fail - die() with the reason that errno stands for in a step
- * @step: what was being done
- * @regs: the registers that were passed, or NULL; some reasons follow from them
- * @fmt: "cannot do what, where"; the reason and what to do are appended
+/* die() with an error of the library. */
+noreturn void fail(const struct libvmem_error *error);
+
+/*
+ * Check what a function of the library returned: fail() if it is an error. A
+ * positive value is out_ended()'s, by way of a callback.
  */
-noreturn __printf(3, 4) void fail(enum step step, const struct vmem_regs *regs,
-				  const char *fmt, ...);
+void check(int ret, const struct libvmem_error *error);
 
 /* parse.c: each of these is a usage error if @s is anything but a number. */
 
@@ -226,112 +123,30 @@ __u64 parse_hex(const char *what, const char *s);
 __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max);
 
 /*
- * The range that @command takes as its arguments: two addresses, or none for
- * all there is.
+ * The range that a command takes as its arguments: two addresses, or none for
+ * a whole space.
  */
-void parse_range(const char *command, int nr_args, char **args, __u64 *va,
-		 __u64 *last_va);
+void parse_range(const char *command, int nr_args, char **args,
+		 struct libvmem_scope *scope);
 
-/* A range has to be made of whole pages: a usage error if it is not. */
+/* A usage error unless a range is made of whole pages. */
 void check_whole_pages(const char *what, __u64 va, __u64 last_va);
 
 /* A convention for copy-on-write, "MASK:VALUE". */
 void parse_cow(struct vmem_regs *regs, char *s);
 
 /* A range to exclude, "VA-LAST_VA", into its place among the others. */
-void parse_excluded(struct scope *scope, char *s);
+void parse_excluded(struct opts *opts, char *s);
 
-/* target.c */
+/* guest.c: what every command asks the library first, or fail(). */
 
-struct image;
-struct offline;
+struct libvmem *guest_open(const struct opts *opts);
+void guest_regs(struct libvmem *vm, const struct opts *opts,
+		struct vmem_regs *regs);
 
-/**
- * struct target - the guest that is asked about
- * @dev: a session of /dev/vmem that is attached to it; -1 if it is an image
- * @image: the image; NULL if the guest runs
- * @offline: what answers for the image
- */
-struct target {
-	int dev;
-	struct image *image;
-	struct offline *offline;
-};
-
-/* The guest that @opts names, ready to be asked. */
-struct target *target_open(const struct opts *opts);
-void target_close(struct target *target);
-
-/* ioctl(2) on the device, or what stands for it: 0, or -1 and errno. */
-int target_ask(struct target *target, unsigned int cmd, void *args);
-
-/* registers.c */
-
-/* How a guest pages. */
-enum paging {
-	PAGING_OFF,
-	PAGING_2LEVEL,
-	PAGING_2LEVEL_PSE,
-	PAGING_PAE,
-	PAGING_4LEVEL,
-	PAGING_5LEVEL,
-};
-
-enum paging regs_paging(const struct vmem_regs *regs);
-const char *paging_name(enum paging paging);
-const char *paging_text(enum paging paging);
-
-/* The table that CR3 points at: how deep it is, and where. */
-enum vmem_level regs_top_level(const struct vmem_regs *regs);
-__u64 regs_root(const struct vmem_regs *regs);
-
-/* Hexadecimal digits of an address, for columns. */
-int regs_va_digits(const struct vmem_regs *regs);
-int regs_gpa_digits(const struct vmem_regs *regs);
-
-/* What --arch @name stands for; NULL if there is no such. */
-const struct known_regs *regs_of_arch(const char *name);
-
-/* A usage error unless it is known where CR3 is to come from. */
-void regs_check(const struct opts *opts);
-
-/* The registers of the address space that @opts names. */
-void regs_resolve(const struct opts *opts, struct target *target,
-		  struct vmem_regs *regs);
-
-/* The address spaces that @opts names: without --cr3, that of one vCPU. */
-void roots_resolve(const struct opts *opts, struct target *target,
-		   struct roots *roots);
-
-/* The same, but without --cr3, those of all vCPUs, or of a snapshot. */
-void roots_resolve_all(const struct opts *opts, struct target *target,
-		       struct roots *roots);
-
-/* What a space is known by: the address of its root table. */
-__u64 roots_space(const struct roots *roots, unsigned int index);
-
-/* Registers with CR3 of one of the spaces. */
-struct vmem_regs roots_regs(const struct roots *roots, unsigned int index);
-
-/* How many vCPUs the guest has; more than there can be roots do not count. */
-unsigned int regs_nr_vcpus(struct target *target);
-
-/* Registers of the vCPU with @index from KVM, all but CR3; or from an image. */
-void regs_of_vcpu(struct target *target, unsigned int index,
-		  struct vmem_vcpu_args *vcpu);
-
-/* qmp.c */
-
-struct qmp;
-struct core_cpu;
-
-struct qmp *qmp_open(const char *path);
-void qmp_regs(struct qmp *qmp, unsigned int vcpu, struct known_regs *out);
-void qmp_cpu(struct qmp *qmp, unsigned int vcpu, struct core_cpu *cpu);
-
-/* die() if the guest runs, or has run since qmp_open(). */
-void qmp_check_stopped(struct qmp *qmp);
-void qmp_close(struct qmp *qmp);
+/* The spaces of the command line or, with @all, of all vCPUs or a snapshot. */
+void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
+		 struct libvmem_roots *roots);
 
 /* walk.c */
 
@@ -346,19 +161,21 @@ struct walked_space {
 };
 
 /**
- * struct walked - all that a walk over spaces told
+ * struct walked - the records of a walk over spaces
  * @roots: the spaces
- * @records: what it told, in the order of VMEM_WALK_SPACES
- * @nr: how many records
+ * @records: the records, in the order of VMEM_WALK_SPACES
+ * @nr: length of @records
+ * @room: records that @records has room for
  * @spaces: for each root, where its records are
  * @before: for each record, and the end, the leaves that all records before it
  *	expand to, saturated
- * @stats: the module's counts
+ * @stats: counts of the walk
  */
 struct walked {
-	const struct roots *roots;
+	const struct libvmem_roots *roots;
 	struct vmem_record *records;
 	size_t nr;
+	size_t room;
 	struct walked_space *spaces;
 	__u64 *before;
 	struct vmem_spaces_stats stats;
@@ -379,23 +196,15 @@ struct run {
 	__u64 their_step;
 };
 
-/* The spaces that a session is about. It can be told once. */
-void set_spaces(struct target *target, const struct roots *roots,
-		const struct scope *scope);
-
-/* Walk spaces to the end. A session can do this once. */
-void walk_spaces(struct target *target, const struct roots *roots,
-		 const struct scope *scope, struct walked *walked);
+void walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
+		 const struct libvmem_scope *scope, struct walked *walked);
 void walked_free(struct walked *walked);
 
-/* The same for a session that only has to learn who owns what. */
-void walk_owners(struct target *target, const struct roots *roots);
-
-/* What a table's region in its owner's space expands to, saturated. */
+/* Leaves that a table's region in its owner's space expands to, saturated. */
 __u64 walked_leaves(const struct walked *walked, __u32 root, __u64 va,
 		    __u64 len);
 
-/* The leaves that walks of each root alone would find, saturated. */
+/* Leaves that a walk of each root by itself would find, saturated. */
 __u64 walked_expands_to(const struct walked *walked);
 
 /* The run that begins at the first of @nr records; returns its @nr. */
@@ -406,6 +215,10 @@ bool is_wider(const struct vmem_reference *reference);
 
 /* rows.c */
 
+/* Hexadecimal digits of an address, for columns. */
+int va_digits(const struct vmem_regs *regs);
+int gpa_digits(const struct vmem_regs *regs);
+
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va);
 void print_perms(__u32 perms);
 void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m);
@@ -413,9 +226,31 @@ void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m);
 /* The heading of a space, without the end of the line. */
 void print_space(const struct vmem_regs *regs, __u32 index, __u64 space);
 
-/* What the mark behind a reference's rights means. */
+/* Explain the mark behind a reference's rights. */
 void print_wider_note(void);
 void print_stats(const struct walked *walked);
+
+/**
+ * struct json_space - an object with a list of rows, which is printed row by row
+ * @roots: the spaces: if they are several, their objects make up a list
+ * @index: the space of this object
+ * @key: of the list in the object
+ * @begun: the object has begun
+ * @has_rows: there is a row in the list
+ *
+ * Nothing is printed before the first row, so that an error that comes before
+ * it leaves stdout empty.
+ */
+struct json_space {
+	const struct libvmem_roots *roots;
+	unsigned int index;
+	const char *key;
+	bool begun;
+	bool has_rows;
+};
+
+void json_put_row(struct json_space *space, json_t *row);
+void json_end_space(struct json_space *space);
 
 void json_set_perms(json_t *o, __u32 perms);
 json_t *json_mapping(const struct vmem_mapping *m);
@@ -426,12 +261,15 @@ json_t *json_stats(const struct walked *walked);
 __printf(1, 2) void out(const char *fmt, ...);
 void out_bytes(const void *bytes, size_t len);
 
-/* Hand over what was printed; die() if that, or any of it before, failed. */
+/* 1 if stdout cannot be written any more: the return value of a callback. */
+int out_ended(void);
+
+/* Flush stdout; die() if that failed, or a write before it. */
 void out_flush(void);
 
 /*
- * How far it has come, on a terminal: a line on stderr that the next one takes
- * the place of, and that any message does.
+ * Show progress on a terminal: a line on stderr, which the next one or any
+ * message replaces.
  */
 __printf(1, 2) void progress(const char *fmt, ...);
 void progress_end(void);
@@ -453,6 +291,7 @@ const char *table_name(__u32 table);
  */
 json_t *json_hex(__u64 value);
 json_t *json_name(const char *name); /* null for NULL */
+json_t *json_path(const char *path); /* null if it is not UTF-8 */
 json_t *json_count(__u64 nr); /* no more than JSON's readers take */
 void json_set(json_t *object, const char *key, json_t *value);
 void json_add(json_t *array, json_t *value);

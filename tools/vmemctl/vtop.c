@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vmemctl vtop: addresses and their paths through the tables
+ * vmemctl vtop: addresses, and their paths through the tables
  */
 #include <stdlib.h>
 
 #include "vmemctl.h"
 
-#define ADDRESSES_A_CALL 64
+/**
+ * struct output - where answers go
+ * @roots: the spaces
+ * @json: JSON of the space, or NULL for text
+ */
+struct output {
+	const struct libvmem_roots *roots;
+	struct json_space *json;
+};
 
 /* The name of the table that entry number @i of a path is in. */
 static const char *trace_level(const struct vmem_regs *regs, unsigned int i)
 {
-	return level_name(regs_top_level(regs) - i);
+	return level_name(libvmem_top_level(regs) - i);
 }
 
-/* A kernel that knows more levels than we do still fills only our array. */
+/* A kernel that knows more levels still fills only our array. */
 static unsigned int nr_trace(const struct vmem_translation *t)
 {
 	return t->out_nr_trace < VMEM_MAX_LEVELS ? t->out_nr_trace :
@@ -26,8 +34,8 @@ static void print_trace(const struct vmem_regs *regs,
 {
 	for (unsigned int i = 0; i < nr_trace(t); i++)
 		out("%7s: %0*llx => %0*llx\n", trace_level(regs, i),
-		    regs_gpa_digits(regs), t->out_trace[i].entry_gpa,
-		    regs_va_digits(regs), t->out_trace[i].raw);
+		    gpa_digits(regs), t->out_trace[i].entry_gpa,
+		    va_digits(regs), t->out_trace[i].raw);
 }
 
 static void print_page(const struct vmem_regs *regs,
@@ -35,7 +43,7 @@ static void print_page(const struct vmem_regs *regs,
 {
 	char size[SIZE_TEXT_MAX];
 
-	out("   PAGE: %0*llx (%s)\n", regs_gpa_digits(regs),
+	out("   PAGE: %0*llx (%s)\n", gpa_digits(regs),
 	    t->out_gpa & ~(t->out_page_size - 1),
 	    size_text(t->out_page_size, size));
 	out("  FLAGS: %s, %s, %s\n",
@@ -44,24 +52,14 @@ static void print_page(const struct vmem_regs *regs,
 	    t->out_perms & VMEM_EXECUTABLE ? "executable" : "no-execute");
 }
 
-/* The first of the roots that are that space's. */
-static unsigned int find_space(const struct roots *roots, __u64 space)
-{
-	unsigned int i = 0;
-
-	while (i < roots->nr && roots_space(roots, i) != space)
-		i++;
-	return i;
-}
-
-static void print_owner(const struct roots *roots,
+static void print_owner(const struct libvmem_roots *roots,
 			const struct vmem_translation *t)
 {
 	const struct vmem_regs *regs = &roots->regs;
 
-	out("  OWNER: space %u (root %0*llx) at %0*llx\n",
-	    find_space(roots, t->out_owner_space), regs_gpa_digits(regs),
-	    t->out_owner_space, regs_va_digits(regs), t->out_owner_va);
+	out("  OWNER: space %u (root %0*llx) at %0*llx\n", t->out_owner_root,
+	    gpa_digits(regs), t->out_owner_space, va_digits(regs),
+	    t->out_owner_va);
 }
 
 static void print_end(const struct vmem_translation *t)
@@ -72,7 +70,7 @@ static void print_end(const struct vmem_translation *t)
 	    level ? " at " : "", level ? level : "");
 }
 
-static void print_text(const struct roots *roots, __u64 va,
+static void print_text(const struct libvmem_roots *roots, __u64 va,
 		       const struct vmem_translation *t)
 {
 	const struct vmem_regs *regs = &roots->regs;
@@ -110,7 +108,7 @@ static json_t *json_trace(const struct vmem_regs *regs,
 	return trace;
 }
 
-/* What only a mapped address has; null for any other. */
+/* Members that are null unless the address is mapped. */
 static void json_set_page(json_t *o, const struct vmem_translation *t)
 {
 	bool mapped = t->out_status == VMEM_MAPPED;
@@ -153,124 +151,80 @@ static json_t *json_result(const struct vmem_regs *regs, __u64 va,
 	return o;
 }
 
-static json_t *json_space(__u64 root, json_t *results)
+static int put_answer(__u64 va, const struct vmem_translation *answer,
+		      void *priv)
 {
-	json_t *o = json_object();
+	const struct output *o = priv;
 
-	json_set(o, "root", json_hex(root));
-	json_set(o, "results", results);
-	return o;
-}
-
-/*
- * Translate the first of @nr addresses in the root with @index; returns how
- * many that were. Who owns a table is known once the spaces were walked, which
- * is not worth it for the sake of one.
- */
-static unsigned int translate_some(struct target *target,
-				   const struct roots *roots,
-				   unsigned int index, const __u64 *vas, int nr,
-				   struct vmem_translation *results)
-{
-	const struct vmem_regs regs = roots_regs(roots, index);
-	struct vmem_translate_args args = {
-		.size = sizeof(args),
-		.nr = nr < ADDRESSES_A_CALL ? nr : ADDRESSES_A_CALL,
-		.result_size = sizeof(*results),
-		.vas = (uintptr_t)vas,
-		.results = (uintptr_t)results,
-	};
-
-	if (roots->nr > 1) {
-		args.flags = VMEM_TRANSLATE_SPACES;
-		args.root = index;
-	} else {
-		args.regs = regs;
-	}
-	if (target_ask(target, VMEM_TRANSLATE, &args))
-		fail(STEP_TRANSLATE, &regs,
-		     "cannot translate %#llx with CR3 %#llx", vas[0], regs.cr3);
-	if (!args.out_nr)
-		die("cannot translate %#llx: the module returned no result",
-		    vas[0]);
-	return args.out_nr;
-}
-
-/* Print as text, or add to the list of results if there is one. */
-static void vtop(struct target *target, const struct roots *roots,
-		 unsigned int index, const __u64 *vas, int nr, json_t *list)
-{
-	struct vmem_translation results[ADDRESSES_A_CALL];
-	unsigned int done;
-
-	for (; nr; vas += done, nr -= done) {
-		done = translate_some(target, roots, index, vas, nr, results);
-		for (unsigned int i = 0; i < done; i++) {
-			if (list)
-				json_add(list, json_result(&roots->regs, vas[i],
-							   &results[i]));
-			else
-				print_text(roots, vas[i], &results[i]);
-		}
-		out_flush();
-	}
-}
-
-static void print_spaces(struct target *target, const struct roots *roots,
-			 const __u64 *vas, int nr)
-{
-	for (unsigned int i = 0; i < roots->nr; i++) {
-		if (roots->nr > 1) {
-			print_space(&roots->regs, i, roots_space(roots, i));
-			out("\n");
-		}
-		vtop(target, roots, i, vas, nr, NULL);
-	}
-}
-
-static json_t *json_spaces(struct target *target, const struct roots *roots,
-			   const __u64 *vas, int nr)
-{
-	json_t *spaces = json_array();
-
-	for (unsigned int i = 0; i < roots->nr; i++) {
-		json_t *results = json_array();
-
-		vtop(target, roots, i, vas, nr, results);
-		json_add(spaces, json_space(roots_space(roots, i), results));
-	}
-	return spaces;
-}
-
-/* A list only where there are several. */
-static json_t *json_only(json_t *spaces)
-{
-	json_t *only = json_incref(json_array_get(spaces, 0));
-
-	if (json_array_size(spaces) > 1) {
-		json_decref(only);
-		return spaces;
-	}
-	json_decref(spaces);
-	return only;
-}
-
-static void vtop_all(const struct opts *opts, const __u64 *vas, int nr)
-{
-	struct target *target = target_open(opts);
-	struct roots roots;
-
-	roots_resolve(opts, target, &roots);
-	if (roots.nr > 1)
-		walk_owners(target, &roots);
-	if (opts->json)
-		json_print(json_only(json_spaces(target, &roots, vas, nr)));
+	if (o->json)
+		json_put_row(o->json, json_result(&o->roots->regs, va, answer));
 	else
-		print_spaces(target, &roots, vas, nr);
-	target_close(target);
+		print_text(o->roots, va, answer);
+	return out_ended();
 }
 
-static void run(const struct opts *opts, int nr_args, char **args)
+/* Only a translation in several spaces can tell who owns a table. */
+static int ask(struct libvmem *vm, const struct libvmem_roots *roots,
+	       unsigned int index, const __u64 *vas, int nr, struct output *o,
+	       struct libvmem_error *error)
+{
+	if (roots->nr > 1)
+		return libvmem_translate_shared(vm, roots, index, vas, nr,
+						put_answer, o, error);
+	return libvmem_translate(vm, &roots->regs, vas, nr, put_answer, o,
+				 error);
+}
+
+static void translate(const struct opts *opts, struct libvmem *vm,
+		      const struct libvmem_roots *roots, unsigned int index,
+		      const __u64 *vas, int nr)
+{
+	struct json_space space = {
+		.roots = roots,
+		.index = index,
+		.key = "results",
+	};
+	struct output o = {
+		.roots = roots,
+		.json = opts->json ? &space : NULL,
+	};
+	struct libvmem_error error;
+
+	if (!opts->json && roots->nr > 1) {
+		print_space(&roots->regs, index,
+			    libvmem_space_of_root(roots, index));
+		out("\n");
+	}
+	check(ask(vm, roots, index, vas, nr, &o, &error), &error);
+	if (opts->json)
+		json_end_space(&space);
+}
+
+static void find_owners(struct libvmem *vm, const struct libvmem_roots *roots)
+{
+	const struct libvmem_scope everything = { .last_va = ~0ull };
+	struct vmem_spaces_stats stats;
+	struct libvmem_error error;
+
+	check(libvmem_walk_spaces(vm, roots, &everything, NULL, NULL, &stats,
+				  &error),
+	      &error);
+}
+
+static void translate_all(const struct opts *opts, const __u64 *vas, int nr)
+{
+	static struct libvmem_roots roots;
+	struct libvmem *vm = guest_open(opts);
+
+	guest_roots(vm, opts, false, &roots);
+	if (roots.nr > 1)
+		find_owners(vm, &roots);
+	for (unsigned int i = 0; i < roots.nr; i++)
+		translate(opts, vm, &roots, i, vas, nr);
+	libvmem_close(vm);
+}
+
+static void run(struct opts *opts, int nr_args, char **args)
 {
 	__u64 *vas;
 
@@ -281,7 +235,7 @@ static void run(const struct opts *opts, int nr_args, char **args)
 		die("out of memory");
 	for (int i = 0; i < nr_args; i++)
 		vas[i] = parse_hex("VA", args[i]);
-	vtop_all(opts, vas, nr_args);
+	translate_all(opts, vas, nr_args);
 	free(vas);
 }
 
@@ -295,7 +249,5 @@ const struct command vtop_command = {
 		"exit status is 0. With several roots, each address is translated in each\n"
 		"of them, and OWNER says which space was the first to reach a table that\n"
 		"is shared, and at which address; that takes a walk of them all.",
-	.needs_root = true,
-	.many_roots = true,
 	.run = run,
 };

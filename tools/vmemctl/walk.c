@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A walk over many spaces, and what its records would expand to
+ * The records of a walk over many spaces, and the leaves that they expand to
  *
- * Records come by rising root and address, and a reference is told after all
- * that it refers to. So one pass, with a sum of leaves kept beside each record,
- * counts what is behind references to tables that hold references themselves.
+ * Records come by rising root and address, and a reference comes after all
+ * records of the table that it refers to. So one pass, which keeps a sum of
+ * leaves beside each record, also counts the leaves behind tables that hold
+ * references themselves.
  */
 #include <stdlib.h>
 
 #include "vmemctl.h"
 
-#define RECORDS_A_CALL 8192
-
-#define OTHER_MODULE "load the vmem module of this vmemctl's version"
+/* Records that there is room for at first. */
+#define FIRST_ROOM 8192
 
 static __u64 add_saturated(__u64 a, __u64 b)
 {
@@ -98,7 +98,7 @@ __u64 walked_expands_to(const struct walked *walked)
 	return walked->before[walked->nr];
 }
 
-/* What a record stands for, once those before it have been counted. */
+/* Leaves that a record expands to, once those before it are counted. */
 static __u64 count_leaves(const struct walked *walked,
 			  const struct vmem_record *record)
 {
@@ -121,23 +121,6 @@ static __u64 count_leaves(const struct walked *walked,
 	}
 }
 
-/*
- * What the rest of the tool relies on: every space has its heading, in order,
- * and refers to no later one. @nr: spaces that have begun
- */
-static bool makes_sense(const struct vmem_record *record, __u32 nr)
-{
-	if (record->type == VMEM_SPACE)
-		return record->root == nr && record->space.alias_of <= nr;
-	if (record->root + 1 != nr)
-		return false;
-	if (record->type == VMEM_THIS_SPACE)
-		return record->mapping.page_size;
-	if (record->type == VMEM_ALIASING)
-		return record->reference.owner_root < nr;
-	return true;
-}
-
 static void *array(void *old, size_t nr, size_t size)
 {
 	void *new = reallocarray(old, nr, size);
@@ -145,21 +128,6 @@ static void *array(void *old, size_t nr, size_t size)
 	if (!new)
 		die("out of memory for the records: ask for fewer roots or a smaller range");
 	return new;
-}
-
-static void check_records(const struct walked *walked)
-{
-	__u32 nr = 0;
-
-	for (size_t i = 0; i < walked->nr; i++) {
-		if (!makes_sense(&walked->records[i], nr))
-			die("cannot make sense of record %zu: " OTHER_MODULE,
-			    i);
-		nr += walked->records[i].type == VMEM_SPACE;
-	}
-	if (nr != walked->roots->nr)
-		die("the module told of %u spaces instead of %u: " OTHER_MODULE,
-		    nr, walked->roots->nr);
 }
 
 static void index_records(struct walked *walked)
@@ -176,7 +144,7 @@ static void index_records(struct walked *walked)
 
 		if (record->type == VMEM_SPACE)
 			space->first = i;
-		/* Without this one: it may refer to the space itself. */
+		/* A reference to its own space does not count itself. */
 		space->end = i;
 		sum = add_saturated(sum, count_leaves(walked, record));
 		walked->before[i + 1] = sum;
@@ -184,84 +152,29 @@ static void index_records(struct walked *walked)
 	}
 }
 
-void set_spaces(struct target *target, const struct roots *roots,
-		const struct scope *scope)
+static int add_record(const struct vmem_record *record, void *priv)
 {
-	struct vmem_set_spaces_args args = {
-		.size = sizeof(args),
-		.regs = roots->regs,
-		.nr_cr3 = roots->nr,
-		.nr_excluded = scope->nr_excluded,
-		.cr3 = (uintptr_t)roots->cr3s,
-		.excluded = (uintptr_t)scope->excluded,
-		.va = scope->va,
-		.last_va = scope->last_va,
-	};
+	struct walked *walked = priv;
 
-	args.regs.cr3 = 0;
-	if (target_ask(target, VMEM_SET_SPACES, &args))
-		fail(STEP_SET_SPACES, &roots->regs,
-		     "cannot look at %u space%s at once, from CR3 %#llx on",
-		     roots->nr, roots->nr == 1 ? "" : "s", roots->cr3s[0]);
+	if (walked->nr == walked->room) {
+		walked->room = 2 * walked->room ?: FIRST_ROOM;
+		walked->records = array(walked->records, walked->room,
+					sizeof(*walked->records));
+	}
+	walked->records[walked->nr++] = *record;
+	return 0;
 }
 
-static void walk_some(struct target *target, const struct roots *roots,
-		      struct vmem_walk_spaces_args *args)
+void walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
+		 const struct libvmem_scope *scope, struct walked *walked)
 {
-	__u64 entries = args->out_stats.entries;
-
-	if (target_ask(target, VMEM_WALK_SPACES, args))
-		fail(STEP_WALK_SPACES, &roots->regs,
-		     "cannot walk the spaces, after %llu of %u",
-		     args->out_stats.spaces + args->out_stats.root_aliases,
-		     roots->nr);
-	if (args->out_more && !args->out_nr &&
-	    args->out_stats.entries == entries)
-		die("cannot walk the spaces: the module makes no progress");
-}
-
-void walk_spaces(struct target *target, const struct roots *roots,
-		 const struct scope *scope, struct walked *walked)
-{
-	struct vmem_walk_spaces_args args = {
-		.size = sizeof(args),
-		.nr = RECORDS_A_CALL,
-		.record_size = sizeof(struct vmem_record),
-	};
-	size_t room = 0;
+	struct libvmem_error error;
 
 	*walked = (struct walked){ .roots = roots };
-	set_spaces(target, roots, scope);
-	do {
-		if (room - walked->nr < RECORDS_A_CALL) {
-			room = 2 * room + RECORDS_A_CALL;
-			walked->records = array(walked->records, room,
-						sizeof(*walked->records));
-		}
-		args.records = (uintptr_t)(walked->records + walked->nr);
-		walk_some(target, roots, &args);
-		walked->nr += args.out_nr;
-	} while (args.out_more);
-	walked->stats = args.out_stats;
-	check_records(walked);
+	check(libvmem_walk_spaces(vm, roots, scope, add_record, walked,
+				  &walked->stats, &error),
+	      &error);
 	index_records(walked);
-}
-
-void walk_owners(struct target *target, const struct roots *roots)
-{
-	static struct vmem_record records[RECORDS_A_CALL];
-	struct vmem_walk_spaces_args args = {
-		.size = sizeof(args),
-		.nr = RECORDS_A_CALL,
-		.record_size = sizeof(records[0]),
-		.records = (uintptr_t)records,
-	};
-	const struct scope everything = { .last_va = ~0ull };
-
-	set_spaces(target, roots, &everything);
-	do {
-		walk_some(target, roots, &args);
-	} while (args.out_more);
 }
 
 void walked_free(struct walked *walked)
@@ -271,7 +184,7 @@ void walked_free(struct walked *walked)
 	free(walked->spaces);
 }
 
-/* What goes for every reference of a run. */
+/* All references of a run agree in these. */
 static bool is_like(const struct vmem_record *a, const struct vmem_record *b)
 {
 	return b->type == VMEM_ALIASING && a->root == b->root &&
@@ -311,7 +224,7 @@ size_t run_find(const struct vmem_record *records, size_t nr, struct run *run)
 	while (run->nr < nr &&
 	       is_step(run, records + run->nr - 1, records + run->nr))
 		run->nr++;
-	/* Two that are apart are always so at some regular distance. */
+	/* Any two references are at a regular distance. */
 	if (run->nr == 2 && run->step != records->reference.len)
 		run->nr = 1;
 	return run->nr;

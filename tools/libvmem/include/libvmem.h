@@ -24,12 +24,20 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default)
+
 /**
  * DOC: Return values
  *
- * A function that returns int returns 0, or a negative enum libvmem_code with
- * *@error saying more (@error may be NULL), or, if it takes a callback, the
- * positive value by which the callback ended it.
+ * A function that returns int returns 0 or a negative enum libvmem_code. *@error
+ * then has the same code and says more; @error may be NULL. A function that takes
+ * a callback also returns the positive value by which the callback ended it.
+ *
+ * Any function that asks the guest can fail with LIBVMEM_NO_MEMORY,
+ * LIBVMEM_NO_PROCESS, LIBVMEM_DENIED, LIBVMEM_VERSION and LIBVMEM_SYSTEM. A
+ * function that takes registers can also fail with LIBVMEM_BAD_MODE,
+ * LIBVMEM_BAD_ARGUMENT and LIBVMEM_NO_ROOT. The functions list what else they
+ * fail with. Addresses and sizes are in bytes.
  */
 
 /**
@@ -45,7 +53,8 @@ extern "C" {
  * @LIBVMEM_BAD_IMAGE: the file is no image, is damaged, or of no known format
  * @LIBVMEM_NO_REGISTERS: nothing says what CR3, or another register, is
  * @LIBVMEM_BAD_MODE: the registers name no paging mode that is supported
- * @LIBVMEM_NO_ROOT: the guest has no memory where CR3 points
+ * @LIBVMEM_NO_ROOT: the guest has no memory, or none that can be read, where
+ *	CR3 points
  * @LIBVMEM_QMP: QEMU's monitor cannot be reached, or refuses
  * @LIBVMEM_GUEST_RUNS: the guest runs, or ran meanwhile, and must not
  * @LIBVMEM_TOO_MUCH: more than the kernel, the guest's mode or a file can hold
@@ -92,55 +101,65 @@ struct libvmem_error {
 	enum libvmem_code code;
 	int err;
 	const char *where;
-	uint64_t address;
+	__u64 address;
 	char message[LIBVMEM_MESSAGE_SIZE];
 	char advice[LIBVMEM_ADVICE_SIZE];
 };
 
-/* The version of the library, as "0.1.0". */
+/**
+ * libvmem_version - version of the library
+ *
+ * Return: text like "0.1.0".
+ */
 const char *libvmem_version(void);
 
 /* A guest that can be asked. */
 struct libvmem;
 
 /**
- * libvmem_open_pid - ask the VM of a process
- * @vm: set to the handle
- * @pid: the process
- * @vm_fd: its descriptor of the VM; -1 to find the only one that it has
- * @error: see above
+ * libvmem_open_pid - open the VM of a process
+ * @vm: set to the handle; NULL after a failure
+ * @pid: the process, above 0
+ * @vm_fd: descriptor of the VM in that process; -1 to find the only VM it has
+ * @error: the failure, or NULL
+ *
+ * The handle stays with the VM, also when the PID is used again.
+ *
+ * Return: 0; -LIBVMEM_NO_PROCESS; -LIBVMEM_NO_VM; -LIBVMEM_SEVERAL_VMS;
+ * -LIBVMEM_NO_DEVICE; -LIBVMEM_DENIED.
  */
 int libvmem_open_pid(struct libvmem **vm, pid_t pid, int vm_fd,
 		     struct libvmem_error *error);
 
-/* The same for a VM of the calling process; @vm_fd stays the caller's. */
+/**
+ * libvmem_open_vm - open a VM of the calling process
+ * @vm: set to the handle; NULL after a failure
+ * @vm_fd: the VM; stays the caller's
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_NO_VM; -LIBVMEM_NO_DEVICE; -LIBVMEM_DENIED.
+ */
 int libvmem_open_vm(struct libvmem **vm, int vm_fd,
 		    struct libvmem_error *error);
 
-/* The same for a file with a guest's memory: an ELF core, a snapshot, raw. */
+/**
+ * libvmem_open_image - open a file with a guest's memory
+ * @vm: set to the handle; NULL after a failure
+ * @path: an ELF core of QEMU's dump-guest-memory, a snapshot, or raw memory from
+ *	guest-physical address 0 on. The file must not become shorter while it
+ *	is open: the process would get SIGBUS.
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_BAD_IMAGE; -LIBVMEM_DENIED; -LIBVMEM_SYSTEM.
+ */
 int libvmem_open_image(struct libvmem **vm, const char *path,
 		       struct libvmem_error *error);
 
-/* Close a guest, or NULL. */
-void libvmem_close(struct libvmem *vm);
-
 /**
- * struct libvmem_image - what the file of an image is
- * @path: of the file, as it was given
- * @format: "raw", "elf32" or "elf64"
- * @size: bytes of the file
- * @spaces: the spaces of a snapshot, in order of primacy
- * @nr_spaces: how many they are; 0 if the image is no snapshot
- * @regs: with spaces: their registers, with CR3 of the first
+ * libvmem_close - close a guest
+ * @vm: the handle, or NULL
  */
-struct libvmem_image {
-	const char *path;
-	const char *format;
-	uint64_t size;
-	const struct libvmem_space *spaces;
-	unsigned int nr_spaces;
-	struct vmem_regs regs;
-};
+void libvmem_close(struct libvmem *vm);
 
 /**
  * struct libvmem_space - a space of a snapshot
@@ -148,28 +167,69 @@ struct libvmem_image {
  * @root: guest-physical address of its root table in the snapshot
  */
 struct libvmem_space {
-	uint64_t space;
-	uint64_t root;
+	__u64 space;
+	__u64 root;
 };
 
-/* The image that @vm is, valid until it is closed; NULL if the guest runs. */
+/**
+ * struct libvmem_image - the file of an image
+ * @path: path of the file, as it was given
+ * @format: "raw", "elf32" or "elf64"
+ * @size: bytes of the file
+ * @spaces: the spaces of a snapshot, in order of primacy
+ * @nr_spaces: elements of @spaces; 0 if the image is no snapshot
+ * @regs: with spaces: their registers, with CR3 of the first
+ */
+struct libvmem_image {
+	const char *path;
+	const char *format;
+	__u64 size;
+	const struct libvmem_space *spaces;
+	unsigned int nr_spaces;
+	struct vmem_regs regs;
+};
+
+/**
+ * libvmem_image - the file that a guest is
+ * @vm: the guest
+ *
+ * Return: the file, valid until libvmem_close(); NULL if the guest runs.
+ */
 const struct libvmem_image *libvmem_image(const struct libvmem *vm);
 
-/* Version, limits, source, number of vCPUs: see struct vmem_info_args. */
+/**
+ * libvmem_info - version, limits, source, and the number of vCPUs
+ * @vm: the guest
+ * @info: set
+ * @error: the failure, or NULL
+ *
+ * Return: 0 or a negative code.
+ */
 int libvmem_info(struct libvmem *vm, struct vmem_info_args *info,
 		 struct libvmem_error *error);
 
-/*
- * Give each piece of guest memory to @row, by rising address. Of an image, @hva
- * is an offset in the file. @row returns 0, or a positive value to end it.
+/**
+ * libvmem_memslots - list the guest's memory, by rising address
+ * @vm: the guest
+ * @row: called for each piece; returns 0, or a positive value to end the list.
+ *	@hva of an image's piece is its offset in the file.
+ * @priv: passed to @row
+ * @error: the failure, or NULL
+ *
+ * Return: 0; a negative code; a positive value of @row.
  */
 int libvmem_memslots(struct libvmem *vm,
 		     int (*row)(const struct vmem_memslot *slot, void *priv),
 		     void *priv, struct libvmem_error *error);
 
-/*
- * The registers of the vCPU with @index. CR3 is 0 where the guest runs: see
- * struct vmem_vcpu_args.
+/**
+ * libvmem_vcpu - registers of a vCPU
+ * @vm: the guest
+ * @index: index of the vCPU, less than @out_nr_vcpus of libvmem_info()
+ * @vcpu: set; CR3 is 0 if the guest runs: see struct vmem_vcpu_args
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT if there is no such vCPU.
  */
 int libvmem_vcpu(struct libvmem *vm, unsigned int index,
 		 struct vmem_vcpu_args *vcpu, struct libvmem_error *error);
@@ -177,24 +237,32 @@ int libvmem_vcpu(struct libvmem *vm, unsigned int index,
 /* Registers */
 
 /* Members of struct vmem_regs, as a set. */
-#define LIBVMEM_CR0 (1u << 0)
-#define LIBVMEM_CR3 (1u << 1)
-#define LIBVMEM_CR4 (1u << 2)
-#define LIBVMEM_EFER (1u << 3)
-#define LIBVMEM_MAXPHYADDR (1u << 4)
+#define LIBVMEM_CR0 0x1u
+#define LIBVMEM_CR3 0x2u
+#define LIBVMEM_CR4 0x4u
+#define LIBVMEM_EFER 0x8u
+#define LIBVMEM_MAXPHYADDR 0x10u
 #define LIBVMEM_ALL_REGS 0x1fu
 
 /**
- * struct libvmem_regs - registers as far as they are known
- * @regs: the values; the copy-on-write convention is known if it is not 0
- * @have: LIBVMEM_CR0, ...: which of @regs are set
+ * struct libvmem_regs - some of a vCPU's registers
+ * @regs: the values; a @cow_mask of 0 is unknown too
+ * @have: set of LIBVMEM_CR0, ...: the registers in @regs that are known
  */
 struct libvmem_regs {
 	struct vmem_regs regs;
 	unsigned int have;
 };
 
-/* How a guest pages. */
+/**
+ * enum libvmem_mode - paging modes
+ * @LIBVMEM_MODE_OFF: paging is off
+ * @LIBVMEM_MODE_2LEVEL: 2-level paging
+ * @LIBVMEM_MODE_2LEVEL_PSE: 2-level paging with pages of 4 MiB
+ * @LIBVMEM_MODE_PAE: PAE; not supported
+ * @LIBVMEM_MODE_4LEVEL: 4-level paging
+ * @LIBVMEM_MODE_5LEVEL: 5-level paging; not supported
+ */
 enum libvmem_mode {
 	LIBVMEM_MODE_OFF,
 	LIBVMEM_MODE_2LEVEL,
@@ -204,47 +272,111 @@ enum libvmem_mode {
 	LIBVMEM_MODE_5LEVEL,
 };
 
+/**
+ * libvmem_mode - the paging mode that registers choose
+ * @regs: the registers
+ *
+ * Return: the mode.
+ */
 enum libvmem_mode libvmem_mode(const struct vmem_regs *regs);
 
-/* "4-level", for programs; "4-level (long mode)", for people. */
+/**
+ * libvmem_mode_name - name of a mode, for programs
+ * @mode: a mode that libvmem_mode() returned
+ *
+ * Return: a name like "4-level".
+ */
 const char *libvmem_mode_name(enum libvmem_mode mode);
+
+/**
+ * libvmem_mode_text - name of a mode, for people
+ * @mode: a mode that libvmem_mode() returned
+ *
+ * Return: a text like "4-level (long mode)".
+ */
 const char *libvmem_mode_text(enum libvmem_mode mode);
 
-/* The table that CR3 points at: its level, and its guest-physical address. */
+/**
+ * libvmem_top_level - level of the root table
+ * @regs: the registers
+ *
+ * Return: the level; VMEM_LEVEL_NONE if paging is off.
+ */
 enum vmem_level libvmem_top_level(const struct vmem_regs *regs);
-uint64_t libvmem_root(const struct vmem_regs *regs);
 
-/* All but CR3, as kernels of "amd64" or "i686" have them; NULL for others. */
+/**
+ * libvmem_root - address of the root table
+ * @regs: the registers
+ *
+ * Return: the guest-physical address that CR3 names.
+ */
+__u64 libvmem_root(const struct vmem_regs *regs);
+
+/**
+ * libvmem_arch_regs - registers as the kernels of an architecture have them
+ * @name: "amd64" or "i686"
+ *
+ * Return: all registers but CR3; NULL for any other @name.
+ */
 const struct libvmem_regs *libvmem_arch_regs(const char *name);
 
 /* A connection to QEMU's monitor. */
 struct libvmem_qmp;
 
+/**
+ * libvmem_qmp_open - connect to QEMU
+ * @qmp: set to the connection; NULL after a failure
+ * @path: path of the socket of QEMU's -qmp option. QEMU serves one client at a
+ *	time; another one waits for 5 seconds.
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_QMP; -LIBVMEM_NO_MEMORY.
+ */
 int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
 		     struct libvmem_error *error);
+
+/**
+ * libvmem_qmp_close - end a connection
+ * @qmp: the connection, or NULL
+ */
 void libvmem_qmp_close(struct libvmem_qmp *qmp);
 
-/* Registers of a vCPU; MAXPHYADDR is not among them. */
+/**
+ * libvmem_qmp_regs - registers of a vCPU, from QEMU
+ * @qmp: the connection
+ * @vcpu: index of the vCPU
+ * @regs: set; has CR3, and never MAXPHYADDR
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_QMP; -LIBVMEM_NO_MEMORY.
+ */
 int libvmem_qmp_regs(struct libvmem_qmp *qmp, unsigned int vcpu,
 		     struct libvmem_regs *regs, struct libvmem_error *error);
 
-/* -LIBVMEM_GUEST_RUNS if the guest runs, or has run since libvmem_qmp_open(). */
+/**
+ * libvmem_qmp_check_stopped - check that the guest stands still
+ * @qmp: the connection
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_GUEST_RUNS if the guest runs, or has run since
+ * libvmem_qmp_open(); -LIBVMEM_QMP; -LIBVMEM_NO_MEMORY.
+ */
 int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,
 			      struct libvmem_error *error);
 
 /**
- * struct libvmem_source - where registers are to come from; the more explicit
- *	source wins: @given, @qmp, @arch, the vCPU or the image
- * @given: registers that are known
- * @cr3s: with @nr_cr3s, CR3 of each space, in order of primacy
- * @nr_cr3s: how many they are, up to VMEM_MAX_ROOTS; 0 to find them
+ * struct libvmem_source - where to take registers from; the more explicit source
+ *	wins: @given, @qmp, @arch, the vCPU or the image
+ * @given: registers that the caller knows
+ * @cr3s: CR3 of each space, in order of primacy; the first wins over @given
+ * @nr_cr3s: elements of @cr3s, up to VMEM_MAX_ROOTS; 0 to find CR3
  * @qmp: path of QEMU's QMP socket, or NULL
  * @arch: see libvmem_arch_regs(), or NULL
  * @vcpu: index of the vCPU to take registers from
  */
 struct libvmem_source {
 	struct libvmem_regs given;
-	const uint64_t *cr3s;
+	const __u64 *cr3s;
 	unsigned int nr_cr3s;
 	const char *qmp;
 	const struct libvmem_regs *arch;
@@ -254,93 +386,173 @@ struct libvmem_source {
 /**
  * struct libvmem_roots - address spaces, in order of primacy
  * @regs: the registers that they have in common, and CR3 of the first
- * @nr: how many they are, at least 1
- * @left_out: vCPUs that are not among them, as they page in another mode: the
- *	first of them, or -1
- * @cr3s: CR3 of each
+ * @nr: elements of @cr3s, at least 1
+ * @nr_left_out: elements of @left_out
+ * @cr3s: CR3 of each space
+ * @left_out: index of each vCPU whose space is left out, because it pages in
+ *	another mode
  */
 struct libvmem_roots {
 	struct vmem_regs regs;
 	unsigned int nr;
-	int left_out;
-	uint64_t cr3s[VMEM_MAX_ROOTS];
+	unsigned int nr_left_out;
+	__u64 cr3s[VMEM_MAX_ROOTS];
+	unsigned int left_out[VMEM_MAX_ROOTS];
 };
 
-/* The registers of one address space. */
+/**
+ * libvmem_find_regs - find the registers of one address space
+ * @vm: the guest
+ * @source: where to take them from
+ * @regs: set
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_NO_REGISTERS if no source has CR3 or another register;
+ * -LIBVMEM_BAD_ARGUMENT if there is no such vCPU; -LIBVMEM_QMP.
+ */
 int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 		      struct vmem_regs *regs, struct libvmem_error *error);
 
-/*
- * The spaces that @source names. Without CR3s there: that of its vCPU or, with
- * @all, those of all vCPUs, or of a snapshot.
+/**
+ * libvmem_find_roots - find the registers of several address spaces
+ * @vm: the guest
+ * @source: where to take them from
+ * @all: if @source has no CR3: take the spaces of all vCPUs, or of a snapshot,
+ *	and not that of one vCPU. More than VMEM_MAX_ROOTS vCPUs are cut off.
+ * @roots: set
+ * @error: the failure, or NULL
+ *
+ * Return: as libvmem_find_regs().
  */
 int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
 		       bool all, struct libvmem_roots *roots,
 		       struct libvmem_error *error);
 
-/* Registers with CR3 of one of the spaces; the address of its root table. */
+/**
+ * libvmem_drop_repeated_roots - keep each space once: vCPUs may share one
+ * @roots: the spaces; of equal ones, the first stays
+ */
+void libvmem_drop_repeated_roots(struct libvmem_roots *roots);
+
+/**
+ * libvmem_regs_of_root - registers of one of the spaces
+ * @roots: the spaces
+ * @index: index of the space, less than @nr of @roots
+ *
+ * Return: the registers, with CR3 of that space.
+ */
 struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
 				      unsigned int index);
-uint64_t libvmem_space_of_root(const struct libvmem_roots *roots,
-			       unsigned int index);
+
+/**
+ * libvmem_space_of_root - identity of one of the spaces
+ * @roots: the spaces
+ * @index: index of the space, less than @nr of @roots
+ *
+ * Return: guest-physical address of its root table.
+ */
+__u64 libvmem_space_of_root(const struct libvmem_roots *roots,
+			    unsigned int index);
 
 /* Questions about one space */
 
-/*
- * Translate @nr addresses; @row gets each with its answer, in order. It returns
- * 0, or a positive value to end it.
+/**
+ * libvmem_translate - translate virtual addresses
+ * @vm: the guest
+ * @regs: the address space
+ * @vas: the addresses, in any order
+ * @nr: elements of @vas
+ * @row: called for each address, in order, with its answer; returns 0, or a
+ *	positive value to end the question
+ * @priv: passed to @row
+ * @error: the failure, or NULL
+ *
+ * Return: 0; a negative code; a positive value of @row.
  */
 int libvmem_translate(struct libvmem *vm, const struct vmem_regs *regs,
-		      const uint64_t *vas, size_t nr,
-		      int (*row)(uint64_t va,
+		      const __u64 *vas, size_t nr,
+		      int (*row)(__u64 va,
 				 const struct vmem_translation *answer,
 				 void *priv),
 		      void *priv, struct libvmem_error *error);
 
 /**
- * struct libvmem_found - what listing a range counted besides its rows
- * @mappings: rows given
+ * struct libvmem_found - counts of a list of mappings
+ * @mappings: mappings given
  * @bytes: bytes of virtual memory that they map
  * @anomalies: entries that lead nowhere
- * @torn: tables that the guest replaced meanwhile: rows may be of two times
+ * @torn: tables that the guest replaced meanwhile: mappings below them may be of
+ *	two moments
  */
 struct libvmem_found {
-	uint64_t mappings;
-	uint64_t bytes;
-	uint64_t anomalies;
-	uint64_t torn;
+	__u64 mappings;
+	__u64 bytes;
+	__u64 anomalies;
+	__u64 torn;
 };
 
-/*
- * List what is mapped from @va to @last_va, inclusive, merged with its
- * neighbours, by rising address.
+/**
+ * libvmem_ranges - list the mappings in a range, by rising address
+ * @vm: the guest
+ * @regs: the address space
+ * @va: first virtual address
+ * @last_va: last virtual address, inclusive, not below @va
+ * @row: called for each mapping, merged with its neighbours; returns 0, or a
+ *	positive value to end the list
+ * @priv: passed to @row
+ * @found: set to the counts, as far as the list came; or NULL
+ * @error: the failure, or NULL
+ *
+ * Return: 0; a negative code; a positive value of @row.
  */
-int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs,
-		   uint64_t va, uint64_t last_va,
+int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		   __u64 last_va,
 		   int (*row)(const struct vmem_mapping *mapping, void *priv),
 		   void *priv, struct libvmem_found *found,
 		   struct libvmem_error *error);
 
 /**
- * struct libvmem_read - how far a reading came
+ * struct libvmem_read - the end of a reading
  * @len: bytes read
- * @status: VMEM_MAPPED if all were, else why the next address cannot be read
- * @level: enum vmem_level where its path ended; of physical memory,
- *	VMEM_LEVEL_NONE
+ * @status: enum vmem_status of the next address; VMEM_MAPPED if all was read
+ * @level: enum vmem_level where the path of the next address ended;
+ *	VMEM_LEVEL_NONE if all was read, and for guest-physical memory
  */
 struct libvmem_read {
-	uint64_t len;
-	uint32_t status;
-	uint32_t level;
+	__u64 len;
+	__u32 status;
+	__u32 level;
 };
 
-/* Read guest memory by virtual address. A part that can be read is no failure. */
-int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, uint64_t va,
+/**
+ * libvmem_read - read guest memory by virtual address
+ * @vm: the guest
+ * @regs: the address space
+ * @va: first virtual address
+ * @buf: room for @len bytes
+ * @len: bytes to read; @va + @len - 1 must not wrap around
+ * @read: set: the reading ends at the first address that cannot be read, which is
+ *	no failure
+ * @error: the failure, or NULL
+ *
+ * Return: 0 or a negative code.
+ */
+int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 		 void *buf, size_t len, struct libvmem_read *read,
 		 struct libvmem_error *error);
 
-/* The same by guest-physical address. */
-int libvmem_read_phys(struct libvmem *vm, uint64_t gpa, void *buf, size_t len,
+/**
+ * libvmem_read_phys - read guest memory by guest-physical address
+ * @vm: the guest
+ * @gpa: first guest-physical address
+ * @buf: room for @len bytes; NULL to find out how far the memory can be read
+ * @len: bytes to read; @gpa + @len - 1 must not wrap around
+ * @read: set, as by libvmem_read()
+ * @error: the failure, or NULL
+ *
+ * Return: 0 or a negative code.
+ */
+int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 		      struct libvmem_read *read, struct libvmem_error *error);
 
 /* Many spaces at once */
@@ -348,21 +560,32 @@ int libvmem_read_phys(struct libvmem *vm, uint64_t gpa, void *buf, size_t len,
 /**
  * struct libvmem_scope - the part of each space to look at
  * @va: first virtual address
- * @last_va: last virtual address, inclusive
- * @excluded: ranges to leave out, by rising address, none touching another
- * @nr_excluded: how many they are, up to VMEM_MAX_EXCLUDED
+ * @last_va: last virtual address, inclusive, not below @va
+ * @excluded: ranges to leave out, by rising address, none overlapping another
+ * @nr_excluded: elements of @excluded, up to VMEM_MAX_EXCLUDED
  */
 struct libvmem_scope {
-	uint64_t va;
-	uint64_t last_va;
+	__u64 va;
+	__u64 last_va;
 	const struct vmem_span *excluded;
 	unsigned int nr_excluded;
 };
 
-/*
- * Walk spaces, once for each guest that was opened: @row gets the records of
- * VMEM_WALK_SPACES in their order. @row may be NULL, if only owners are asked
- * for.
+/**
+ * libvmem_walk_spaces - walk many spaces and report what they share
+ * @vm: the guest; each handle can do this once
+ * @roots: the spaces
+ * @scope: the part of each space
+ * @row: called for each record, in the order of VMEM_WALK_SPACES; returns 0, or a
+ *	positive value to end the walk. NULL to find the owners of tables alone.
+ *	Every space has its VMEM_SPACE, and a record refers to spaces that have
+ *	begun: the library checks that.
+ * @priv: passed to @row
+ * @stats: set to the counts, as far as the walk came; or NULL
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT; -LIBVMEM_TOO_MUCH if there are more than
+ * VMEM_MAX_TABLES tables; a positive value of @row.
  */
 int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 			const struct libvmem_scope *scope,
@@ -371,24 +594,33 @@ int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 			void *priv, struct vmem_spaces_stats *stats,
 			struct libvmem_error *error);
 
-/*
- * As libvmem_translate(), in the space with @index of those walked, and with
- * the owners of tables.
+/**
+ * libvmem_translate_shared - translate in one of the walked spaces, and name the
+ *	owners of tables
+ * @vm: the guest, whose spaces libvmem_walk_spaces() walked to the end
+ * @roots: the spaces that were walked
+ * @index: index of the space, less than @nr of @roots
+ * @vas: the addresses, in any order
+ * @nr: elements of @vas
+ * @row: as for libvmem_translate()
+ * @priv: passed to @row
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT if the spaces were not walked, or there is no
+ * such space; a positive value of @row.
  */
-int libvmem_translate_shared(struct libvmem *vm,
-			     const struct libvmem_roots *roots,
-			     unsigned int index, const uint64_t *vas, size_t nr,
-			     int (*row)(uint64_t va,
-					const struct vmem_translation *answer,
-					void *priv),
-			     void *priv, struct libvmem_error *error);
+int libvmem_translate_shared(
+	struct libvmem *vm, const struct libvmem_roots *roots,
+	unsigned int index, const __u64 *vas, size_t nr,
+	int (*row)(__u64 va, const struct vmem_translation *answer, void *priv),
+	void *priv, struct libvmem_error *error);
 
 /* Snapshots */
 
 /* Let what is writable be copy-on-write, by the convention of the registers. */
-#define LIBVMEM_SNAPSHOT_COW (1u << 0)
+#define LIBVMEM_SNAPSHOT_COW 0x1u
 /* Fail where guest memory that is mapped cannot be read. */
-#define LIBVMEM_SNAPSHOT_STRICT (1u << 1)
+#define LIBVMEM_SNAPSHOT_STRICT 0x2u
 
 /* Where a snapshot's memory begins by default: above a PC's low memory. */
 #define LIBVMEM_SNAPSHOT_BASE 0x100000ull
@@ -402,8 +634,8 @@ int libvmem_translate_shared(struct libvmem *vm,
  * @len: its size in bytes
  */
 struct libvmem_extent {
-	uint64_t gpa;
-	uint64_t len;
+	__u64 gpa;
+	__u64 len;
 };
 
 /**
@@ -422,51 +654,68 @@ struct libvmem_extent {
 struct libvmem_snapshot_args {
 	const struct libvmem_roots *roots;
 	const struct libvmem_scope *scope;
-	uint64_t base;
+	__u64 base;
 	unsigned int flags;
 	struct libvmem_qmp *qmp;
-	int (*progress)(uint64_t done, uint64_t todo, void *priv);
+	int (*progress)(__u64 done, __u64 todo, void *priv);
 	void *priv;
 };
 
 /**
- * struct libvmem_snapshot - what a snapshot is made of
+ * struct libvmem_snapshot - the contents of a snapshot
  * @tables_read: tables of the guest that were read
  * @tables: tables in the snapshot
  * @leaves: pages mapped, of their own sizes, each mapping counted
  * @links: entries that name a table which another entry names as well
  * @empty_links: references to tables in which nothing is mapped; left out
  * @dropped: entries that lead nowhere; left out
- * @unreadable: pages that are mapped and cannot be read; left out
+ * @unreadable: pages, in units of 4 KiB, each mapping counted, and tables that
+ *	cannot be read; left out
  * @file_size: bytes of the file
  * @guest_size: bytes of the guest's memory
  * @extents: its memory, by rising address; the first begins with the root
  *	tables: the i-th at base + i * 4096
- * @nr_extents: how many pieces it is in
+ * @nr_extents: elements of @extents
  */
 struct libvmem_snapshot {
-	uint64_t tables_read;
-	uint64_t tables;
-	uint64_t leaves;
-	uint64_t links;
-	uint64_t empty_links;
-	uint64_t dropped;
-	uint64_t unreadable;
-	uint64_t file_size;
-	uint64_t guest_size;
+	__u64 tables_read;
+	__u64 tables;
+	__u64 leaves;
+	__u64 links;
+	__u64 empty_links;
+	__u64 dropped;
+	__u64 unreadable;
+	__u64 file_size;
+	__u64 guest_size;
 	struct libvmem_extent extents[LIBVMEM_MAX_EXTENTS];
 	unsigned int nr_extents;
 };
 
-/*
- * Write a snapshot of a guest that stands still, or of an image, to @fd, a
- * regular file that is empty and open for reading and writing. After a failure,
- * or if @progress ended it, what the file holds is of no use.
+/**
+ * libvmem_snapshot - write a snapshot of a guest into an ELF core
+ * @vm: the guest, which must stand still; or an image
+ * @args: the snapshot to make
+ * @fd: a regular file that is empty and open for reading and writing. It is left
+ *	open, and not synchronised. After a failure, or if @progress ended the
+ *	snapshot, its contents are of no use. A failure to write it has "write"
+ *	as its @where.
+ * @made: set
+ * @error: the failure, or NULL
+ *
+ * The core has the pages that the spaces map, each once, and new tables that map
+ * them as the guest's do. Pages that are no memory, a device's for one, are mapped
+ * where they were.
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT; -LIBVMEM_GUEST_RUNS if the guest ran, or
+ * changed its tables; -LIBVMEM_UNREADABLE with LIBVMEM_SNAPSHOT_STRICT;
+ * -LIBVMEM_TOO_MUCH; -LIBVMEM_QMP; a positive value of @progress.
  */
 int libvmem_snapshot(struct libvmem *vm,
 		     const struct libvmem_snapshot_args *args, int fd,
 		     struct libvmem_snapshot *made,
 		     struct libvmem_error *error);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -64,8 +64,7 @@ static inline void *kvmalloc_array(size_t nr, size_t size, unsigned int gfp)
 
 /*
  * A cache keeps one object that was given back, so that what was constructed is
- * not so again and again. Like the rest of the core's callers here it is for one
- * thread.
+ * not so again and again.
  */
 struct kmem_cache {
 	size_t size;
@@ -99,10 +98,10 @@ static inline struct kmem_cache *kmem_cache_create(const char *name,
 
 static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
 {
-	void *object = cache->spare;
+	void *object =
+		__atomic_exchange_n(&cache->spare, NULL, __ATOMIC_ACQUIRE);
 
 	(void)gfp;
-	cache->spare = NULL;
 	if (object)
 		return object;
 	object = aligned_alloc(LIBVMEM_CACHE_LINE, cache->size);
@@ -113,10 +112,7 @@ static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
 
 static inline void kmem_cache_free(struct kmem_cache *cache, void *object)
 {
-	if (cache->spare)
-		free(object);
-	else
-		cache->spare = object;
+	free(__atomic_exchange_n(&cache->spare, object, __ATOMIC_RELEASE));
 }
 
 static inline void kmem_cache_destroy(struct kmem_cache *cache)

@@ -8,14 +8,12 @@
 #include <errno.h>
 #include <gelf.h>
 #include <libelf.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "core.h"
-#include "new_file.h"
+#include "core_file.h"
 #include "note.h"
-#include "vmemctl.h"
 
 #define PAGE 4096ull
 
@@ -153,7 +151,7 @@ static unsigned char *make_notes(const struct core *core)
 	unsigned char *at = notes;
 
 	if (!notes)
-		die("out of memory for the notes");
+		return NULL;
 	for (unsigned int i = 0; i < core->nr_cpus; i++)
 		at = put_status(at, core, i);
 	for (unsigned int i = 0; i < core->nr_cpus; i++)
@@ -180,7 +178,8 @@ __u64 core_memory_offset(const struct core *core)
 /* As QEMU chooses it; but what is in the file has to be within reach as well. */
 static int elf_class(const struct core *core)
 {
-	const struct vmem_extent *last = &core->extents[core->nr_extents - 1];
+	const struct libvmem_extent *last =
+		&core->extents[core->nr_extents - 1];
 	__u64 size = core_memory_offset(core);
 
 	for (unsigned int i = 0; i < core->nr_extents; i++)
@@ -234,31 +233,71 @@ static bool put_phdrs(const struct core *core, Elf *elf)
 	return true;
 }
 
-static void write_headers(const struct core *core, struct new_file *file)
+int error_write(struct libvmem_error *error)
+{
+	return error_of(error, STEP_WRITE, errno, 0, NULL,
+			"cannot write the file");
+}
+
+int write_at(int fd, const void *bytes, size_t len, __u64 offset,
+	     struct libvmem_error *error)
+{
+	const char *from = bytes;
+
+	while (len) {
+		ssize_t done = pwrite(fd, from, len, offset);
+
+		if (done < 0 && errno != EINTR)
+			return error_write(error);
+		if (done <= 0)
+			continue;
+		from += done;
+		offset += done;
+		len -= done;
+	}
+	return 0;
+}
+
+static int write_headers(const struct core *core, int fd,
+			 struct libvmem_error *error)
 {
 	Elf *elf;
+	bool done;
+	int ret;
 
 	elf_version(EV_CURRENT);
 	errno = 0;
-	elf = elf_begin(new_file_fd(file), ELF_C_WRITE, NULL);
-	if (elf && put_ehdr(core, elf, elf_class(core)) &&
-	    put_phdrs(core, elf) && elf_flagelf(elf, ELF_C_SET, ELF_F_LAYOUT) &&
-	    elf_update(elf, ELF_C_WRITE) >= 0) {
+	elf = elf_begin(fd, ELF_C_WRITE, NULL);
+	done = elf && put_ehdr(core, elf, elf_class(core)) &&
+	       put_phdrs(core, elf) &&
+	       elf_flagelf(elf, ELF_C_SET, ELF_F_LAYOUT) &&
+	       elf_update(elf, ELF_C_WRITE) >= 0;
+	if (done) {
 		elf_end(elf);
-		return;
+		return 0;
 	}
 	/* libelf's own errors are about what it is given. */
 	if (errno)
-		new_file_fail(file);
-	die("cannot write the ELF header: %s", elf_errmsg(-1));
+		ret = error_write(error);
+	else
+		ret = error_set(error, LIBVMEM_SYSTEM, STEP_WRITE, 0,
+				elf_errmsg(-1), "cannot write the ELF header");
+	elf_end(elf);
+	return ret;
 }
 
-void core_write(const struct core *core, struct new_file *file)
+int core_write(const struct core *core, int fd, struct libvmem_error *error)
 {
 	unsigned char *notes = make_notes(core);
+	int ret;
 
+	if (!notes)
+		return error_memory(error, "the notes");
 	/* First of all: libelf cuts the file off behind them. */
-	write_headers(core, file);
-	new_file_write(file, notes, notes_size(core), notes_offset(core));
+	ret = write_headers(core, fd, error);
+	if (!ret)
+		ret = write_at(fd, notes, notes_size(core), notes_offset(core),
+			       error);
 	free(notes);
+	return ret;
 }

@@ -11,8 +11,9 @@
 #include <linux/vmem.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdnoreturn.h>
 
+#include "core_file.h"
+#include "error.h"
 #include "note.h"
 
 /**
@@ -33,44 +34,49 @@ struct image_segment {
 
 /**
  * struct image - an image; does not change once it is open
- * @path: of the file
+ * @path: of the file, a copy
  * @format: "raw", "elf32" or "elf64"
  * @map: the file
  * @size: its size in bytes
  * @segments: the memory, by rising address, disjoint
  * @nr_segments: how many pieces it is in
  * @vcpus: registers of each vCPU, from QEMU's notes
+ * @cpus: all that the same notes say of each
  * @nr_vcpus: how many they are
  * @regs: registers from a snapshot's note, with CR3 of the first space
  * @spaces: spaces from a snapshot's note
  * @nr_spaces: how many they are; 0 if the image is no snapshot
  */
 struct image {
-	const char *path;
+	char *path;
 	const char *format;
 	const unsigned char *map;
 	size_t size;
 	struct image_segment *segments;
 	size_t nr_segments;
 	struct vmem_regs *vcpus;
+	struct core_cpu *cpus;
 	unsigned int nr_vcpus;
 	struct vmem_regs regs;
-	struct vmem_note_space *spaces;
+	struct libvmem_space *spaces;
 	unsigned int nr_spaces;
 };
 
 /* image.c */
 
-/* The image cannot be used: "the image PATH", and why. */
-noreturn __printf(2, 3) void refuse(const struct image *image, const char *fmt,
-				    ...);
+/* The image cannot be used. @what: the rest of "the image PATH", and why. */
+__printf(4, 5) int refuse(const struct image *image,
+			  struct libvmem_error *error, const char *what,
+			  const char *fmt, ...);
 
-/* Open an image, or die. */
-struct image *image_open(const char *path);
+/* After a failure as well, what was opened is to be closed. */
+int image_open(struct image **image, const char *path,
+	       struct libvmem_error *error);
 void image_close(struct image *image);
 
-/* An array with room for one more element than it has; its old self is gone. */
-void *image_grow(void *array, size_t nr, size_t size);
+/* An array with room for one more element than it has; NULL: it is as it was. */
+void *image_grow(void *array, size_t nr, size_t size,
+		 struct libvmem_error *error);
 
 /*
  * The page at @gpa where it lies in the file as a whole, aligned so that its
@@ -85,14 +91,15 @@ bool image_compose(const struct image *image, __u64 gpa, unsigned char *page);
 
 bool image_is_elf(const struct image *image);
 
-/* Read segments, registers and spaces from an ELF core, or die. */
-void image_read_elf(struct image *image, int fd);
+/* Read segments, registers and spaces from an ELF core. */
+int image_read_elf(struct image *image, int fd, struct libvmem_error *error);
 
 /* offline.c */
 
 struct offline;
 
-struct offline *offline_open(const struct image *image);
+int offline_open(struct offline **offline, const struct image *image,
+		 struct libvmem_error *error);
 void offline_close(struct offline *offline);
 
 /*

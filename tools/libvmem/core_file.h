@@ -3,12 +3,12 @@
  * ELF cores as QEMU's dump-guest-memory writes them: what is in front of the
  * memory, and a vCPU's registers in there
  */
-#ifndef CORE_H
-#define CORE_H
+#ifndef LIBVMEM_CORE_FILE_H
+#define LIBVMEM_CORE_FILE_H
 
-#include <linux/vmem.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include <libvmem.h>
+
+#include "error.h"
 
 /* QEMU's note of a vCPU: its name, type and version. */
 #define CORE_CPU_NAME "QEMU"
@@ -67,16 +67,21 @@ struct core {
 	unsigned int nr_cpus;
 	const void *note;
 	size_t note_size;
-	const struct vmem_extent *extents;
+	const struct libvmem_extent *extents;
 	unsigned int nr_extents;
 };
-
-struct new_file;
 
 /* Where in the file the memory begins; an extent follows the one before it. */
 __u64 core_memory_offset(const struct core *core);
 
-/* Write all that is in front of the memory, or die. */
-void core_write(const struct core *core, struct new_file *file);
+/* Write all that is in front of the memory to @fd, which is empty. */
+int core_write(const struct core *core, int fd, struct libvmem_error *error);
+
+/* Write @len bytes at @offset of @fd. */
+int write_at(int fd, const void *bytes, size_t len, __u64 offset,
+	     struct libvmem_error *error);
+
+/* What could not be written, and why: errno */
+int error_write(struct libvmem_error *error);
 
 #endif

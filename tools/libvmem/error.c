@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an errno means in each step, and what to do about it
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+
+static const char *const step_names[] = {
+	[STEP_ANY] = "",
+	[STEP_ARGUMENT] = "argument",
+	[STEP_PIDFD] = "process",
+	[STEP_SCAN] = "find",
+	[STEP_GETFD] = "take",
+	[STEP_OPEN] = "open",
+	[STEP_IMAGE] = "image",
+	[STEP_ATTACH] = "attach",
+	[STEP_INFO] = "info",
+	[STEP_MEMSLOTS] = "memslots",
+	[STEP_VCPU] = "vcpu",
+	[STEP_REGISTERS] = "registers",
+	[STEP_TRANSLATE] = "translate",
+	[STEP_MAP_RANGE] = "ranges",
+	[STEP_READ] = "read",
+	[STEP_READ_PHYS] = "read_phys",
+	[STEP_SET_SPACES] = "set_spaces",
+	[STEP_WALK_SPACES] = "walk_spaces",
+	[STEP_SNAPSHOT] = "snapshot",
+	[STEP_COPY] = "copy",
+	[STEP_WRITE] = "write",
+	[STEP_QMP_CONNECT] = "qmp_connect",
+	[STEP_QMP_TALK] = "qmp_talk",
+};
+
+static bool is_off(const struct vmem_regs *regs)
+{
+	return libvmem_mode(regs) == LIBVMEM_MODE_OFF;
+}
+
+static bool is_pae(const struct vmem_regs *regs)
+{
+	return libvmem_mode(regs) == LIBVMEM_MODE_PAE;
+}
+
+static bool is_5level(const struct vmem_regs *regs)
+{
+	return libvmem_mode(regs) == LIBVMEM_MODE_5LEVEL;
+}
+
+static bool is_bad_width(const struct vmem_regs *regs)
+{
+	return regs->maxphyaddr < 32 || regs->maxphyaddr > 52;
+}
+
+/* 58:52 are no bits of a 4-byte entry. */
+static bool is_wide_cow(const struct vmem_regs *regs)
+{
+	return regs->cow_mask >> 32 && libvmem_top_level(regs) == VMEM_LEVEL_PD;
+}
+
+/* Which the processor refuses to load. */
+static bool is_impossible(const struct vmem_regs *regs)
+{
+	const __u64 pe = 1 << 0, pae = 1 << 5, lme = 1 << 8;
+
+	return !(regs->cr0 & pe) || (regs->efer & lme && !(regs->cr4 & pae));
+}
+
+static bool is_bad_cow(const struct vmem_regs *regs)
+{
+	const __u64 software = 7ull << 9 | 0x7full << 52;
+
+	return regs->cow_mask & ~software ||
+	       regs->cow_value & ~regs->cow_mask ||
+	       !regs->cow_mask != !regs->cow_value;
+}
+
+/**
+ * struct reason - one row of the table
+ * @step: where it applies
+ * @err: the errno
+ * @when: what must be true of the registers besides, or NULL
+ * @code: the kind of error
+ * @text: the reason and what to do
+ */
+struct reason {
+	enum step step;
+	int err;
+	bool (*when)(const struct vmem_regs *regs);
+	enum libvmem_code code;
+	const char *text;
+};
+
+#define NOT_LOADED \
+	"the vmem module is not loaded: modprobe vmem, or insmod vmem.ko"
+#define NOT_A_PROCESS "it is a thread: give the PID of its process"
+#define NO_PTRACE \
+	"it belongs to another process: run as root of the host, or with CAP_SYS_PTRACE"
+#define NO_SEARCH                                                       \
+	"it belongs to another user: run as root of the host, or with " \
+	"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+#define EXITED "the process has exited: give the PID of a running one"
+#define OTHER_VERSION \
+	"the vmem module is of another version: load the one of this vmemctl"
+#define OUR_BUG "this is a bug in vmem: please report it"
+#define MAX_TABLES "1048576" /* VMEM_MAX_TABLES of the module */
+#define QMP_BUSY                                                         \
+	"no answer in time: QEMU serves one client for each socket, so " \
+	"disconnect the other or give QEMU one more -qmp socket"
+
+/* The first row that matches is taken, so the special ones stand first. */
+static const struct reason reasons[] = {
+	{ STEP_PIDFD, ESRCH, NULL, LIBVMEM_NO_PROCESS,
+	  "there is no such process" },
+	/* Which of the two a thread gets depends on the kernel. */
+	{ STEP_PIDFD, EINVAL, NULL, LIBVMEM_NO_PROCESS, NOT_A_PROCESS },
+	{ STEP_PIDFD, ENOENT, NULL, LIBVMEM_NO_PROCESS, NOT_A_PROCESS },
+
+	{ STEP_SCAN, ENOENT, NULL, LIBVMEM_NO_PROCESS, EXITED },
+	/* To list its descriptors takes more than to take one of them. */
+	{ STEP_SCAN, EACCES, NULL, LIBVMEM_DENIED, NO_SEARCH },
+
+	{ STEP_GETFD, EPERM, NULL, LIBVMEM_DENIED, NO_PTRACE },
+	{ STEP_GETFD, EBADF, NULL, LIBVMEM_NO_VM,
+	  "the process has just closed it: try again" },
+
+	{ STEP_OPEN, ENOENT, NULL, LIBVMEM_NO_DEVICE, NOT_LOADED },
+	{ STEP_OPEN, ENODEV, NULL, LIBVMEM_NO_DEVICE, NOT_LOADED },
+	{ STEP_OPEN, ENXIO, NULL, LIBVMEM_NO_DEVICE, NOT_LOADED },
+	{ STEP_OPEN, EACCES, NULL, LIBVMEM_DENIED,
+	  "permission denied: run as root, or get access to the device" },
+	{ STEP_OPEN, EPERM, NULL, LIBVMEM_DENIED,
+	  "the kernel is locked down: boot without lockdown=confidentiality" },
+
+	{ STEP_IMAGE, ENOENT, NULL, LIBVMEM_SYSTEM, "there is no such file" },
+	{ STEP_IMAGE, EACCES, NULL, LIBVMEM_DENIED,
+	  "permission denied: run as root, or as the user whose file it is" },
+
+	{ STEP_ATTACH, EBADF, NULL, LIBVMEM_NO_VM,
+	  "the descriptor is not a KVM VM" },
+	{ STEP_ATTACH, EPERM, NULL, LIBVMEM_DENIED, NO_PTRACE },
+
+	{ STEP_VCPU, EINVAL, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "the VM has no such vCPU: `vmemctl info' lists them" },
+
+	{ STEP_ANY, EOPNOTSUPP, is_pae, LIBVMEM_BAD_MODE,
+	  "PAE paging is not supported yet" },
+	{ STEP_ANY, EOPNOTSUPP, is_5level, LIBVMEM_BAD_MODE,
+	  "5-level paging is not supported yet" },
+	{ STEP_ANY, EINVAL, is_off, LIBVMEM_BAD_MODE,
+	  "paging is off: CR0.PG is clear, so there are no tables" },
+	{ STEP_ANY, EINVAL, is_bad_width, LIBVMEM_BAD_ARGUMENT,
+	  "MAXPHYADDR is not 32 to 52: give --maxphyaddr" },
+	{ STEP_ANY, EINVAL, is_impossible, LIBVMEM_BAD_MODE,
+	  "no processor has such registers: paging needs CR0.PE, and EFER.LME needs CR4.PAE" },
+	{ STEP_ANY, EINVAL, is_bad_cow, LIBVMEM_BAD_ARGUMENT,
+	  "only bits 11:9 and, in 4-level paging, 58:52 can mark pages copy-on-write" },
+	{ STEP_ANY, EINVAL, is_wide_cow, LIBVMEM_BAD_ARGUMENT,
+	  "2-level paging leaves bits 11:9 alone to software: give --cow a mask of them" },
+
+	{ STEP_WALK_SPACES, ENOSPC, NULL, LIBVMEM_TOO_MUCH,
+	  "the guest has more tables than the " MAX_TABLES
+	  " that the module keeps track of: give fewer roots, or a range" },
+
+	{ STEP_SNAPSHOT, ENOSPC, NULL, LIBVMEM_TOO_MUCH,
+	  "the guest has more than the module keeps track of (" MAX_TABLES
+	  " tables, or pieces of memory): give fewer roots, or a range" },
+	{ STEP_SNAPSHOT, EAGAIN, NULL, LIBVMEM_GUEST_RUNS,
+	  "the guest changed its tables meanwhile: " STOP_FIRST },
+	{ STEP_SNAPSHOT, EIO, NULL, LIBVMEM_UNREADABLE,
+	  "guest memory that is mapped cannot be read: leave out --strict" },
+	{ STEP_COPY, EIO, NULL, LIBVMEM_UNREADABLE,
+	  "the guest's memory there cannot be read any more: let it stand still" },
+	{ STEP_SNAPSHOT, EADDRINUSE, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "a device that is mapped lies where it is to be: give another --base" },
+	{ STEP_SNAPSHOT, ERANGE, NULL, LIBVMEM_TOO_MUCH,
+	  "this guest's tables cannot name such addresses: give a lower --base" },
+
+	{ STEP_WRITE, ENOENT, NULL, LIBVMEM_SYSTEM, "there is no such folder" },
+	{ STEP_WRITE, ENOSPC, NULL, LIBVMEM_TOO_MUCH,
+	  "the file system is full: make room, or give another FILE" },
+	{ STEP_WRITE, EDQUOT, NULL, LIBVMEM_TOO_MUCH,
+	  "over the disk quota: make room, or give another FILE" },
+	{ STEP_WRITE, EFBIG, NULL, LIBVMEM_TOO_MUCH,
+	  "too long for the file system or `ulimit -f': give another FILE" },
+	{ STEP_WRITE, EROFS, NULL, LIBVMEM_SYSTEM,
+	  "the file system is read-only: give another FILE" },
+	{ STEP_WRITE, EACCES, NULL, LIBVMEM_DENIED,
+	  "permission denied: run as root, or give another FILE" },
+	{ STEP_WRITE, EPERM, NULL, LIBVMEM_DENIED,
+	  "permission denied: run as root, or give another FILE" },
+	{ STEP_WRITE, EIO, NULL, LIBVMEM_SYSTEM,
+	  "the disk reports an error: give a FILE on another one" },
+
+	{ STEP_WRITE, EINVAL, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "it is not a regular file: give another FILE" },
+	{ STEP_WRITE, EBADF, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "its descriptor is not open for reading and writing" },
+
+	{ STEP_READ, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "the range ends behind the last address: give a smaller LEN" },
+	{ STEP_ANY, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
+	  "the range wraps around: its last address must not be below its first" },
+	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
+	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
+	{ STEP_ANY, EIO, NULL, LIBVMEM_NO_ROOT,
+	  "the guest's memory where CR3 points cannot be read" },
+	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,
+	  "there is no such socket: start QEMU with -qmp unix:SOCKET,server=on,wait=off" },
+	{ STEP_QMP_CONNECT, ECONNREFUSED, NULL, LIBVMEM_QMP,
+	  "nothing listens there: is that QEMU still running?" },
+	{ STEP_QMP_CONNECT, EACCES, NULL, LIBVMEM_QMP,
+	  "permission denied: run as root, or as QEMU's user" },
+	{ STEP_QMP_CONNECT, EAGAIN, NULL, LIBVMEM_QMP, QMP_BUSY },
+	{ STEP_QMP_CONNECT, EPROTOTYPE, NULL, LIBVMEM_QMP,
+	  "not a stream socket: give the one of QEMU's -qmp" },
+	{ STEP_QMP_TALK, EAGAIN, NULL, LIBVMEM_QMP, QMP_BUSY },
+
+	{ STEP_ANY, ESRCH, NULL, LIBVMEM_NO_PROCESS, EXITED },
+	{ STEP_ANY, ENOMEM, NULL, LIBVMEM_NO_MEMORY,
+	  "over the limit of locked memory, or out of memory: raise `ulimit -l'" },
+	{ STEP_ANY, EINTR, NULL, LIBVMEM_SYSTEM, "interrupted: ask again" },
+	{ STEP_ANY, EINVAL, NULL, LIBVMEM_VERSION, OTHER_VERSION },
+	{ STEP_ANY, E2BIG, NULL, LIBVMEM_VERSION, OTHER_VERSION },
+	{ STEP_ANY, ENOTTY, NULL, LIBVMEM_VERSION, OTHER_VERSION },
+	{ STEP_ANY, EOPNOTSUPP, NULL, LIBVMEM_VERSION, OTHER_VERSION },
+	{ STEP_ANY, EPERM, NULL, LIBVMEM_DENIED, NO_PTRACE },
+	{ STEP_ANY, EBADF, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	{ STEP_ANY, EFAULT, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	{ STEP_ANY, ENOTCONN, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	{ STEP_ANY, EISCONN, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	/* The session is ours alone, and has one thread. */
+	{ STEP_ANY, EBUSY, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	{ STEP_ANY, ENODATA, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+};
+
+static const struct reason *find_reason(enum step step, int err,
+					const struct vmem_regs *regs)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		const struct reason *r = &reasons[i];
+
+		if (r->err != err || (r->step && r->step != step))
+			continue;
+		if (!r->when || (regs && r->when(regs)))
+			return r;
+	}
+	return NULL;
+}
+
+static void set(struct libvmem_error *error, enum libvmem_code code,
+		enum step step, __u64 address, const char *fmt, va_list ap)
+{
+	error->code = code;
+	error->err = 0;
+	error->where = step_names[step];
+	error->address = address;
+	vsnprintf(error->message, sizeof(error->message), fmt, ap);
+	error->advice[0] = '\0';
+}
+
+static void set_advice(struct libvmem_error *error, const char *advice)
+{
+	if (advice)
+		snprintf(error->advice, sizeof(error->advice), "%s", advice);
+}
+
+int error_set(struct libvmem_error *error, enum libvmem_code code,
+	      enum step step, __u64 address, const char *advice,
+	      const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!error)
+		return -code;
+	va_start(ap, fmt);
+	set(error, code, step, address, fmt, ap);
+	va_end(ap);
+	set_advice(error, advice);
+	return -code;
+}
+
+int error_advise(struct libvmem_error *error, int ret, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!error)
+		return ret;
+	va_start(ap, fmt);
+	vsnprintf(error->advice, sizeof(error->advice), fmt, ap);
+	va_end(ap);
+	return ret;
+}
+
+int error_of(struct libvmem_error *error, enum step step, int err,
+	     __u64 address, const struct vmem_regs *regs, const char *fmt, ...)
+{
+	const struct reason *reason = find_reason(step, err, regs);
+	enum libvmem_code code = reason ? reason->code : LIBVMEM_SYSTEM;
+	char buf[LIBVMEM_ADVICE_SIZE];
+	va_list ap;
+
+	if (!error)
+		return -code;
+	va_start(ap, fmt);
+	set(error, code, step, address, fmt, ap);
+	va_end(ap);
+	error->err = err;
+	set_advice(error,
+		   reason ? reason->text : strerror_r(err, buf, sizeof(buf)));
+	return -code;
+}
+
+int error_memory(struct libvmem_error *error, const char *what)
+{
+	return error_set(error, LIBVMEM_NO_MEMORY, STEP_ANY, 0, NULL,
+			 "out of memory%s%s", what ? " for " : "",
+			 what ? what : "");
+}
+
+const char *libvmem_version(void)
+{
+	return VERSION;
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ELF cores: the guest's memory is in the PT_LOAD segments, by their physical
+ * address; registers and spaces are in notes.
+ */
+#include <gelf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core_file.h"
+#include "image.h"
+
+/* QEMU's note as its first writers had it ends with CR4. */
+#define CPU_SIZE offsetof(struct core_cpu, kernel_gs_base)
+
+/* Far beyond the notes of 4096 vCPUs and spaces. */
+#define MAX_NOTES_SIZE (64u << 20)
+
+bool image_is_elf(const struct image *image)
+{
+	return image->size >= SELFMAG && !memcmp(image->map, ELFMAG, SELFMAG);
+}
+
+/* QEMU knows the first vCPU's EFER.LMA, and says so in this way alone. */
+static bool is_long_mode(const GElf_Ehdr *ehdr)
+{
+	return ehdr->e_machine == EM_X86_64;
+}
+
+static int check_header(const struct image *image, const GElf_Ehdr *ehdr,
+			struct libvmem_error *error)
+{
+	if (ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
+	    (ehdr->e_machine != EM_X86_64 && ehdr->e_machine != EM_386))
+		return refuse(image, error, "is not of an x86 machine",
+			      "give one of an amd64 or i686 guest");
+	if (ehdr->e_type != ET_CORE)
+		return refuse(image, error, "is an ELF file, but no core",
+			      "give what dump-guest-memory wrote");
+	return 0;
+}
+
+/* From 0xffff program headers on, their number is in section header 0. */
+static size_t nr_phdrs_told(Elf *elf, const GElf_Ehdr *ehdr)
+{
+	GElf_Shdr shdr;
+
+	if (ehdr->e_phnum != PN_XNUM)
+		return ehdr->e_phnum;
+	return gelf_getshdr(elf_getscn(elf, 0), &shdr) ? shdr.sh_info : PN_XNUM;
+}
+
+/* libelf leaves out headers that the file has no room for, or fails. */
+static int nr_phdrs(const struct image *image, Elf *elf, const GElf_Ehdr *ehdr,
+		    size_t *nr, struct libvmem_error *error)
+{
+	size_t told = nr_phdrs_told(elf, ehdr);
+
+	if (elf_getphdrnum(elf, nr))
+		*nr = 0;
+	if (*nr < told)
+		return refuse(
+			image, error, "is truncated",
+			"it has %zu of %zu program headers: dump or copy it again",
+			*nr, told);
+	return 0;
+}
+
+static int add_segment(struct image *image, const GElf_Phdr *phdr,
+		       size_t number, struct libvmem_error *error)
+{
+	struct image_segment *segments;
+
+	if (!phdr->p_memsz && !phdr->p_filesz)
+		return 0;
+	segments = image_grow(image->segments, image->nr_segments,
+			      sizeof(*segments), error);
+	if (!segments)
+		return -LIBVMEM_NO_MEMORY;
+	image->segments = segments;
+	segments[image->nr_segments++] = (struct image_segment){
+		.gpa = phdr->p_paddr,
+		.len = phdr->p_memsz,
+		.file_len = phdr->p_filesz,
+		.offset = phdr->p_offset,
+		.number = number,
+	};
+	return 0;
+}
+
+/* QEMU does not note EFER and MAXPHYADDR: they are as --arch has them. */
+static void complete_regs(struct vmem_regs *regs, bool long_mode)
+{
+	bool amd64 = long_mode && libvmem_mode(regs) == LIBVMEM_MODE_PAE;
+	const struct libvmem_regs *arch =
+		libvmem_arch_regs(amd64 ? "amd64" : "i686");
+
+	regs->efer = arch->regs.efer;
+	regs->maxphyaddr = arch->regs.maxphyaddr;
+}
+
+/* "has an unknown note of vCPU 1 (version 2, 440 of 440 bytes)" */
+static int refuse_note(const struct image *image, const struct core_cpu *note,
+		       size_t len, struct libvmem_error *error)
+{
+	char what[128];
+
+	snprintf(what, sizeof(what),
+		 "has an unknown note of vCPU %u (version %u, %u of %zu bytes)",
+		 image->nr_vcpus, note->version, note->size, len);
+	return refuse(image, error, what, "dump it with QEMU");
+}
+
+static int add_vcpu(struct image *image, const struct core_cpu *note,
+		    bool long_mode, struct libvmem_error *error)
+{
+	struct vmem_regs *vcpus, regs = {
+		.cr0 = note->cr[0],
+		.cr3 = note->cr[3],
+		.cr4 = note->cr[4],
+	};
+	struct core_cpu *cpus;
+
+	complete_regs(&regs, long_mode);
+	vcpus = image_grow(image->vcpus, image->nr_vcpus, sizeof(*vcpus),
+			   error);
+	if (!vcpus)
+		return -LIBVMEM_NO_MEMORY;
+	image->vcpus = vcpus;
+	cpus = image_grow(image->cpus, image->nr_vcpus, sizeof(*cpus), error);
+	if (!cpus)
+		return -LIBVMEM_NO_MEMORY;
+	image->cpus = cpus;
+	vcpus[image->nr_vcpus] = regs;
+	cpus[image->nr_vcpus++] = *note;
+	return 0;
+}
+
+static int read_vcpu(struct image *image, const void *desc, size_t len,
+		     bool long_mode, struct libvmem_error *error)
+{
+	struct core_cpu note = {};
+
+	if (len < CPU_SIZE)
+		return refuse(
+			image, error, "is damaged",
+			"the note of vCPU %u has %zu bytes instead of %zu",
+			image->nr_vcpus, len, CPU_SIZE);
+	memcpy(&note, desc, len < sizeof(note) ? len : sizeof(note));
+	if (note.version != CORE_CPU_VERSION || note.size < CPU_SIZE ||
+	    note.size > len)
+		return refuse_note(image, &note, len, error);
+	note.size = sizeof(note);
+	return add_vcpu(image, &note, long_mode, error);
+}
+
+static bool is_zero(const unsigned char *bytes, size_t len)
+{
+	while (len && !bytes[len - 1])
+		len--;
+	return !len;
+}
+
+/*
+ * Registers of which the note has @len bytes; false if they say what is not
+ * known here, or as much as no writer ever did.
+ */
+static bool copy_regs(struct vmem_regs *regs, const unsigned char *bytes,
+		      size_t len)
+{
+	size_t known = len < sizeof(*regs) ? len : sizeof(*regs);
+
+	memset(regs, 0, sizeof(*regs));
+	memcpy(regs, bytes, known);
+	return len >= offsetof(struct vmem_regs, __reserved) + sizeof(__u32) &&
+	       len % sizeof(__u64) == 0 &&
+	       is_zero(bytes + known, len - known) && !regs->__reserved;
+}
+
+static int check_spaces(const struct image *image, struct libvmem_error *error)
+{
+	struct vmem_regs first = image->regs;
+
+	if (image->regs.maxphyaddr < 32 || image->regs.maxphyaddr > 52)
+		return refuse(
+			image, error, "is damaged",
+			"the snapshot's note has MAXPHYADDR %u, not 32 to 52",
+			image->regs.maxphyaddr);
+	first.cr3 = image->spaces[0].root;
+	if (libvmem_root(&first) != libvmem_root(&image->regs))
+		return refuse(
+			image, error, "is damaged",
+			"the snapshot's note has CR3 %#llx, and %#llx for its first space",
+			image->regs.cr3, image->spaces[0].root);
+	return 0;
+}
+
+static int refuse_version(const struct image *image, const char *version,
+			  struct libvmem_error *error)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "is a snapshot of %s", version);
+	return refuse(image, error, what,
+		      "read it with the vmemctl that wrote it");
+}
+
+/*
+ * Read the registers, and the part of @note around them, which is longer or
+ * shorter than ours in a snapshot of another release.
+ */
+static int read_note(struct image *image, const unsigned char *desc, size_t len,
+		     struct vmem_note *note, struct libvmem_error *error)
+{
+	const size_t before = offsetof(struct vmem_note, regs);
+	const size_t behind = 2 * sizeof(__u32);
+	char version[24];
+
+	if (len < before)
+		return refuse(image, error, "is damaged",
+			      "the snapshot's note has %zu bytes", len);
+	memcpy(note, desc, before);
+	snprintf(version, sizeof(version), "version %u", note->version);
+	if (note->version != VMEM_NOTE_VERSION)
+		return refuse_version(image, version, error);
+	if (note->size > len || note->size < before + behind)
+		return refuse(image, error, "is damaged",
+			      "the snapshot's note has %zu bytes, and says %u",
+			      len, note->size);
+	memcpy(&note->nr_spaces, desc + note->size - behind, behind);
+	if (note->__reserved || !copy_regs(&image->regs, desc + before,
+					   note->size - before - behind))
+		return refuse_version(image, "another version", error);
+	return 0;
+}
+
+static int read_spaces(struct image *image, const unsigned char *desc,
+		       size_t len, struct libvmem_error *error)
+{
+	struct vmem_note note;
+	size_t size;
+	int ret;
+
+	if (image->nr_spaces)
+		return refuse(image, error, "is damaged",
+			      "it has two snapshot's notes");
+	ret = read_note(image, desc, len, &note, error);
+	if (ret)
+		return ret;
+	size = note.nr_spaces * sizeof(*image->spaces);
+	if (!note.nr_spaces || note.nr_spaces > VMEM_MAX_ROOTS ||
+	    size != len - note.size)
+		return refuse(
+			image, error, "is damaged",
+			"the snapshot's note has %zu bytes for %u spaces, which are 1 to %u",
+			len - note.size, note.nr_spaces, VMEM_MAX_ROOTS);
+	image->spaces =
+		image_grow(NULL, note.nr_spaces, sizeof(*image->spaces), error);
+	if (!image->spaces)
+		return -LIBVMEM_NO_MEMORY;
+	memcpy(image->spaces, desc + note.size, size);
+	image->nr_spaces = note.nr_spaces;
+	return check_spaces(image, error);
+}
+
+static bool is_note(const GElf_Nhdr *nhdr, const char *name, const char *want,
+		    GElf_Word type)
+{
+	return nhdr->n_type == type && nhdr->n_namesz == strlen(want) + 1 &&
+	       !memcmp(name, want, nhdr->n_namesz);
+}
+
+/* Notes of other names, QEMU's own "CORE" among them, tell nothing needed. */
+static int read_notes(struct image *image, Elf_Data *data, bool long_mode,
+		      struct libvmem_error *error)
+{
+	const char *bytes = data->d_buf;
+	size_t next, name, desc;
+	GElf_Nhdr nhdr;
+	int ret = 0;
+
+	for (size_t at = 0; at < data->d_size && !ret; at = next) {
+		next = gelf_getnote(data, at, &nhdr, &name, &desc);
+		if (!next)
+			return refuse(
+				image, error, "is damaged",
+				"its notes make no sense from byte %zu on", at);
+		if (is_note(&nhdr, bytes + name, CORE_CPU_NAME, CORE_CPU_TYPE))
+			ret = read_vcpu(image, bytes + desc, nhdr.n_descsz,
+					long_mode, error);
+		else if (is_note(&nhdr, bytes + name, VMEM_NOTE_NAME,
+				 VMEM_NOTE_TYPE))
+			ret = read_spaces(image, data->d_buf + desc,
+					  nhdr.n_descsz, error);
+	}
+	return ret;
+}
+
+static int read_note_segment(struct image *image, Elf *elf,
+			     const GElf_Phdr *phdr, bool long_mode,
+			     struct libvmem_error *error)
+{
+	Elf_Data *data;
+
+	if (!phdr->p_filesz)
+		return 0;
+	if (phdr->p_offset > image->size ||
+	    phdr->p_filesz > image->size - phdr->p_offset)
+		return refuse(
+			image, error, "is truncated",
+			"its notes end behind the end of the file: dump or copy it again");
+	if (phdr->p_filesz > MAX_NOTES_SIZE)
+		return refuse(image, error, "is damaged",
+			      "it has %#llx bytes of notes",
+			      (unsigned long long)phdr->p_filesz);
+	data = elf_getdata_rawchunk(elf, phdr->p_offset, phdr->p_filesz,
+				    ELF_T_NHDR);
+	if (!data)
+		return refuse(image, error, "has notes that cannot be read",
+			      "%s", elf_errmsg(-1));
+	return read_notes(image, data, long_mode, error);
+}
+
+static int read_phdr(struct image *image, Elf *elf, size_t number,
+		     bool long_mode, struct libvmem_error *error)
+{
+	GElf_Phdr phdr;
+	char what[64];
+
+	snprintf(what, sizeof(what),
+		 "has a program header, %zu, that cannot be read", number);
+	if (!gelf_getphdr(elf, number, &phdr))
+		return refuse(image, error, what, "%s", elf_errmsg(-1));
+	if (phdr.p_type == PT_LOAD)
+		return add_segment(image, &phdr, number, error);
+	if (phdr.p_type == PT_NOTE)
+		return read_note_segment(image, elf, &phdr, long_mode, error);
+	return 0;
+}
+
+static int read_elf(struct image *image, Elf *elf, struct libvmem_error *error)
+{
+	GElf_Ehdr ehdr;
+	size_t nr;
+	int ret;
+
+	if (!elf || !gelf_getehdr(elf, &ehdr))
+		return refuse(image, error, "is truncated or damaged",
+			      "its ELF header cannot be read: %s",
+			      elf_errmsg(-1));
+	ret = check_header(image, &ehdr, error);
+	if (!ret)
+		ret = nr_phdrs(image, elf, &ehdr, &nr, error);
+	if (ret)
+		return ret;
+	image->format = gelf_getclass(elf) == ELFCLASS32 ? "elf32" : "elf64";
+	for (size_t i = 0; i < nr && !ret; i++)
+		ret = read_phdr(image, elf, i, is_long_mode(&ehdr), error);
+	return ret;
+}
+
+/*
+ * By read(2): libelf writes into what it maps. Everything that is wanted of the
+ * headers is copied, so it is closed again.
+ */
+int image_read_elf(struct image *image, int fd, struct libvmem_error *error)
+{
+	Elf *elf;
+	int ret;
+
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	ret = read_elf(image, elf, error);
+	elf_end(elf);
+	return ret;
+}

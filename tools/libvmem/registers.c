@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Control registers: where they come from and what follows from them
+ *
+ * Only bits that vmem looks at are named here. Intel SDM vol. 3, 4.1.1 says
+ * how they choose a paging mode.
+ */
+#include <linux/const.h>
+#include <string.h>
+
+#include "image.h"
+#include "vm.h"
+
+#define CR0_PG _BITULL(31)
+#define CR4_PSE _BITULL(4)
+#define CR4_PAE _BITULL(5)
+#define CR4_LA57 _BITULL(12)
+#define EFER_LME _BITULL(8)
+
+static const struct {
+	char name[8];
+	char text[24];
+	enum vmem_level top;
+} modes[] = {
+	[LIBVMEM_MODE_OFF] = { "off", "paging off", VMEM_LEVEL_NONE },
+	[LIBVMEM_MODE_2LEVEL] = { "2-level", "2-level", VMEM_LEVEL_PD },
+	[LIBVMEM_MODE_2LEVEL_PSE] = { "2-level", "2-level, PSE",
+				      VMEM_LEVEL_PD },
+	[LIBVMEM_MODE_PAE] = { "pae", "PAE (not supported)", VMEM_LEVEL_PDPT },
+	[LIBVMEM_MODE_4LEVEL] = { "4-level", "4-level (long mode)",
+				  VMEM_LEVEL_PML4 },
+	[LIBVMEM_MODE_5LEVEL] = { "5-level", "5-level (not supported)",
+				  VMEM_LEVEL_PML5 },
+};
+
+enum libvmem_mode libvmem_mode(const struct vmem_regs *regs)
+{
+	if (!(regs->cr0 & CR0_PG))
+		return LIBVMEM_MODE_OFF;
+	if (!(regs->cr4 & CR4_PAE))
+		return regs->cr4 & CR4_PSE ? LIBVMEM_MODE_2LEVEL_PSE :
+					     LIBVMEM_MODE_2LEVEL;
+	if (!(regs->efer & EFER_LME))
+		return LIBVMEM_MODE_PAE;
+	return regs->cr4 & CR4_LA57 ? LIBVMEM_MODE_5LEVEL : LIBVMEM_MODE_4LEVEL;
+}
+
+const char *libvmem_mode_name(enum libvmem_mode mode)
+{
+	return modes[mode].name;
+}
+
+const char *libvmem_mode_text(enum libvmem_mode mode)
+{
+	return modes[mode].text;
+}
+
+enum vmem_level libvmem_top_level(const struct vmem_regs *regs)
+{
+	return modes[libvmem_mode(regs)].top;
+}
+
+__u64 libvmem_root(const struct vmem_regs *regs)
+{
+	unsigned int bits = regs->maxphyaddr;
+
+	if (libvmem_top_level(regs) == VMEM_LEVEL_PD)
+		bits = 32;
+	if (bits < 32 || bits > 52)
+		bits = 52;
+	return regs->cr3 & ((1ull << bits) - 1) & ~0xfffull;
+}
+
+/*
+ * What the kernels of these machines run with. MAXPHYADDR is the widest there
+ * is, which takes no address bit for a reserved one: 52 on amd64, 40 with
+ * PSE-36 as AMD has it.
+ */
+static const struct {
+	char name[8];
+	struct libvmem_regs regs;
+} arches[] = {
+	{
+		"amd64",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x20, /* PAE */
+				.efer = 0xd01, /* NXE LMA LME SCE */
+				.maxphyaddr = 52,
+			},
+			.have = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3,
+		},
+	},
+	{
+		"i686",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x10, /* PSE */
+				.efer = 0,
+				.maxphyaddr = 40,
+			},
+			.have = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3,
+		},
+	},
+};
+
+const struct libvmem_regs *libvmem_arch_regs(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(arches); i++) {
+		if (!strcmp(arches[i].name, name))
+			return &arches[i].regs;
+	}
+	return NULL;
+}
+
+/* Fill what is missing in @known with what there is in @from. */
+static void take(struct libvmem_regs *known, const struct libvmem_regs *from)
+{
+	unsigned int regs = from->have & ~known->have;
+
+	if (regs & LIBVMEM_CR0)
+		known->regs.cr0 = from->regs.cr0;
+	if (regs & LIBVMEM_CR3)
+		known->regs.cr3 = from->regs.cr3;
+	if (regs & LIBVMEM_CR4)
+		known->regs.cr4 = from->regs.cr4;
+	if (regs & LIBVMEM_EFER)
+		known->regs.efer = from->regs.efer;
+	if (regs & LIBVMEM_MAXPHYADDR)
+		known->regs.maxphyaddr = from->regs.maxphyaddr;
+	if (!known->regs.cow_mask) {
+		known->regs.cow_mask = from->regs.cow_mask;
+		known->regs.cow_value = from->regs.cow_value;
+	}
+	known->have |= regs;
+}
+
+/* A vCPU's registers; CR3 is among them only where the guest does not run. */
+static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
+			struct libvmem_regs *regs, struct libvmem_error *error)
+{
+	struct vmem_vcpu_args vcpu;
+	int ret = libvmem_vcpu(vm, index, &vcpu, error);
+
+	if (ret)
+		return ret;
+	*regs = (struct libvmem_regs){
+		.regs = vcpu.out_regs,
+		.have = LIBVMEM_ALL_REGS & (vm->image ? ~0u : ~LIBVMEM_CR3),
+	};
+	return 0;
+}
+
+static int take_qmp(const struct libvmem_source *source,
+		    struct libvmem_regs *known, struct libvmem_error *error)
+{
+	struct libvmem_regs from;
+	struct libvmem_qmp *qmp;
+	int ret = libvmem_qmp_open(&qmp, source->qmp, error);
+
+	if (ret)
+		return ret;
+	ret = libvmem_qmp_regs(qmp, source->vcpu, &from, error);
+	libvmem_qmp_close(qmp);
+	if (!ret)
+		take(known, &from);
+	return ret;
+}
+
+static int take_vcpu(struct libvmem *vm, unsigned int index,
+		     struct libvmem_regs *known, struct libvmem_error *error)
+{
+	struct libvmem_regs from;
+	int ret = regs_of_vcpu(vm, index, &from, error);
+
+	if (!ret)
+		take(known, &from);
+	return ret;
+}
+
+static int take_image(struct libvmem *vm, unsigned int vcpu,
+		      struct libvmem_regs *known, struct libvmem_error *error)
+{
+	const struct image *image = vm->image;
+	const struct libvmem_regs from = {
+		.regs = image->regs,
+		.have = LIBVMEM_ALL_REGS,
+	};
+
+	if (!image->nr_spaces && !image->nr_vcpus)
+		return error_set(
+			error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0,
+			"give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr",
+			"no registers in %s", image->path);
+	if (!image->nr_spaces)
+		return take_vcpu(vm, vcpu, known, error);
+	take(known, &from);
+	return 0;
+}
+
+static int take_guest(struct libvmem *vm, unsigned int vcpu,
+		      struct libvmem_regs *known, struct libvmem_error *error)
+{
+	if (vm->image)
+		return take_image(vm, vcpu, known, error);
+	if (known->have & LIBVMEM_CR3)
+		return take_vcpu(vm, vcpu, known, error);
+	return error_set(
+		error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0, NULL,
+		"which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
+}
+
+/* The order is from the most to the least explicit. */
+int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
+		      struct vmem_regs *regs, struct libvmem_error *error)
+{
+	const unsigned int from_qmp = LIBVMEM_ALL_REGS & ~LIBVMEM_MAXPHYADDR;
+	struct libvmem_regs known = source->given;
+	int ret = 0;
+
+	if (source->nr_cr3s) {
+		known.regs.cr3 = source->cr3s[0];
+		known.have |= LIBVMEM_CR3;
+	}
+	if (source->qmp && (known.have & from_qmp) != from_qmp)
+		ret = take_qmp(source, &known, error);
+	if (source->arch)
+		take(&known, source->arch);
+	if (!ret && known.have != LIBVMEM_ALL_REGS)
+		ret = take_guest(vm, source->vcpu, &known, error);
+	*regs = known.regs;
+	return ret;
+}
+
+/* CR3 of a vCPU that does not page like the others is none of their roots. */
+static bool pages_alike(const struct libvmem_source *source,
+			const struct libvmem_regs *from,
+			const struct libvmem_roots *roots)
+{
+	struct libvmem_regs known = source->given;
+
+	take(&known, from);
+	if (!(known.have & LIBVMEM_CR0) || !(known.have & LIBVMEM_CR4) ||
+	    !(known.have & LIBVMEM_EFER))
+		return true;
+	return libvmem_top_level(&known.regs) ==
+	       libvmem_top_level(&roots->regs);
+}
+
+/* KVM and QEMU number vCPUs alike: in the order of their creation. */
+static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
+		     struct libvmem_qmp *qmp, struct libvmem_roots *roots,
+		     struct libvmem_error *error)
+{
+	struct libvmem_regs from;
+	unsigned int nr;
+	int ret = nr_vcpus(vm, &nr, error);
+
+	roots->nr = 0;
+	for (unsigned int i = 0; i < nr && !ret; i++) {
+		if (qmp)
+			ret = libvmem_qmp_regs(qmp, i, &from, error);
+		else
+			ret = regs_of_vcpu(vm, i, &from, error);
+		if (ret)
+			break;
+		if (pages_alike(source, &from, roots))
+			roots->cr3s[roots->nr++] = from.regs.cr3;
+		else
+			roots->left_out[roots->nr_left_out++] = i;
+	}
+	if (!roots->nr)
+		roots->cr3s[roots->nr++] = roots->regs.cr3;
+	return ret;
+}
+
+static int take_all_cr3s(struct libvmem *vm,
+			 const struct libvmem_source *source,
+			 struct libvmem_roots *roots,
+			 struct libvmem_error *error)
+{
+	struct libvmem_qmp *qmp = NULL;
+	int ret = 0;
+
+	/* Without it, a guest that runs would tell no CR3. */
+	if (source->qmp)
+		ret = libvmem_qmp_open(&qmp, source->qmp, error);
+	if (!ret && (qmp || vm->image))
+		ret = take_cr3s(vm, source, qmp, roots, error);
+	libvmem_qmp_close(qmp);
+	return ret;
+}
+
+static void take_spaces(const struct image *image, struct libvmem_roots *roots)
+{
+	roots->nr = image->nr_spaces;
+	for (unsigned int i = 0; i < roots->nr; i++)
+		roots->cr3s[i] = image->spaces[i].root;
+}
+
+int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
+		       bool all, struct libvmem_roots *roots,
+		       struct libvmem_error *error)
+{
+	int ret;
+
+	if (source->nr_cr3s > VMEM_MAX_ROOTS)
+		return error_set(error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT, 0,
+				 NULL, "%u roots are more than %u",
+				 source->nr_cr3s, VMEM_MAX_ROOTS);
+	ret = libvmem_find_regs(vm, source, &roots->regs, error);
+	if (ret)
+		return ret;
+	roots->nr_left_out = 0;
+	roots->nr = source->nr_cr3s;
+	if (roots->nr)
+		memcpy(roots->cr3s, source->cr3s,
+		       roots->nr * sizeof(roots->cr3s[0]));
+	else
+		roots->cr3s[roots->nr++] = roots->regs.cr3;
+	if (source->nr_cr3s || !all || source->given.have & LIBVMEM_CR3)
+		return 0;
+	if (!vm->image || !vm->image->nr_spaces)
+		return take_all_cr3s(vm, source, roots, error);
+	take_spaces(vm->image, roots);
+	return 0;
+}
+
+struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
+				      unsigned int index)
+{
+	struct vmem_regs regs = roots->regs;
+
+	regs.cr3 = roots->cr3s[index];
+	return regs;
+}
+
+__u64 libvmem_space_of_root(const struct libvmem_roots *roots,
+			    unsigned int index)
+{
+	const struct vmem_regs regs = libvmem_regs_of_root(roots, index);
+
+	return libvmem_root(&regs);
+}
+
+int find_space(const struct libvmem_roots *roots, unsigned int nr, __u64 cr3)
+{
+	struct vmem_regs regs = roots->regs;
+
+	regs.cr3 = cr3;
+	for (unsigned int i = 0; i < nr; i++)
+		if (libvmem_space_of_root(roots, i) == libvmem_root(&regs))
+			return i;
+	return -1;
+}
+
+void libvmem_drop_repeated_roots(struct libvmem_roots *roots)
+{
+	unsigned int nr = roots->nr;
+
+	roots->nr = 0;
+	for (unsigned int i = 0; i < nr; i++)
+		if (find_space(roots, roots->nr, roots->cr3s[i]) < 0)
+			roots->cr3s[roots->nr++] = roots->cr3s[i];
+	roots->regs.cr3 = roots->cr3s[0];
+}
