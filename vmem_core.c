@@ -460,7 +460,8 @@ static int visit_shareable(struct walker *w, const struct vmem_entry *entry,
 
 	ret = enter_table(w, entry);
 	if (ret)
-		return vmem_pin_status(ret) ? visit_nowhere(w, &visit, ret) : ret;
+		return vmem_pin_status(ret) ? visit_nowhere(w, &visit, ret) :
+					      ret;
 	if (owner || !share || !walk->claim) {
 		follow_owner(w, owner, base);
 		return VMEM_WALK_FOLLOW;
@@ -762,7 +763,8 @@ static int visit_gap(struct walker *w)
 	if (!w->frame) {
 		ret = enter_root(w);
 		if (ret)
-			return vmem_pin_status(ret) ? visit_dead_root(w, ret) : ret;
+			return vmem_pin_status(ret) ? visit_dead_root(w, ret) :
+						      ret;
 	}
 	/* The half of the address space that is on this side of the hole. */
 	w->clear_va = va < mode->hole ? 0 : mode->hole_last + 1;

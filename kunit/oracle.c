@@ -673,11 +673,10 @@ static bool check_stats(const struct oracle *o,
 			  "spaces %llu+%llu mappings %llu leaves %llu not %llu",
 			  stats->spaces, stats->root_aliases, stats->mappings,
 			  stats->leaves, o->leaves);
-		kunit_err(
-			o->g->test,
-			"references %llu anomalies %llu tables %llu/%llu not %d",
-			stats->references, stats->anomalies, stats->tables,
-			stats->known, o->nr_keys);
+		kunit_err(o->g->test,
+			  "refs %llu anomalies %llu tables %llu/%llu not %d",
+			  stats->references, stats->anomalies, stats->tables,
+			  stats->known, o->nr_keys);
 	}
 	return ok;
 }

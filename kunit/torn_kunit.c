@@ -842,7 +842,9 @@ static bool weather_batch(struct weather *w)
 	w->roots = 0;
 	w->rounds = graph_below(w->r, 6);
 	w->one_in = w->calm ? 0 : graph_below(w->r, 4);
-	ret = group_translate(&w->batch);
+	/* What is near is pinned once more. */
+	ret = w->calm ? vmem_translate_batch(&w->batch) :
+			group_translate(&w->batch);
 	if (ret)
 		look(w);
 	/* A root may well be where there is no memory; none goes away. */
@@ -959,7 +961,7 @@ static void vmem_torn_wide(struct kunit *test)
 
 /*
  * Where nothing changes, no path is read anew, which would begin at the root:
- * whatever a path is compared with is pinned as long as it is remembered.
+ * whatever a path is compared with is pinned as long as the walk is on it.
  */
 static void vmem_torn_calm(struct kunit *test)
 {
