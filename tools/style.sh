@@ -19,8 +19,8 @@ format() {
 		"${all_c[@]}"
 }
 
-# libelf's types and libFuzzer's functions have the names that they have, and
-# tracepoints the layout that they have in the kernel. checkpatch ends with 1 if
+# libelf's types, libFuzzer's functions and C's words have the names that they
+# have, and tracepoints the layout that they have in the kernel. checkpatch ends with 1 if
 # it has something to say, and with another status if it cannot; it leaves the
 # names that it met in a file.
 checkpatch() {
@@ -29,7 +29,7 @@ checkpatch() {
 		--terse --no-summary --file "${all_c[@]}") ||
 		[ $? = 1 ] || return
 	rm -f .checkpatch-camelcase.*
-	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+)>$' \
+	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+|_Static_assert)>$' \
 		-e '^include/trace/.* CHECK: (Alignment|Lines) should ' \
 		<<<"$said"
 }
