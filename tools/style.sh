@@ -20,18 +20,18 @@ format() {
 		"${all_c[@]}"
 }
 
-# libelf's types and libFuzzer's functions have the names that they have, and
-# tracepoints the layout that they have in the kernel. Of a call with a message
-# that is longer than a line, clang-format and checkpatch want different layouts. checkpatch ends with 1 if
-# it has something to say, and with another status if it cannot; it leaves the
-# names that it met in a file.
+# libelf's types, libFuzzer's functions and C's words have the names that they
+# have, and tracepoints the layout that they have in the kernel. Of a call with a
+# message longer than a line, clang-format and checkpatch want different layouts.
+# checkpatch ends with 1 if it has something to say, and with another status if it
+# cannot; it leaves the names that it met in a file.
 checkpatch() {
 	local said
 	said=$(perl "$linux/scripts/checkpatch.pl" --strict --no-tree --quiet \
 		--terse --no-summary --file "${all_c[@]}") ||
 		[ $? = 1 ] || return
 	rm -f .checkpatch-camelcase.*
-	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+)>$' \
+	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+|_Static_assert)>$' \
 		-e '^include/trace/.* CHECK: (Alignment|Lines) should ' \
 		-e "^tools/libvmem/.* CHECK: Lines should not end with a '\('$" \
 		<<<"$said"
