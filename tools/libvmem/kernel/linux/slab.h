@@ -107,7 +107,7 @@ static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
 
 static inline void kmem_cache_free(struct kmem_cache *cache, void *object)
 {
-	free(__atomic_exchange_n(&cache->spare, object, __ATOMIC_RELEASE));
+	free(__atomic_exchange_n(&cache->spare, object, __ATOMIC_ACQ_REL));
 }
 
 static inline void kmem_cache_destroy(struct kmem_cache *cache)
