@@ -14,6 +14,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <vmem/answer.h>
+#include <vmem/near.h>
 #include <vmem/translate.h>
 
 static_assert(VMEM_TRANSLATION_BRIEF ==
@@ -89,9 +90,12 @@ static int translate_pieces(struct translating *t)
 	t->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
 	t->batch.vas = t->answer->vas;
 	t->batch.results = t->answer->results;
-	if (args->nr > t->answer->nr_at_once)
+	if (args->nr > t->answer->nr_at_once) {
 		t->batch.refill = refill_addresses;
+		t->batch.near = vmem_near_alloc(t->answer->mem, t->batch.root);
+	}
 	ret = get_addresses(t) ?: vmem_translate_batch(&t->batch);
+	vmem_near_free(t->batch.near);
 	put = put_translations(t);
 	return settle(put ?: ret, args->out_nr);
 }

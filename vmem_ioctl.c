@@ -200,13 +200,10 @@ static struct miscdevice vmem_device = {
 
 static int __init vmem_init(void)
 {
-	int ret = vmem_core_init();
+	int ret = vmem_ioctl_space_init();
 
 	if (ret)
 		return ret;
-	ret = vmem_ioctl_space_init();
-	if (ret)
-		goto out_core_exit;
 	vmem_debugfs_init();
 	ret = misc_register(&vmem_device);
 	if (ret)
@@ -221,8 +218,6 @@ static int __init vmem_init(void)
 out_debugfs_exit:
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
-out_core_exit:
-	vmem_core_exit();
 	return ret;
 }
 module_init(vmem_init);
@@ -232,7 +227,6 @@ static void __exit vmem_exit(void)
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
-	vmem_core_exit();
 }
 module_exit(vmem_exit);
 

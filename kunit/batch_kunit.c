@@ -283,7 +283,7 @@ static bool check_whole(struct trial *t, bool brief)
 	int ret;
 
 	batch.brief = brief;
-	ret = vmem_translate_batch(&batch);
+	ret = group_translate(&batch);
 	/* Several threads may ask at once: none may change anything. */
 	return known == t->spaces.seen.nr && ended_well(t, ret, batch.done) &&
 	       answers_fit(t, t->results, t->nr_ok, size);
@@ -359,14 +359,14 @@ static bool check_failing(struct trial *t)
 	do {
 		batch = make_batch(t);
 		guest_fail_pin(guest_of(t), ++nth, -ENOMEM);
-		ret = vmem_translate_batch(&batch);
+		ret = group_translate(&batch);
 		guest_fail_pin(guest_of(t), 0, 0);
 		if (ret != -ENOMEM)
 			break;
 		if (batch.done >= batch.nr ||
 		    !answers_fit(t, t->results, batch.done, sizeof(*t->want)))
 			return false;
-		ret = vmem_translate_batch(&batch);
+		ret = group_translate(&batch);
 		if (!ended_well(t, ret, batch.done) ||
 		    !answers_fit(t, t->results, t->nr_ok, sizeof(*t->want)))
 			return false;
@@ -436,7 +436,7 @@ static int feed_all(struct feed *feed, bool fail_pins)
 		if (fail_pins)
 			guest_fail_pin(guest_of(t), 1 + graph_below(t->r, 20),
 				       -ENOMEM);
-		ret = vmem_translate_batch(&feed->batch);
+		ret = group_translate(&feed->batch);
 		guest_fail_pin(guest_of(t), 0, 0);
 		if (ret == -ENOMEM && feed->batch.done == feed->batch.nr)
 			return -EBADE;
@@ -720,7 +720,7 @@ static void vmem_batch_refill_errno(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, ask_each(t, shared));
 		batch = make_batch(t);
 		batch.refill = refill_fails;
-		KUNIT_EXPECT_EQ(test, vmem_translate_batch(&batch), -ENXIO);
+		KUNIT_EXPECT_EQ(test, group_translate(&batch), -ENXIO);
 		KUNIT_EXPECT_EQ(test, batch.done, (u32)t->nr);
 		KUNIT_EXPECT_TRUE(test, answers_fit(t, t->results, t->nr,
 						    sizeof(*t->want)));
@@ -738,11 +738,11 @@ static void vmem_batch_empty(struct kunit *test)
 	t->shared = false;
 	batch = make_batch(t);
 	batch.nr = 0;
-	KUNIT_EXPECT_EQ(test, vmem_translate_batch(&batch), 0);
+	KUNIT_EXPECT_EQ(test, group_translate(&batch), 0);
 	KUNIT_EXPECT_EQ(test, batch.done, 0U);
 	batch.nr = 3;
 	batch.done = 3;
-	KUNIT_EXPECT_EQ(test, vmem_translate_batch(&batch), 0);
+	KUNIT_EXPECT_EQ(test, group_translate(&batch), 0);
 	KUNIT_EXPECT_EQ(test, batch.done, 3U);
 	trial_end(t);
 }

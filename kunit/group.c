@@ -5,6 +5,7 @@
 #include <linux/kernel.h>
 #include <linux/limits.h>
 #include <linux/string.h>
+#include <vmem/near.h>
 
 #include "group.h"
 
@@ -303,4 +304,18 @@ void group_walk_all(const struct group *g, struct vmem_spaces *spaces,
 	if (ret)
 		vmem_spaces_destroy(spaces);
 	KUNIT_ASSERT_EQ(g->test, ret, 0);
+}
+
+int group_translate(struct vmem_batch *batch)
+{
+	const struct vmem_root *root =
+		batch->spaces ? &batch->spaces->roots[batch->index] :
+				batch->root;
+	int ret;
+
+	batch->near = vmem_near_alloc(batch->mem, root);
+	ret = vmem_translate_batch(batch);
+	vmem_near_free(batch->near);
+	batch->near = NULL;
+	return ret;
 }

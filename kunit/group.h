@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 #include <vmem/spaces.h>
+#include <vmem/translate.h>
 
 #include "space.h"
 
@@ -139,5 +140,8 @@ int group_walk(const struct group *g, struct vmem_spaces *spaces, u64 budget,
 /* Begin, and walk to the end in one call. */
 void group_walk_all(const struct group *g, struct vmem_spaces *spaces,
 		    struct records *records);
+
+/* vmem_translate_batch() with near tables, as long as it runs. */
+int group_translate(struct vmem_batch *batch);
 
 #endif /* _VMEM_KUNIT_GROUP_H */

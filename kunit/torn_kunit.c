@@ -355,7 +355,7 @@ static int ask(struct question *q)
 		ret = walk_spaces(q);
 	memset(q->got, 0xa5, sizeof(q->got));
 	if (!ret)
-		ret = q->alone ? ask_alone(q) : vmem_translate_batch(&batch);
+		ret = q->alone ? ask_alone(q) : group_translate(&batch);
 	if (q->shared)
 		vmem_spaces_destroy(&q->spaces);
 	if (!ret && !q->alone && batch.done != batch.nr)
@@ -842,7 +842,7 @@ static bool weather_batch(struct weather *w)
 	w->roots = 0;
 	w->rounds = graph_below(w->r, 6);
 	w->one_in = w->calm ? 0 : graph_below(w->r, 4);
-	ret = vmem_translate_batch(&w->batch);
+	ret = group_translate(&w->batch);
 	if (ret)
 		look(w);
 	/* A root may well be where there is no memory; none goes away. */

@@ -157,8 +157,8 @@ vmem_decode_as(const struct vmem_mode *mode, const struct vmem_format *format,
 	}
 	if (raw & reserved)
 		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
-	entry.perms = (raw & VMEM_RAW_WRITABLE ? VMEM_WRITABLE : 0) |
-		      (raw & VMEM_RAW_USER ? VMEM_USER : 0) |
+	/* The bits of an entry are those of perms, one place further up. */
+	entry.perms = (raw >> 1 & (VMEM_WRITABLE | VMEM_USER)) |
 		      (raw & mode->arch->no_execute ? 0 : VMEM_EXECUTABLE);
 	return entry;
 }

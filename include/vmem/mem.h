@@ -52,9 +52,12 @@ struct vmem_mem_ops {
 /**
  * struct vmem_mem - guest memory, embedded in whatever provides it
  * @ops: how to get at it
+ * @constant: nothing changes it while it is read, so that no entry has to be
+ *	read again
  */
 struct vmem_mem {
 	const struct vmem_mem_ops *ops;
+	bool constant;
 };
 
 /**

@@ -9,18 +9,6 @@
 #include <vmem/walk.h>
 
 /**
- * vmem_core_init - get ready to translate; before anything else is asked
- *
- * Return: 0; -ENOMEM.
- */
-int vmem_core_init(void);
-
-/**
- * vmem_core_exit - undo vmem_core_init(); nothing is asked any more
- */
-void vmem_core_exit(void);
-
-/**
  * vmem_translate - translate one address
  * @mem: the guest's memory
  * @root: the address space
@@ -33,6 +21,7 @@ void vmem_core_exit(void);
 int vmem_translate(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		   struct vmem_translation *result);
 
+struct vmem_near;
 struct vmem_spaces;
 
 /**
@@ -42,6 +31,8 @@ struct vmem_spaces;
  * @spaces: NULL; or many spaces, walked to the end: the address space is one of
  *	them, and the answers tell who owns the tables
  * @index: with @spaces, index of the address space's root
+ * @near: optional: tables at hand of this address space, which many addresses
+ *	share, in this batch or in several
  * @brief: nobody wants what begins with @out_trace, and it is undefined then
  * @vas: the addresses, in any order
  * @results: the answers, one for each
@@ -60,6 +51,7 @@ struct vmem_batch {
 	const struct vmem_root *root;
 	struct vmem_spaces *spaces;
 	u32 index;
+	struct vmem_near *near;
 	bool brief;
 	const u64 *vas;
 	struct vmem_translation *results;

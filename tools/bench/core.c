@@ -3,6 +3,7 @@
  * The core's questions, with callbacks that only count
  */
 #include <string.h>
+#include <vmem/near.h>
 #include <vmem/spaces.h>
 
 #include "core.h"
@@ -11,11 +12,6 @@ static void must(int ret, const char *what)
 {
 	if (ret)
 		die("%s failed: %s", what, strerror(-ret));
-}
-
-void core_begin(void)
-{
-	must(vmem_core_init(), "vmem_core_init()");
 }
 
 static struct vmem_translation results[MAX_BATCH];
@@ -34,6 +30,7 @@ static u64 translate_batch(struct vmem_batch *batch)
 u64 core_translate(struct guest *guest, const struct vmem_root *root,
 		   const u64 *vas, u32 nr, u32 batch, bool brief)
 {
+	struct vmem_near *near = vmem_near_alloc(&guest->mem, root);
 	u64 sum = 0;
 	u32 i;
 
@@ -41,6 +38,7 @@ u64 core_translate(struct guest *guest, const struct vmem_root *root,
 		struct vmem_batch next = {
 			.mem = &guest->mem,
 			.root = root,
+			.near = near,
 			.brief = brief,
 			.vas = vas + i,
 			.results = results,
@@ -49,6 +47,7 @@ u64 core_translate(struct guest *guest, const struct vmem_root *root,
 
 		sum += translate_batch(&next);
 	}
+	vmem_near_free(near);
 	return sum;
 }
 

@@ -15,9 +15,6 @@
 #define LAST_VA (~0ULL)
 #define NO_BUDGET (~0ULL)
 
-/* Before anything else is asked. */
-void core_begin(void);
-
 /* The largest batch. */
 #define MAX_BATCH 4096
 

@@ -183,7 +183,6 @@ int main(void)
 {
 	size_t i;
 
-	core_begin();
 	for (i = 0; i < sizeof(paths) / sizeof(*paths); i++)
 		count(&paths[i]);
 	return 0;

@@ -66,7 +66,6 @@ int main(int argc, char **argv)
 	if (optind != argc || bench.effort.rounds < 1)
 		usage();
 
-	core_begin();
 	bench_translate(&bench, captured);
 	bench_spaces(&bench, captured);
 	bench_dense(&bench);

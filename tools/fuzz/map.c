@@ -325,7 +325,6 @@ static void make(struct input *in)
 
 void fuzz_init(void)
 {
-	REQUIRE(!vmem_core_init());
 	arena_init(&arena);
 	arena.steady = true;
 	arena.longest = 40;

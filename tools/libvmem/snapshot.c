@@ -359,27 +359,35 @@ static u64 block_size(const struct vmem_block *block)
 	return (u64)count_pages(block, VMEM_BLOCK_PAGES) << VMEM_PAGE_SHIFT;
 }
 
-static void add_extent(struct vmem_snapshot *snapshot, u64 gpa, u64 len)
+/*
+ * Only a large page that was noted in part can make more gaps than there are
+ * sizes: it was memory, the call failed, and it is none any more.
+ */
+static int add_extent(struct vmem_snapshot *snapshot, u64 gpa, u64 len)
 {
 	struct vmem_extent *next = &snapshot->extents[snapshot->nr_extents];
 
 	if (snapshot->nr_extents && next[-1].gpa + next[-1].len == gpa) {
 		next[-1].len += len;
-		return;
+		return 0;
 	}
+	if (snapshot->nr_extents == VMEM_MAX_EXTENTS)
+		return -EAGAIN;
 	*next = (struct vmem_extent){ .gpa = gpa, .len = len };
 	snapshot->nr_extents++;
+	return 0;
 }
 
 /* A page larger than a block takes blocks that follow each other. */
-static void place_blocks(struct vmem_snapshot *snapshot)
+static int place_blocks(struct vmem_snapshot *snapshot)
 {
 	u64 end = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
 	u32 i;
+	int ret;
 
 	snapshot->nr_extents = 0;
-	add_extent(snapshot, snapshot->base, end - snapshot->base);
-	for (i = 0; i < snapshot->nr_placed; i++) {
+	ret = add_extent(snapshot, snapshot->base, end - snapshot->base);
+	for (i = 0; i < snapshot->nr_placed && !ret; i++) {
 		struct vmem_block *block = snapshot->placed[i];
 		u64 size = 1ULL << block->align;
 
@@ -387,8 +395,9 @@ static void place_blocks(struct vmem_snapshot *snapshot)
 			end = (end + size - 1) & ~(size - 1);
 		block->to = end;
 		end += block_size(block);
-		add_extent(snapshot, block->to, end - block->to);
+		ret = add_extent(snapshot, block->to, end - block->to);
 	}
+	return ret;
 }
 
 /* Do pages that stay lie where the snapshot is to be? */
@@ -474,8 +483,9 @@ static int place_all(struct vmem_snapshot *snapshot)
 
 	if (ret)
 		return ret;
-	place_blocks(snapshot);
-	ret = check_kept(snapshot);
+	ret = place_blocks(snapshot);
+	if (!ret)
+		ret = check_kept(snapshot);
 	return ret ?: retarget_all(snapshot);
 }
 

@@ -275,7 +275,7 @@ static void check_refusal(const struct sweep *s, int ret,
 {
 	const char *what = s->c->name;
 
-	if (ret == -EIO)
+	if (ret == -ENXIO)
 		CHECK_EQ_AT(what, s->f->is_answer, true);
 	else if (ret != -EFAULT)
 		CHECK_EQ_AT(what, ret, -ENOMEM);

@@ -797,9 +797,7 @@ static void check_far_space(const struct guest *g, const char *what,
 static void check_far_root(const struct guest *g, int session, const char *what,
 			   enum vmem_status status)
 {
-	const int want = status == VMEM_UNBACKED   ? -ENXIO :
-			 status == VMEM_UNREADABLE ? -EIO :
-						     0;
+	const int want = status == VMEM_NOT_PRESENT ? 0 : -ENXIO;
 	struct vmem_regs regs = g->regs;
 	struct vmem_mapping row;
 	struct session_maps maps = { .rows = &row, .room = 1, .per_call = 1 };

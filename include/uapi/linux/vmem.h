@@ -56,8 +56,8 @@
  *              CAP_SYS_PTRACE; or the region table belongs to another process;
  *              or (from open) the kernel is locked down.
  * -EOVERFLOW   A range of addresses wraps around.
- * -ENXIO       There is no guest memory where CR3 points.
- * -EIO         The guest memory where CR3 points cannot be read.
+ * -ENXIO       There is no guest memory where CR3 points, or none that can be
+ *              read.
  * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or calls in other
  *              threads use all that the session may hold, or memory is short
  *              or over what the caller's memory cgroup may have, or memory

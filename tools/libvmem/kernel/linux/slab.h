@@ -35,6 +35,11 @@ static inline void *kzalloc(size_t size, unsigned int gfp)
 	return new ? memset(new, 0, size) : NULL;
 }
 
+static inline void *kvmalloc(size_t size, unsigned int gfp)
+{
+	return kmalloc(size, gfp);
+}
+
 static inline void *kvzalloc(size_t size, unsigned int gfp)
 {
 	return kzalloc(size, gfp);
