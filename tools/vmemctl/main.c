@@ -79,7 +79,7 @@ static const struct argp_option options[] = {
 	{ "base", OPT_BASE, "GPA", 0,
 	  "snapshot: where its memory begins (default: 100000)", 3 },
 	{ "strict", OPT_STRICT, NULL, 0,
-	  "snapshot: fail if a page that is mapped cannot be read", 3 },
+	  "snapshot: fail if a page or a table is unreadable", 3 },
 
 	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 4 },
 	{ "version", 'V', NULL, 0, "Show the version", 4 },

@@ -79,7 +79,7 @@ static void warn_of(const struct libvmem_snapshot *made)
 		warn("warning: %llu entries lead nowhere, and are left out",
 		     made->dropped);
 	if (made->unreadable)
-		warn("warning: %llu pages that are mapped are unreadable, and are left out",
+		warn("warning: %llu pages or tables are unreadable, and are left out",
 		     made->unreadable);
 }
 
