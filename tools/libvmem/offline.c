@@ -7,7 +7,6 @@
 #include <linux/kernel.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <pthread.h>
 #include <vmem/answer.h>
 #include <vmem/translate.h>
 
@@ -223,25 +222,16 @@ int offline_ask(struct offline *offline, unsigned int cmd, void *args)
 	return asks[nr](offline, args);
 }
 
-/* Its caches are for all handles, so they are made once and stay. */
-static pthread_once_t core_once = PTHREAD_ONCE_INIT;
-static bool core_ready;
-
-static void init_core(void)
-{
-	core_ready = !vmem_core_init();
-}
-
 int offline_open(struct offline **offline, const struct image *image,
 		 struct libvmem_error *error)
 {
 	struct offline *new = kzalloc(sizeof(*new), GFP_KERNEL);
 
 	*offline = new;
-	pthread_once(&core_once, init_core);
-	if (!new || !core_ready)
+	if (!new)
 		return error_memory(error, NULL);
 	new->mem.ops = &offline_ops;
+	new->mem.constant = true;
 	new->image = image;
 	return 0;
 }
