@@ -267,6 +267,19 @@ class Installed(unittest.TestCase):
         self.assertEqual(self.ask(program, self.image(), "1000"),
                          "0x1000 is not mapped\n")
 
+    def test_threads(self):
+        """threads with handles of their own do not get in each other's way"""
+        folder = self.path("threads")
+        archive = os.path.join(folder, "libvmem.a")
+        flags = "-O1 -g -fsanitize=thread"
+        run("make", "-s", "-C", SOURCE, "O=" + folder, "LIB=" + folder,
+            "CFLAGS=" + flags, "HARDEN=", archive)
+        program = self.compile(
+            os.path.join(TOP, "tools/selftest/libvmem_threads.c"),
+            "-I" + os.path.join(self.root, "include"), *flags.split(), archive,
+            "-lelf", "-ljansson", "-pthread")
+        run(program, self.image(), "401000", "11000")
+
     def test_cplusplus(self):
         """libvmem.h is a header for C++ too"""
         source = self.path("program.cc")
