@@ -18,7 +18,8 @@
 #include <vmem/translate.h>
 
 static_assert(VMEM_TRANSLATION_BRIEF ==
-	      offsetof(struct vmem_translation, out_trace));
+		      offsetof(struct vmem_translation, out_trace),
+	      "a brief answer ends where the path begins");
 
 /* A limit met half-way is no failure: the caller comes back for the rest. */
 static int settle(int ret, bool progress)

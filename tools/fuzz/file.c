@@ -5,6 +5,8 @@
 #include <fuzz/fuzz.h>
 #include <fuzz/file.h>
 
+#include "file.h"
+
 /* The functions themselves. */
 #undef open
 #undef close

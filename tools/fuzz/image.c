@@ -14,13 +14,10 @@
 #include <fuzz/fuzz.h>
 #include <linux/minmax.h>
 
+#include "file.h"
 #include "image.h"
 #include "qmp.h"
 #include "vm.h"
-
-/* file.c: the file has these bytes; is it open, or mapped? */
-void file_set(const void *data, size_t size);
-bool file_in_use(void);
 
 static struct libvmem *vm;
 static const struct image *image;

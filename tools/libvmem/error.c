@@ -206,8 +206,6 @@ static const struct reason reasons[] = {
 	  "the range wraps around: its last address must not be below its first" },
 	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
 	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
-	{ STEP_ANY, EIO, NULL, LIBVMEM_NO_ROOT,
-	  "the guest's memory where CR3 points cannot be read" },
 	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,
 	  "there is no such socket: start QEMU with -qmp unix:SOCKET,server=on,wait=off" },
 	{ STEP_QMP_CONNECT, ECONNREFUSED, NULL, LIBVMEM_QMP,

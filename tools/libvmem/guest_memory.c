@@ -146,6 +146,7 @@ int guest_memory_init(struct guest_memory *memory, struct libvmem *vm,
 
 	*memory = (struct guest_memory){
 		.mem.ops = &guest_memory_ops,
+		.mem.constant = vm->image,
 		.vm = vm,
 	};
 	ret = libvmem_memslots(vm, add_slot, memory, error);

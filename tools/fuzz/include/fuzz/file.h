@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The file that the image reader is to open. It is memory of just its size: a
- * byte behind it is one too far. Memory is short where the fuzzer says so.
+ * The image reader's system: its file is memory of just its size, so that a byte
+ * behind it is one too far. Memory is short where the fuzzer says so.
  */
 #ifndef _FUZZ_FILE_H
 #define _FUZZ_FILE_H
@@ -12,12 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-/* The file has these bytes, which stay there. */
-void file_set(const void *data, size_t size);
-
-/* Is it open, or mapped? */
-bool file_in_use(void);
 
 int file_open(void);
 void file_close(int fd);

@@ -6,10 +6,9 @@
 #ifndef _LIBVMEM_LINUX_BUG_H
 #define _LIBVMEM_LINUX_BUG_H
 
+#include <assert.h>
 #include <stdbool.h>
 
 #define WARN_ON_ONCE(condition) ((bool)(condition))
-
-#define static_assert(expr) _Static_assert(expr, #expr)
 
 #endif

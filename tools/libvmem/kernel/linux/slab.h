@@ -62,66 +62,6 @@ static inline void *kvmalloc_array(size_t nr, size_t size, unsigned int gfp)
 	return reallocarray(NULL, nr, size);
 }
 
-/*
- * A cache keeps one object that was given back, so that what was constructed is
- * not so again and again.
- */
-struct kmem_cache {
-	size_t size;
-	void (*ctor)(void *object);
-	void *spare;
-};
-
-#define SLAB_ACCOUNT 0U
-#define SLAB_HWCACHE_ALIGN 1U
-
-#define LIBVMEM_CACHE_LINE 64UL
-
-static inline struct kmem_cache *kmem_cache_create(const char *name,
-						   size_t size, size_t align,
-						   unsigned int flags,
-						   void (*ctor)(void *object))
-{
-	struct kmem_cache *cache = malloc(sizeof(*cache));
-
-	(void)name;
-	(void)align;
-	(void)flags;
-	if (cache)
-		*cache = (struct kmem_cache){
-			.size = (size + LIBVMEM_CACHE_LINE - 1) &
-				~(LIBVMEM_CACHE_LINE - 1),
-			.ctor = ctor,
-		};
-	return cache;
-}
-
-static inline void *kmem_cache_alloc(struct kmem_cache *cache, unsigned int gfp)
-{
-	void *object =
-		__atomic_exchange_n(&cache->spare, NULL, __ATOMIC_ACQUIRE);
-
-	(void)gfp;
-	if (object)
-		return object;
-	object = aligned_alloc(LIBVMEM_CACHE_LINE, cache->size);
-	if (object)
-		cache->ctor(object);
-	return object;
-}
-
-static inline void kmem_cache_free(struct kmem_cache *cache, void *object)
-{
-	free(__atomic_exchange_n(&cache->spare, object, __ATOMIC_RELEASE));
-}
-
-static inline void kmem_cache_destroy(struct kmem_cache *cache)
-{
-	if (cache)
-		free(cache->spare);
-	free(cache);
-}
-
 static inline void kfree(const void *old)
 {
 	free((void *)old);
