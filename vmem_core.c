@@ -909,7 +909,7 @@ static int visit_dead_root(struct walker *w, const struct vmem_walk_ops *ops,
 	struct vmem_visit visit;
 
 	if (!ops->space)
-		return -ENXIO;
+		return err;
 	visit = make_visit(w, scope->va, clear_until(scope, w->walk->va));
 	visit.level = w->mode->top;
 	visit.gpa = w->root->table;
