@@ -21,11 +21,16 @@ static_assert(VMEM_TRANSLATION_BRIEF ==
 		      offsetof(struct vmem_translation, out_trace),
 	      "a brief answer ends where the path begins");
 
-/* A limit met half-way is no failure: the caller comes back for the rest. */
+/*
+ * A limit met half-way is no failure: the caller comes back for the rest. A root
+ * that cannot be read is the same error as one without memory.
+ */
 static int settle(int ret, bool progress)
 {
 	if (ret == VMEM_WALK_STOP)
 		return 0;
+	if (ret == -EIO)
+		return -ENXIO;
 	return (ret == -ENOMEM || ret == -ENOSPC) && progress ? 0 : ret;
 }
 
