@@ -720,7 +720,7 @@ static int visit_dead_root(struct walker *w, int why)
 	struct vmem_visit visit;
 
 	if (!w->ops->space)
-		return -ENXIO;
+		return why;
 	make_visit(w, &visit, w->walk->scope.va, clear_until(w, w->walk->va));
 	visit.level = w->mode->top;
 	visit.gpa = w->root->table;

@@ -15,8 +15,7 @@
  * @va: the virtual address
  * @result: the answer
  *
- * Return: 0 if there is an answer; -ENXIO if the root table is not backed by
- * memory; -ENOMEM; any other errno of vmem_walk().
+ * Return: 0 if there is an answer; any errno of vmem_walk().
  */
 int vmem_translate(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		   struct vmem_translation *result);
@@ -65,10 +64,9 @@ struct vmem_batch {
  * vmem_translate_batch - translate many addresses
  * @batch: the addresses, and how far they are done
  *
- * Return: 0 when all is done; with @batch->done less than @batch->nr, -ENXIO if
- * the root table is not backed by memory and there are no @spaces (with them,
- * that is an answer), -ENOMEM, or any other errno of vmem_walk(); what @refill
- * returned.
+ * Return: 0 when all is done; with @batch->done less than @batch->nr, any errno of
+ * vmem_walk(), but that with @spaces a root without readable memory is an answer;
+ * what @refill returned.
  */
 int vmem_translate_batch(struct vmem_batch *batch);
 
