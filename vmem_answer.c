@@ -9,8 +9,6 @@
 #include <linux/kernel.h>
 #include <linux/minmax.h>
 #include <linux/overflow.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <vmem/answer.h>
@@ -318,8 +316,7 @@ static int read_phys_page(struct reading *reading, u64 gpa, size_t len)
 	else
 		reading->done += len;
 	mem->ops->unpin(mem, gpa, page);
-	cond_resched();
-	return ret ?: fatal_signal_pending(current) ? -EINTR : 0;
+	return ret ?: vmem_breathe();
 }
 
 static int read_phys(struct reading *reading, u64 gpa, u64 len)

@@ -97,8 +97,7 @@ struct walker {
 	struct vmem_visit leaf;
 };
 
-/* Let others run; a caller that was killed goes no further. */
-static int walk_breathe(void)
+int vmem_breathe(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;
@@ -156,7 +155,7 @@ static const void *pin_table(struct walker *w, u64 table)
 {
 	struct vmem_mem *mem = w->walk->mem;
 	const void *page;
-	int ret = walk_breathe();
+	int ret = vmem_breathe();
 
 	if (ret)
 		return ERR_PTR(ret);
@@ -845,24 +844,16 @@ static int leave_tables(struct walker *w, u64 last_va)
 	return ret;
 }
 
-/* Moves after which others are let run, where no table is entered. */
-#define MOVES_AT_ONCE 1024
-
 static int walk_scope(struct walker *w)
 {
 	struct vmem_walk *walk = w->walk;
-	u32 moves = 0;
 	int ret;
 
 	for (;;) {
 		ret = visit_next(w);
-		if (ret == VMEM_WALK_MOVE) {
-			ret = ++moves % MOVES_AT_ONCE ? 0 : walk_breathe();
-			if (ret)
-				return ret;
-		} else if (ret == VMEM_WALK_AGAIN) {
+		if (ret == VMEM_WALK_AGAIN) {
 			leave_all(w);
-		} else if (ret != VMEM_WALK_FOLLOW) {
+		} else if (ret != VMEM_WALK_FOLLOW && ret != VMEM_WALK_MOVE) {
 			if (ret || w->last_va == walk->scope.last_va)
 				return ret;
 			walk->va = w->last_va + 1;

@@ -5,7 +5,6 @@
  * With them, 4,096 random addresses take a quarter of the time. They pin the pages
  * on their paths themselves, so the walk need not know of them.
  */
-#include <linux/compiler.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/limits.h>
@@ -208,13 +207,6 @@ void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit)
 	keep_near(near, table, visit);
 }
 
-static u64 read_near(const struct vmem_near *near, const void *entry)
-{
-	if (near->entry_shift == ilog2(sizeof(u32)))
-		return READ_ONCE(*(const u32 *)entry);
-	return READ_ONCE(*(const u64 *)entry);
-}
-
 /* Is the path still there, with its last entry at @entry? See changed_level(). */
 static bool is_path_held(const struct vmem_near *near, const struct near *table,
 			 const void *entry)
@@ -222,9 +214,11 @@ static bool is_path_held(const struct vmem_near *near, const struct near *table,
 	int i, last = table->nr_path - 1;
 
 	for (i = 0; i < last; i++)
-		if (read_near(near, table->names[i]) != table->path[i].raw)
+		if (vmem_load_entry(near->mode->arch, table->names[i]) !=
+		    table->path[i].raw)
 			return false;
-	return read_near(near, entry) == table->path[last].raw;
+	return vmem_load_entry(near->mode->arch, entry) ==
+	       table->path[last].raw;
 }
 
 static void show_owner(struct vmem_visit *leaf, const struct near *table)
@@ -240,7 +234,8 @@ static const struct vmem_visit *near_leaf(struct vmem_near *near,
 {
 	u64 bytes = (va >> shift & near->last_index) << near->entry_shift;
 	const void *at = table->entries + bytes;
-	u64 raw = read_near(near, at), offset = BIT_ULL(shift) - 1;
+	u64 raw = vmem_load_entry(near->mode->arch, at),
+	    offset = BIT_ULL(shift) - 1;
 	struct vmem_entry entry =
 		vmem_decode_as(near->mode, table->format, raw);
 	struct vmem_trace *trace = &table->path[table->nr_path - 1];

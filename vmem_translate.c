@@ -7,11 +7,10 @@
 #include <linux/kernel.h>
 #include <linux/limits.h>
 #include <linux/minmax.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
 #include <linux/string.h>
 #include <vmem/near.h>
 #include <vmem/spaces.h>
+#include <vmem/straight.h>
 #include <vmem/translate.h>
 
 /**
@@ -32,10 +31,9 @@ static bool has_owners(const struct vmem_batch *batch, u64 va)
 	return batch->spaces && vmem_scope_holds(&batch->spaces->scope, va, va);
 }
 
-static void translate_as(struct translate *translate,
+static void translate_as(struct vmem_batch *batch,
 			 const struct vmem_visit *leaf)
 {
-	struct vmem_batch *batch = translate->batch;
 	struct vmem_translation *result = &batch->results[batch->done];
 
 	result->out_gpa = leaf->gpa;
@@ -55,10 +53,13 @@ static void translate_as(struct translate *translate,
 	if (leaf->referenced) {
 		result->out_owner_root = leaf->owner;
 		result->out_owner_space =
-			translate->walk.roots[leaf->owner].table;
+			batch->spaces->roots[leaf->owner].table;
 		result->out_owner_va = leaf->owner_va + (leaf->va - leaf->base);
 	}
 }
+
+/* Addresses between which others are let run. */
+#define ADDRESSES_AT_ONCE 1024
 
 /* The address at hand is done; where there is no further one, see @refill. */
 static int next_address(struct vmem_batch *batch)
@@ -66,12 +67,14 @@ static int next_address(struct vmem_batch *batch)
 	int ret;
 
 	if (++batch->done < batch->nr)
-		return 0;
-	ret = batch->refill ? batch->refill(batch) : 0;
-	return ret ?: batch->done < batch->nr ? 0 : VMEM_WALK_STOP;
+		return batch->done % ADDRESSES_AT_ONCE ? 0 : vmem_breathe();
+	ret = batch->refill ? batch->refill(batch) : VMEM_WALK_STOP;
+	if (!ret && !batch->nr)
+		ret = VMEM_WALK_STOP;
+	return ret ?: vmem_breathe();
 }
 
-/* Translate what is near, and go to the next address, or to another walk. */
+/* Translate what is near, and go to the next address that takes a walk. */
 static int translate_next(struct translate *translate)
 {
 	struct vmem_batch *batch = translate->batch;
@@ -82,7 +85,7 @@ static int translate_next(struct translate *translate)
 		leaf = vmem_near_find(translate->near, batch->vas[batch->done]);
 		if (!leaf)
 			break;
-		translate_as(translate, leaf);
+		translate_as(batch, leaf);
 		ret = next_address(batch);
 	}
 	if (ret)
@@ -98,7 +101,7 @@ static int translate_leaf(const struct vmem_visit *visit, void *priv)
 {
 	struct translate *translate = priv;
 
-	translate_as(translate, visit);
+	translate_as(translate->batch, visit);
 	if (translate->near)
 		vmem_near_note(translate->near, visit);
 	return translate_next(translate);
@@ -200,6 +203,18 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near)
 		       0;
 }
 
+static bool translate_straight(struct vmem_batch *batch)
+{
+	struct vmem_trace path[VMEM_MAX_LEVELS];
+	struct vmem_visit leaf;
+
+	if (!vmem_straight(batch->mem, batch->root, batch->vas[0], &leaf, path))
+		return false;
+	translate_as(batch, &leaf);
+	batch->done = 1;
+	return true;
+}
+
 static bool is_everything(const struct vmem_scope *scope)
 {
 	return !scope->va && scope->last_va == U64_MAX && !scope->nr_excluded;
@@ -214,6 +229,10 @@ int vmem_translate_batch(struct vmem_batch *batch)
 	/* Some addresses have owners, and others none. */
 	if (spaces && !is_everything(&spaces->scope))
 		near = NULL;
+	/* One address alone; the straight way knows no owners. */
+	if (batch->nr == 1 && !batch->done && !batch->refill && !spaces &&
+	    translate_straight(batch))
+		return 0;
 	while (!ret && batch->done < batch->nr)
 		ret = translate_some(batch, near);
 	return ret;
@@ -260,10 +279,7 @@ static int read_piece(struct vmem_copy *copy, u64 gpa, size_t len)
 		return PTR_ERR(page);
 	ret = copy->sink(page + (gpa & ~VMEM_PAGE_MASK), len, copy->priv);
 	mem->ops->unpin(mem, gpa, page);
-	if (ret)
-		return ret;
-	cond_resched();
-	return fatal_signal_pending(current) ? -EINTR : 0;
+	return ret ?: vmem_breathe();
 }
 
 static int read_stop(const struct vmem_visit *visit, void *priv)

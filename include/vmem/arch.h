@@ -7,6 +7,7 @@
 #ifndef _VMEM_ARCH_H
 #define _VMEM_ARCH_H
 
+#include <linux/compiler.h>
 #include <linux/types.h>
 #include <vmem/mode.h>
 
@@ -114,6 +115,21 @@ static inline int vmem_level_shift(const struct vmem_arch *arch, int level)
 static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 {
 	return 1ULL << vmem_level_shift(arch, level);
+}
+
+/**
+ * vmem_load_entry - read an entry, in one load
+ * @arch: the format
+ * @entry: the entry, in guest memory that is pinned; it may change at any time
+ *
+ * Return: the entry, 4-byte ones zero-extended.
+ */
+static inline u64 vmem_load_entry(const struct vmem_arch *arch,
+				  const void *entry)
+{
+	if (arch->entry_size == sizeof(u32))
+		return READ_ONCE(*(const u32 *)entry);
+	return READ_ONCE(*(const u64 *)entry);
 }
 
 /*

@@ -186,4 +186,11 @@ struct vmem_walk {
  */
 int vmem_walk(struct vmem_walk *walk);
 
+/**
+ * vmem_breathe - let others run, now and then in whatever may take long
+ *
+ * Return: 0; -EINTR if the caller was killed and is to go no further.
+ */
+int vmem_breathe(void);
+
 #endif /* _VMEM_WALK_H */
