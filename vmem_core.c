@@ -551,6 +551,26 @@ static __always_inline u64 count_alike_of(const void *entry, int size, u64 raw,
 	return (at - entry) / size;
 }
 
+/*
+ * The same for zeros, of which most tables are full: as long as what the loop
+ * takes is as little as can be, and its beginning can be aligned.
+ */
+static u64 count_zeros(const u64 *entry, u64 max, struct scan *scan)
+{
+	u64 nr = 0;
+
+	if (!max)
+		return 0;
+	do {
+		scan->raw = READ_ONCE(entry[nr + 1]);
+		if (scan->raw) {
+			scan->known = true;
+			break;
+		}
+	} while (++nr < max);
+	return nr;
+}
+
 static __always_inline u64 count_alike(const struct walker *w,
 				       const void *entry, u64 raw, u64 step,
 				       u64 mask, u64 max, struct scan *scan)
@@ -559,8 +579,7 @@ static __always_inline u64 count_alike(const struct walker *w,
 		return count_alike_of(entry, sizeof(u32), raw, step, mask, max,
 				      scan);
 	if (!step)
-		return count_alike_of(entry, sizeof(u64), 0, 0, U64_MAX, max,
-				      scan);
+		return count_zeros(entry, max, scan);
 	return count_alike_of(entry, sizeof(u64), raw, step, mask, max, scan);
 }
 
@@ -590,7 +609,9 @@ static __always_inline void extend_visit(struct walker *w, struct scan *scan,
 	u64 nr;
 
 	/* Addresses must not get wider than they can be. */
-	max = min(max, ((BIT_ULL(w->mode->maxphyaddr) - addr) >> shift) - 1);
+	if (step)
+		max = min(max,
+			  ((BIT_ULL(w->mode->maxphyaddr) - addr) >> shift) - 1);
 	if (!max)
 		return;
 	scan->known = false;
