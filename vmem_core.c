@@ -936,7 +936,7 @@ static int walk_space(struct vmem_walk *walk)
 	w.frame = NULL;
 	w.steady = changes && w.ops->steady;
 	w.torn = changes && w.ops->torn;
-	w.attempts = 0;
+	w.attempts = walk->attempts;
 	w.alike = ~mode->arch->untold | mode->cow_mask;
 	make_visit(&w, &w.leaf, 0, 0);
 	leave_all(&w);

@@ -19,40 +19,37 @@ struct way {
 	const void *entries[VMEM_MAX_LEVELS];
 };
 
-/* Read the entries on the way to @va, and pin their tables; the last is decoded. */
-static struct vmem_entry go_down(struct vmem_mem *mem,
-				 const struct vmem_mode *mode, u64 table,
-				 struct vmem_visit *leaf, struct way *way,
-				 struct vmem_trace *path)
+/* Pin the tables on the way to @leaf and read their entries; decode the last. */
+static int go_down(struct vmem_mem *mem, const struct vmem_root *root,
+		   struct vmem_visit *leaf, struct way *way,
+		   struct vmem_trace *path, struct vmem_entry *entry)
 {
+	const struct vmem_mode *mode = &root->mode;
 	const struct vmem_arch *arch = mode->arch;
-	u64 last_index = BIT_ULL(arch->index_bits) - 1;
+	u64 last_index = BIT_ULL(arch->index_bits) - 1, table = root->table;
 	int level, shift = vmem_level_shift(arch, mode->top);
-	struct vmem_entry entry = {};
-	u64 gpa;
 
 	for (level = mode->top;; level--, shift -= arch->index_bits) {
 		const void *page = mem->ops->pin(mem, table);
+		struct vmem_trace *trace = &path[way->nr];
 
 		if (IS_ERR(page))
-			return (struct vmem_entry){};
-		gpa = table +
-		      (leaf->va >> shift & last_index) * arch->entry_size;
+			return PTR_ERR(page);
+		trace->entry_gpa = table + (leaf->va >> shift & last_index) *
+						   arch->entry_size;
 		way->pages[way->nr] = page;
-		way->entries[way->nr] = page + (gpa & ~VMEM_PAGE_MASK);
-		path[way->nr].entry_gpa = gpa;
-		path[way->nr].raw =
-			vmem_load_entry(arch, way->entries[way->nr]);
-		entry = vmem_decode(mode, level, path[way->nr].raw);
-		way->nr++;
-		leaf->perms &= entry.perms;
-		if (entry.kind != VMEM_ENTRY_TABLE)
+		way->entries[way->nr] =
+			page + (trace->entry_gpa & ~VMEM_PAGE_MASK);
+		trace->raw = vmem_load_entry(arch, way->entries[way->nr++]);
+		*entry = vmem_decode(mode, level, trace->raw);
+		leaf->perms &= entry->perms;
+		if (entry->kind != VMEM_ENTRY_TABLE)
 			break;
-		table = entry.addr;
+		table = entry->addr;
 	}
 	leaf->level = level;
 	leaf->page_size = BIT_ULL(shift);
-	return entry;
+	return 0;
 }
 
 /* Read the path once more, root first: see changed_level() in vmem_core.c. */
@@ -67,44 +64,54 @@ static bool is_way_held(const struct vmem_arch *arch, const struct way *way,
 	return true;
 }
 
-bool vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
-		   struct vmem_visit *leaf, struct vmem_trace *path)
+/* The leaf that the way leads to, once it has been read. */
+static void show_leaf(const struct vmem_root *root,
+		      const struct vmem_entry *entry, const struct way *way,
+		      struct vmem_trace *path, struct vmem_visit *leaf)
 {
-	const struct vmem_mode *mode = &root->mode;
-	struct way way = { .nr = 0 };
-	struct vmem_entry entry;
-	u64 offset;
-	bool held;
-	int i;
+	u64 offset = leaf->va & (leaf->page_size - 1);
 
-	if (!vmem_is_canonical(mode, va))
-		return false;
-	leaf->va = va;
-	leaf->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
-	entry = go_down(mem, mode, root->table, leaf, &way, path);
-	held = entry.kind == VMEM_ENTRY_LEAF &&
-	       (mem->constant || is_way_held(mode->arch, &way, path));
-	for (i = 0; i < way.nr; i++)
-		mem->ops->unpin(mem, path[i].entry_gpa, way.pages[i]);
-	if (!held)
-		return false;
-
-	offset = va & (leaf->page_size - 1);
 	leaf->root = root;
 	leaf->index = 0;
 	leaf->status = VMEM_MAPPED;
-	leaf->last_va = va;
-	leaf->base = va - offset;
-	leaf->gpa = entry.addr + offset;
-	leaf->cow = vmem_is_cow(mode, path[way.nr - 1].raw);
+	leaf->last_va = leaf->va;
+	leaf->base = leaf->va - offset;
+	leaf->gpa = entry->addr + offset;
+	leaf->cow = vmem_is_cow(&root->mode, path[way->nr - 1].raw);
 	if (leaf->cow)
 		leaf->perms &= ~VMEM_WRITABLE;
-	memset(path + way.nr, 0, (VMEM_MAX_LEVELS - way.nr) * sizeof(*path));
+	memset(path + way->nr, 0, (VMEM_MAX_LEVELS - way->nr) * sizeof(*path));
 	leaf->path = path;
-	leaf->nr_path = way.nr;
+	leaf->nr_path = way->nr;
 	leaf->referenced = false;
 	leaf->owner = 0;
 	leaf->owner_va = 0;
 	leaf->owner_perms = 0;
-	return true;
+}
+
+int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
+		  struct vmem_visit *leaf, struct vmem_trace *path,
+		  u32 *attempts)
+{
+	struct vmem_entry entry;
+	struct way way;
+	bool found, held;
+	int i, ret;
+
+	if (!vmem_is_canonical(&root->mode, va))
+		return 0;
+	way.nr = 0;
+	leaf->va = va;
+	leaf->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
+	ret = go_down(mem, root, leaf, &way, path, &entry);
+	found = !ret && entry.kind == VMEM_ENTRY_LEAF;
+	held = mem->constant || !found ||
+	       is_way_held(root->mode.arch, &way, path);
+	for (i = 0; i < way.nr; i++)
+		mem->ops->unpin(mem, path[i].entry_gpa, way.pages[i]);
+	*attempts += !held;
+	if (!found || !held)
+		return vmem_pin_status(ret) ? 0 : ret;
+	show_leaf(root, &entry, &way, path, leaf);
+	return VMEM_WALK_STOP;
 }

@@ -158,7 +158,8 @@ static void translate_dead_root(struct vmem_batch *batch, int why)
 }
 
 /* Translate what the next walk can do of the batch. */
-static int translate_some(struct vmem_batch *batch, struct vmem_near *near)
+static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
+			  u32 attempts)
 {
 	struct vmem_spaces *spaces = batch->spaces;
 	u64 va = batch->vas[batch->done];
@@ -180,6 +181,7 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near)
 	walk->va = va;
 	walk->budget = U64_MAX;
 	walk->tables = 0;
+	walk->attempts = attempts;
 	walk->ops = &translate_ops;
 	walk->priv = &translate;
 	if (spaces) {
@@ -203,16 +205,19 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near)
 		       0;
 }
 
-static bool translate_straight(struct vmem_batch *batch)
+/* One address alone. */
+static int translate_straight(struct vmem_batch *batch, u32 *attempts)
 {
 	struct vmem_trace path[VMEM_MAX_LEVELS];
 	struct vmem_visit leaf;
+	int ret = vmem_straight(batch->mem, batch->root, batch->vas[0], &leaf,
+				path, attempts);
 
-	if (!vmem_straight(batch->mem, batch->root, batch->vas[0], &leaf, path))
-		return false;
+	if (ret != VMEM_WALK_STOP)
+		return ret;
 	translate_as(batch, &leaf);
 	batch->done = 1;
-	return true;
+	return 0;
 }
 
 static bool is_everything(const struct vmem_scope *scope)
@@ -224,17 +229,17 @@ int vmem_translate_batch(struct vmem_batch *batch)
 {
 	const struct vmem_spaces *spaces = batch->spaces;
 	struct vmem_near *near = batch->near;
+	u32 attempts = 0;
 	int ret = 0;
 
 	/* Some addresses have owners, and others none. */
 	if (spaces && !is_everything(&spaces->scope))
 		near = NULL;
-	/* One address alone; the straight way knows no owners. */
-	if (batch->nr == 1 && !batch->done && !batch->refill && !spaces &&
-	    translate_straight(batch))
-		return 0;
+	/* The straight way knows no owners. */
+	if (batch->nr == 1 && !batch->done && !batch->refill && !spaces)
+		ret = translate_straight(batch, &attempts);
 	while (!ret && batch->done < batch->nr)
-		ret = translate_some(batch, near);
+		ret = translate_some(batch, near, attempts);
 	return ret;
 }
 

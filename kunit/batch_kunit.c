@@ -342,6 +342,9 @@ static bool check_pins(struct trial *t)
 	}
 	t->nr = last + 1;
 	t->nr_ok = t->nr;
+	/* Of one alone, what is no leaf is looked up by the walk once more. */
+	if (t->nr == 1)
+		return true;
 	for (i = 0; i < t->nr; i++)
 		want += new_tables(t, i);
 	guest_forget_pins(guest_of(t));

@@ -16,11 +16,14 @@
  * @leaf: set to the visit that a walk would show, with a path of one moment, but
  *	that it knows no owners
  * @path: room for VMEM_MAX_LEVELS entries, which @leaf names
+ * @attempts: incremented if the guest has changed the path meanwhile
  *
- * Return: true; false where that takes the walk: there is no leaf, no memory on
- * the way to it, or the guest has changed the path meanwhile.
+ * Return: VMEM_WALK_STOP if the leaf was found; 0 where that takes the walk: there
+ * is no leaf, no memory on the way to it, or the path has changed; any other errno
+ * of pinning a table.
  */
-bool vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
-		   struct vmem_visit *leaf, struct vmem_trace *path);
+int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
+		  struct vmem_visit *leaf, struct vmem_trace *path,
+		  u32 *attempts);
 
 #endif /* _VMEM_STRAIGHT_H */

@@ -145,6 +145,8 @@ struct vmem_walk_ops {
  *	@root whose visit is not finished
  * @budget: how many entries may be read; on return what is left of it
  * @tables: counts the tables entered
+ * @attempts: with @steady, times that the path to @va was read already, and had
+ *	changed
  * @ops: the callbacks
  * @priv: passed to them
  */
@@ -159,6 +161,7 @@ struct vmem_walk {
 	u64 va;
 	u64 budget;
 	u64 tables;
+	u32 attempts;
 	const struct vmem_walk_ops *ops;
 	void *priv;
 };
