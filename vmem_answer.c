@@ -78,30 +78,29 @@ static int put_translations(struct translating *t)
 	return 0;
 }
 
-static int refill_addresses(struct vmem_batch *batch)
-{
-	struct translating *t = container_of(batch, struct translating, batch);
-
-	return put_translations(t) ?: get_addresses(t);
-}
-
+/* Tables are kept at hand from one piece to the next. */
 static int translate_pieces(struct translating *t)
 {
 	struct vmem_translate_args *args = t->args;
+	struct vmem_batch *batch = &t->batch;
 	int ret, put;
 
-	t->batch.mem = t->answer->mem;
-	t->batch.brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
-	t->batch.vas = t->answer->vas;
-	t->batch.results = t->answer->results;
-	if (args->nr > t->answer->nr_at_once) {
-		t->batch.refill = refill_addresses;
-		t->batch.near = vmem_near_alloc(t->answer->mem, t->batch.root);
-	}
-	ret = get_addresses(t) ?: vmem_translate_batch(&t->batch);
-	vmem_near_free(t->batch.near);
-	put = put_translations(t);
-	return settle(put ?: ret, args->out_nr);
+	batch->mem = t->answer->mem;
+	batch->brief = args->result_size <= VMEM_TRANSLATION_BRIEF;
+	batch->vas = t->answer->vas;
+	batch->results = t->answer->results;
+	if (args->nr > t->answer->nr_at_once)
+		batch->near = vmem_near_alloc(batch->mem, batch->root);
+	do {
+		ret = get_addresses(t);
+		if (!ret)
+			ret = vmem_translate_batch(batch);
+		put = put_translations(t);
+		if (put)
+			ret = put;
+	} while (!ret && args->out_nr < args->nr && !(ret = vmem_breathe()));
+	vmem_near_free(batch->near);
+	return settle(ret, args->out_nr);
 }
 
 /* The space that the addresses are in. */

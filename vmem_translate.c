@@ -61,17 +61,12 @@ static void translate_as(struct vmem_batch *batch,
 /* Addresses between which others are let run. */
 #define ADDRESSES_AT_ONCE 1024
 
-/* The address at hand is done; where there is no further one, see @refill. */
+/* The address at hand is done: go to the next, if there is one. */
 static int next_address(struct vmem_batch *batch)
 {
-	int ret;
-
-	if (++batch->done < batch->nr)
-		return batch->done % ADDRESSES_AT_ONCE ? 0 : vmem_breathe();
-	ret = batch->refill ? batch->refill(batch) : VMEM_WALK_STOP;
-	if (!ret && !batch->nr)
-		ret = VMEM_WALK_STOP;
-	return ret ?: vmem_breathe();
+	if (++batch->done == batch->nr)
+		return VMEM_WALK_STOP;
+	return batch->done % ADDRESSES_AT_ONCE ? 0 : vmem_breathe();
 }
 
 /* Translate what is near, and go to the next address that takes a walk. */
@@ -196,13 +191,10 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 	ret = vmem_walk(walk);
 	if (ret == VMEM_WALK_STOP)
 		return 0;
-	/* A refill may fail like that as well: there is nothing to answer then. */
-	if (!spaces || !vmem_pin_status(ret) || batch->done == batch->nr)
+	if (!spaces || !vmem_pin_status(ret))
 		return ret;
 	translate_dead_root(batch, ret);
-	return batch->refill && batch->done == batch->nr ?
-		       batch->refill(batch) :
-		       0;
+	return 0;
 }
 
 /* One address alone. */
@@ -236,7 +228,7 @@ int vmem_translate_batch(struct vmem_batch *batch)
 	if (spaces && !is_everything(&spaces->scope))
 		near = NULL;
 	/* The straight way knows no owners. */
-	if (batch->nr == 1 && !batch->done && !batch->refill && !spaces)
+	if (batch->nr == 1 && !batch->done && !spaces)
 		ret = translate_straight(batch, &attempts);
 	while (!ret && batch->done < batch->nr)
 		ret = translate_some(batch, near, attempts);

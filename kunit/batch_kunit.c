@@ -34,8 +34,6 @@ KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
  * @got: what a batch answered, if it is asked for piece by piece
  * @taken: how many of @got there are
  * @at_once: no more addresses than this are given to a batch at once
- * @fail_refill: which refill is to fail, counted from 1; 0 for none
- * @keep: if it fails, it has not taken the answers
  * @room: where the addresses of the batch are
  * @results: where its answers are
  * @dense: where many PTs are side by side
@@ -54,8 +52,6 @@ struct trial {
 	struct vmem_translation got[MAX_VAS];
 	int taken;
 	u32 at_once;
-	int fail_refill;
-	bool keep;
 	u64 room[2 * MAX_VAS];
 	struct vmem_translation results[2 * MAX_VAS];
 	u64 dense;
@@ -384,93 +380,56 @@ static bool check_failing(struct trial *t)
 	return ended_well(t, ret, batch.done);
 }
 
-/*
- * A batch that is filled anew. The trial is found by the place of the addresses.
- */
-struct feed {
-	struct vmem_batch batch;
-	struct trial *t;
-};
-
-static void take_answers(struct feed *feed)
+/* Addresses in pieces, not always in the same place, so that none is kept. */
+static struct vmem_batch make_piece(struct trial *t)
 {
-	struct trial *t = feed->t;
-
-	memcpy(&t->got[t->taken], feed->batch.results,
-	       feed->batch.done * sizeof(*t->got));
-	t->taken += feed->batch.done;
-	feed->batch.nr = 0;
-	feed->batch.done = 0;
-}
-
-/* Not always in the same place, so that none is kept. */
-static void give_addresses(struct feed *feed)
-{
-	struct trial *t = feed->t;
-	int nr =
-		min_t(int, 1 + graph_below(t->r, t->at_once), t->nr - t->taken);
+	struct vmem_batch piece = make_batch(t);
 	int at = graph_below(t->r, MAX_VAS);
 
+	piece.nr =
+		min_t(int, 1 + graph_below(t->r, t->at_once), t->nr - t->taken);
 	memset(t->room, 0xa5, sizeof(t->room));
-	memset(&t->results[at], 0xa5, nr * sizeof(*t->results));
-	memcpy(&t->room[at], &t->vas[t->taken], nr * sizeof(*t->vas));
-	feed->batch.vas = &t->room[at];
-	feed->batch.results = &t->results[at];
-	feed->batch.nr = nr;
+	memset(&t->results[at], 0xa5, piece.nr * sizeof(*t->results));
+	memcpy(&t->room[at], &t->vas[t->taken], piece.nr * sizeof(*t->vas));
+	piece.vas = &t->room[at];
+	piece.results = &t->results[at];
+	return piece;
 }
 
-static int refill(struct vmem_batch *batch)
+static int translate_piece(struct trial *t, struct vmem_near *near,
+			   bool fail_pins)
 {
-	struct feed *feed = container_of(batch, struct feed, batch);
-	struct trial *t = feed->t;
-	bool fails = t->fail_refill && !--t->fail_refill;
-
-	if (batch->done != batch->nr)
-		return -EBADE;
-	if (fails && t->keep)
-		return -EFAULT;
-	take_answers(feed);
-	if (fails)
-		return -EFAULT;
-	give_addresses(feed);
-	return 0;
-}
-
-/* Until all is done, whatever comes in between. */
-static int feed_all(struct feed *feed, bool fail_pins)
-{
-	struct trial *t = feed->t;
+	struct vmem_batch piece = make_piece(t);
 	int ret, calls = 0;
 
+	piece.near = near;
 	do {
 		if (fail_pins)
 			guest_fail_pin(guest_of(t), 1 + graph_below(t->r, 20),
 				       -ENOMEM);
-		ret = group_translate(&feed->batch);
+		ret = vmem_translate_batch(&piece);
 		guest_fail_pin(guest_of(t), 0, 0);
-		if (ret == -ENOMEM && feed->batch.done == feed->batch.nr)
+		if (ret == -ENOMEM && piece.done == piece.nr)
 			return -EBADE;
-		if (ret == -EFAULT) {
-			take_answers(feed);
-			give_addresses(feed);
-		}
-	} while ((ret == -ENOMEM || ret == -EFAULT) && ++calls < MAX_CALLS);
-	take_answers(feed);
+	} while (ret == -ENOMEM && ++calls < MAX_CALLS);
+	memcpy(&t->got[t->taken], piece.results, piece.done * sizeof(*t->got));
+	t->taken += piece.done;
 	return ret;
 }
 
-static bool check_refilled(struct trial *t)
+/* What is near stays so from one piece to the next. */
+static bool check_pieces(struct trial *t)
 {
-	struct feed feed = { .batch = make_batch(t), .t = t };
-	int ret;
+	struct vmem_near *near =
+		vmem_near_alloc(&guest_of(t)->mem, &t->r->g->roots[t->index]);
+	bool fail_pins = graph_one_in(t->r, 3);
+	int ret = 0;
 
-	feed.batch.refill = refill;
 	t->taken = 0;
 	t->at_once = graph_one_in(t->r, 3) ? 1 : graph_below(t->r, 80) + 1;
-	t->fail_refill = graph_below(t->r, 4);
-	t->keep = graph_one_in(t->r, 2);
-	give_addresses(&feed);
-	ret = feed_all(&feed, graph_one_in(t->r, 3));
+	while (!ret && t->taken < t->nr)
+		ret = translate_piece(t, near, fail_pins);
+	vmem_near_free(near);
 	return ended_well(t, ret, t->taken) &&
 	       answers_fit(t, t->got, t->nr_ok, sizeof(*t->want));
 }
@@ -478,7 +437,7 @@ static bool check_refilled(struct trial *t)
 static bool check_batch(struct trial *t, bool shared)
 {
 	return ask_each(t, shared) && check_whole(t, false) &&
-	       check_whole(t, true) && check_refilled(t) &&
+	       check_whole(t, true) && check_pieces(t) &&
 	       (t->nr > 24 || !graph_one_in(t->r, 4) || check_failing(t));
 }
 
@@ -713,32 +672,6 @@ static void vmem_batch_dead_root(struct kunit *test)
 	trial_end(t);
 }
 
-/* What a refill returns is what the caller gets, whichever errno it is. */
-static int refill_fails(struct vmem_batch *batch)
-{
-	return -ENXIO;
-}
-
-static void vmem_batch_refill_errno(struct kunit *test)
-{
-	struct trial *t = trial_alloc(test);
-	struct vmem_batch batch;
-	int shared;
-
-	for (shared = 0; shared < 2; shared++) {
-		dead_root(t);
-		t->index = 0;
-		KUNIT_EXPECT_TRUE(test, ask_each(t, shared));
-		batch = make_batch(t);
-		batch.refill = refill_fails;
-		KUNIT_EXPECT_EQ(test, group_translate(&batch), -ENXIO);
-		KUNIT_EXPECT_EQ(test, batch.done, (u32)t->nr);
-		KUNIT_EXPECT_TRUE(test, answers_fit(t, t->results, t->nr,
-						    sizeof(*t->want)));
-		trial_end(t);
-	}
-}
-
 /* Nothing to ask. */
 static void vmem_batch_empty(struct kunit *test)
 {
@@ -764,7 +697,6 @@ static struct kunit_case vmem_batch_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_batch_takes_turns, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_batch_new_table, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_batch_dead_root, mode_gen_params),
-	KUNIT_CASE_PARAM(vmem_batch_refill_errno, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_batch_evicts, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_batch_random_graphs, mode_gen_params),
 	{}

@@ -38,10 +38,6 @@ struct vmem_spaces;
  * @nr: how many they are
  * @done: how many answers there are; the next call goes on from there
  * @torn: counts those that are VMEM_TORN
- * @refill: optional: called when the last of the addresses is answered: takes
- *	the answers, and puts further addresses in place of these, with @done 0
- *	and @nr how many they are, 0 if that was all. Returns 0 or a negative
- *	errno, with @done answers not taken.
  *
  * Each answer is of one moment: see @steady of struct vmem_walk_ops.
  */
@@ -57,7 +53,6 @@ struct vmem_batch {
 	u32 nr;
 	u32 done;
 	u32 torn;
-	int (*refill)(struct vmem_batch *batch);
 };
 
 /**
@@ -65,8 +60,7 @@ struct vmem_batch {
  * @batch: the addresses, and how far they are done
  *
  * Return: 0 when all is done; with @batch->done less than @batch->nr, any errno of
- * vmem_walk(), but that with @spaces a root without readable memory is an answer;
- * what @refill returned.
+ * vmem_walk(), but that with @spaces a root without readable memory is an answer.
  */
 int vmem_translate_batch(struct vmem_batch *batch);
 

@@ -9,6 +9,7 @@
 #include <linux/limits.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
+#include <vmem/near.h>
 
 #include "arena.h"
 #include "oracle.h"
@@ -102,16 +103,23 @@ struct asked {
 	u32 got;
 };
 
-static int refill(struct vmem_batch *batch)
+/* Piece by piece, with what is near kept in between. */
+static int ask(struct asked *asked)
 {
-	struct asked *asked = container_of(batch, struct asked, batch);
+	struct vmem_batch *batch = &asked->batch;
+	int ret = 0;
 
-	asked->got += batch->done;
-	batch->vas = asked->vas + asked->got;
-	batch->results = asked->results + asked->got;
-	batch->nr = min(asked->nr - asked->got, asked->piece);
-	batch->done = 0;
-	return 0;
+	batch->near = vmem_near_alloc(batch->mem, batch->root);
+	while (!ret && asked->got < asked->nr) {
+		batch->vas = asked->vas + asked->got;
+		batch->results = asked->results + asked->got;
+		batch->nr = min(asked->nr - asked->got, asked->piece);
+		batch->done = 0;
+		ret = vmem_translate_batch(batch);
+		asked->got += batch->done;
+	}
+	vmem_near_free(batch->near);
+	return ret;
 }
 
 static void check_answer(const struct asked *asked, u32 i)
@@ -158,15 +166,11 @@ static void check_batch(struct input *in, struct vmem_spaces *with)
 		.spaces = with,
 		.index = root,
 		.brief = choose(in, 2),
-		.refill = refill,
-		.vas = asked.vas,
-		.results = asked.results,
-		.nr = min(asked.nr, asked.piece),
 	};
 	for (i = 0; i < asked.nr; i++)
 		asked.vas[i] = choose(in, 4) ? arena_va(&arena, in) :
 					       arena_edge(&arena, in);
-	ret = group_translate(&asked.batch);
+	ret = ask(&asked);
 	if (ret == -ENXIO && !with) {
 		REQUIRE(!guest_has(arena.g->s->guest,
 				   arena.g->roots[root].table));
