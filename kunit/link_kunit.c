@@ -732,7 +732,7 @@ static void vmem_link_not_canonical(struct kunit *test)
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
 
 	map_pages(sc, 0, 1);
-	record.reference.our_va = sc->g->roots[0].mode.hole;
+	record.reference.our_va = sc->g->roots[0].mode.noncanonical;
 	expect_refused(sc, &record, -ERANGE);
 	scene_free(sc);
 }
@@ -842,7 +842,7 @@ static void vmem_link_refused_moves(struct kunit *test)
 	struct vmem_mapping m = pages(sc, 1);
 
 	map_pages(sc, 0, 1);
-	record.reference.our_va = sc->g->roots[0].mode.hole;
+	record.reference.our_va = sc->g->roots[0].mode.noncanonical;
 	KUNIT_EXPECT_EQ(test, link(sc, &record), -ERANGE);
 	tables_freeze(sc->tb);
 	m.gpa += SZ_1M;

@@ -441,8 +441,8 @@ static void vmem_map_unmap_refused(struct kunit *test)
 	/* Over an end of the address space, what is mapped below it included. */
 	m = nothing_at(0, U64_MAX);
 	expect_refused(sc, &m, -ERANGE);
-	m = nothing_at(sc->g->roots[0].mode.hole,
-		       sc->g->roots[0].mode.hole + SZ_4K - 1);
+	m = nothing_at(sc->g->roots[0].mode.noncanonical,
+		       sc->g->roots[0].mode.noncanonical + SZ_4K - 1);
 	expect_refused(sc, &m, -ERANGE);
 	scene_free(sc);
 }
@@ -590,7 +590,7 @@ static bool spoil_wrap(struct scene *sc, int level, struct vmem_mapping *m)
 
 static bool spoil_end(struct scene *sc, int level, struct vmem_mapping *m)
 {
-	m->va = sc->g->roots[0].mode.hole - 3 * m->page_size;
+	m->va = sc->g->roots[0].mode.noncanonical - 3 * m->page_size;
 	m->last_va = m->va + 6 * m->page_size - 1;
 	return true;
 }
@@ -605,7 +605,7 @@ static bool spoil_canonical(struct scene *sc, int level, struct vmem_mapping *m)
 static bool spoil_behind_hole(struct scene *sc, int level,
 			      struct vmem_mapping *m)
 {
-	m->va = sc->g->roots[0].mode.hole_last + 1 - 3 * m->page_size;
+	m->va = sc->g->roots[0].mode.noncanonical_last + 1 - 3 * m->page_size;
 	m->last_va = m->va + 6 * m->page_size - 1;
 	return sc->mode->top == 4;
 }

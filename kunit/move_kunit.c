@@ -279,7 +279,8 @@ static u64 somewhere(struct journey *j, u64 last)
 				       graph_below(j->r, 3) - 1 :
 			       scope->last_va;
 	case 2:
-		return j->r->g->roots[0].mode.hole + graph_below(j->r, 3) - 1;
+		return j->r->g->roots[0].mode.noncanonical +
+		       graph_below(j->r, 3) - 1;
 	case 3:
 		return last;
 	case 4:

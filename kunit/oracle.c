@@ -568,9 +568,9 @@ static bool first_canonical(const struct oracle *o, struct vmem_span *span)
 	while (next_allowed(o, &i, 0, U64_MAX, span)) {
 		if (vmem_is_canonical(mode, span->va))
 			return true;
-		if (span->last_va <= mode->hole_last)
+		if (span->last_va <= mode->noncanonical_last)
 			continue;
-		span->va = mode->hole_last + 1;
+		span->va = mode->noncanonical_last + 1;
 		return true;
 	}
 	return false;

@@ -196,8 +196,8 @@ static int random_index(struct random *r)
 static u64 random_edge(struct random *r)
 {
 	const struct vmem_mode *mode = &r->s->root.mode;
-	u64 edges[] = { 0, U64_MAX, r->s->mode->last, mode->hole,
-			mode->hole_last };
+	u64 edges[] = { 0, U64_MAX, r->s->mode->last, mode->noncanonical,
+			mode->noncanonical_last };
 
 	return edges[below(r, ARRAY_SIZE(edges))] + below(r, 3) - 1;
 }

@@ -482,7 +482,7 @@ static u64 visit_last(const struct tiling *t, const struct vmem_visit *v,
 	const struct vmem_mode *mode = &t->s->root.mode;
 
 	if (v->status == VMEM_NON_CANONICAL)
-		return min(mode->hole_last, t->last_va);
+		return min(mode->noncanonical_last, t->last_va);
 	return min(ref_last(ref, v->va), t->last_va);
 }
 

@@ -56,9 +56,8 @@ struct vmem_entry {
  *	this address and these permissions and no other bit set; pure. What the
  *	format cannot say decodes to something else.
  * @retarget: the entry @raw, TABLE or LEAF, with another address; pure
- * @split: what the entries that map the pages of the next lower level are to be
- *	to stand for the large page that @raw maps, but for their addresses,
- *	which are 0; pure
+ * @split: the entry of a page of the next lower level, with address 0 and the
+ *	attributes of the large page that @raw maps; pure
  * @shared: the tables that several entries may name, by level; VMEM_TABLE_NONE
  *	for a level whose tables cannot be shared
  */

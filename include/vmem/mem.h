@@ -2,7 +2,7 @@
 /*
  * Guest memory as the core sees it. Everything that reads a guest's tables
  * goes through these operations and knows nothing else about where the memory
- * is: in a VMM (vmem_kept.c) or in a test's array (kunit/).
+ * is: in a VMM (vmem_kept.c), in an image (tools/libvmem) or in a test (kunit/).
  */
 #ifndef _VMEM_MEM_H
 #define _VMEM_MEM_H
@@ -18,9 +18,9 @@
 #define VMEM_PAGE_MASK (~(u64)(VMEM_PAGE_SIZE - 1))
 
 /*
- * How all that a caller, or its guest, can have allocated is asked for: it is
- * charged to the memory cgroup of the caller. If there is none, nobody is killed
- * for it and nothing is said in the kernel's log: the caller gets an errno.
+ * GFP flags for allocations whose size a caller or a guest chooses: charged to the
+ * caller's memory cgroup; where there is no memory, the caller gets an errno,
+ * nobody is killed, and the kernel's log stays silent.
  */
 #define VMEM_GFP (GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 

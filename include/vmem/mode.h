@@ -52,8 +52,8 @@ struct vmem_format {
  * @cow_value: what they are if it is
  * @beyond: bits of an entry that are reserved because of these widths and modes
  * @formats: the formats of the entries, by level
- * @hole: first virtual address that is no address in this mode
- * @hole_last: last virtual address that is no address in this mode
+ * @noncanonical: first virtual address that is no address in this mode
+ * @noncanonical_last: last virtual address that is no address in this mode
  */
 struct vmem_mode {
 	const struct vmem_arch *arch;
@@ -65,8 +65,8 @@ struct vmem_mode {
 	u64 cow_value;
 	u64 beyond;
 	const struct vmem_format *formats;
-	u64 hole;
-	u64 hole_last;
+	u64 noncanonical;
+	u64 noncanonical_last;
 };
 
 /**
@@ -100,7 +100,7 @@ int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs);
  */
 static inline bool vmem_is_canonical(const struct vmem_mode *mode, u64 va)
 {
-	return va < mode->hole || va > mode->hole_last;
+	return va < mode->noncanonical || va > mode->noncanonical_last;
 }
 
 #endif /* _VMEM_MODE_H */

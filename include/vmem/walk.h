@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The walk: the one function that descends through tables. Whatever vmem does
- * with a guest's tables is a set of callbacks on it.
+ * The walk: the function that descends through tables. Whatever vmem does with a
+ * guest's tables is a set of callbacks on it; vmem/straight.h and vmem/near.h are
+ * shortcuts in front of it.
  */
 #ifndef _VMEM_WALK_H
 #define _VMEM_WALK_H
@@ -91,17 +92,17 @@ struct vmem_visit {
  * @hole: optional: a region where nothing is mapped: one entry that is not
  *	present, or the part of the scope that is not canonical. May answer AGAIN
  *	or MOVE.
- * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED), or to
+ * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED,
+ *	VMEM_UNREADABLE), or to
  *	a table that is on the path already (VMEM_ANCESTOR) or known, as a
  *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each
  *	table, only in a walk that claims tables, where 0 descends and SKIP does
  *	not. May answer MOVE if there is no way down.
- * @torn: optional: the walk leaves a table, be it that all of its region in the
- *	scope is done or that the walk ends, and the entry that named it leads
- *	elsewhere by now, or grants other rights: VMEM_TORN, with the table, its
- *	region, and the path to it as it was. What was shown of it, and of the
- *	tables below, may never have been there together. 0 or a negative errno.
- *	After MOVE or AGAIN, tables may be left untold.
+ * @torn: optional: the walk leaves a table whose entry names another table by
+ *	now, or grants other rights. The visit has VMEM_TORN, the table, its
+ *	region, and the path as it was read first. Entries that were shown below
+ *	it may never have been there together. 0 or a negative errno. Tables
+ *	that MOVE or AGAIN leave may go untold.
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
@@ -170,12 +171,12 @@ struct vmem_walk {
  * vmem_walk - walk address spaces, one after the other, by rising address
  * @walk: what to walk, and the cursor
  *
- * Every entry is read in one load, and what is told of it goes by that; a leaf is
- * never read as a table. The guest may change its tables meanwhile: the walk
- * then sees some of the old and some of the new, and ends in any case. Entries
- * are read again to see whether they are still the same (@steady, @torn), where
- * they were not, where a walk goes on that was stopped, and where a callback said
- * AGAIN or moved the cursor, which then has to see to it that the walk ends.
+ * Each entry is loaded once, and what is shown of it goes by that value; a leaf is
+ * never read as a table. The guest may change its tables meanwhile: the walk then
+ * sees some of the old and some of the new, and ends in any case. An entry is loaded
+ * again to see whether it has changed (@steady, @torn), if it has, where a stopped
+ * walk goes on, and after AGAIN and MOVE, whose callback has to see to it that the
+ * walk ends.
  *
  * A walk that was stopped goes on, with the same @seen, when it is called again
  * with the cursor where it is.

@@ -96,8 +96,8 @@ static int translate_some(struct libvmem *vm, const struct vmem_regs *regs,
 				"cannot translate %#llx with CR3 %#llx", *vas,
 				regs->cr3);
 	if (!args->out_nr || args->out_nr > args->nr)
-		return error_set(error, LIBVMEM_VERSION, STEP_TRANSLATE, *vas,
-				 "the module returned no result",
+		return error_set(error, LIBVMEM_OTHER_VERSION, STEP_TRANSLATE,
+				 *vas, "the module returned no result",
 				 "cannot translate %#llx", *vas);
 	return 0;
 }
@@ -219,8 +219,8 @@ static int map_range(struct libvmem *vm, struct vmem_map_range_args *args,
 			"cannot list mappings at %#llx-%#llx with CR3 %#llx",
 			va, args->last_va, args->regs.cr3);
 	if (args->out_more && args->out_next_va <= va)
-		return error_set(error, LIBVMEM_VERSION, STEP_MAP_RANGE, va,
-				 "the module makes no progress",
+		return error_set(error, LIBVMEM_OTHER_VERSION, STEP_MAP_RANGE,
+				 va, "the module makes no progress",
 				 "cannot list mappings at %#llx", va);
 	args->va = args->out_next_va;
 	return 0;
@@ -293,8 +293,8 @@ int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 				"cannot read %llu bytes at %#llx with CR3 %#llx",
 				args.len, args.va, regs->cr3);
 		if (!args.out_len && args.out_status == VMEM_MAPPED)
-			return error_set(error, LIBVMEM_VERSION, STEP_READ,
-					 args.va,
+			return error_set(error, LIBVMEM_OTHER_VERSION,
+					 STEP_READ, args.va,
 					 "the module makes no progress",
 					 "cannot read at %#llx", args.va);
 		read->len += args.out_len;
@@ -322,8 +322,8 @@ int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 				"cannot read %llu bytes at guest-physical %#llx",
 				args.len, args.gpa);
 		if (!args.out_len && args.out_status == VMEM_MAPPED)
-			return error_set(error, LIBVMEM_VERSION, STEP_READ_PHYS,
-					 args.gpa,
+			return error_set(error, LIBVMEM_OTHER_VERSION,
+					 STEP_READ_PHYS, args.gpa,
 					 "the module makes no progress",
 					 "cannot read at guest-physical %#llx",
 					 args.gpa);

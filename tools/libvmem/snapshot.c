@@ -277,8 +277,8 @@ static int probe_page(struct vmem_mem *mem, u64 gpa, u64 size)
  * Pages keep their addresses until it is known what else is mapped. What was
  * found out of a page holds for all that map it.
  */
-static int place_page(const struct vmem_visit *visit, u64 *gpa, u64 len,
-		      void *priv)
+static int note_mapped(const struct vmem_visit *visit, u64 *gpa, u64 len,
+		       void *priv)
 {
 	struct vmem_snapshot *snapshot = priv;
 	int has;
@@ -305,7 +305,7 @@ static bool make_cow(const struct vmem_visit *visit, void *priv)
 }
 
 static const struct vmem_rebuild_ops rebuild_ops = {
-	.place = place_page,
+	.place = note_mapped,
 	.make_cow = make_cow,
 };
 
@@ -379,7 +379,7 @@ static int add_extent(struct vmem_snapshot *snapshot, u64 gpa, u64 len)
 }
 
 /* A page larger than a block takes blocks that follow each other. */
-static int place_blocks(struct vmem_snapshot *snapshot)
+static int assign_addresses(struct vmem_snapshot *snapshot)
 {
 	u64 end = snapshot->base + ((u64)snapshot->nr_made << VMEM_PAGE_SHIFT);
 	u32 i;
@@ -483,7 +483,7 @@ static int place_all(struct vmem_snapshot *snapshot)
 
 	if (ret)
 		return ret;
-	ret = place_blocks(snapshot);
+	ret = assign_addresses(snapshot);
 	if (!ret)
 		ret = check_kept(snapshot);
 	return ret ?: retarget_all(snapshot);

@@ -80,8 +80,8 @@ static int walk_some(struct libvmem *vm, const struct libvmem_roots *roots,
 				roots->nr);
 	if (args->out_more && !args->out_nr &&
 	    args->out_stats.entries == entries)
-		return error_set(error, LIBVMEM_VERSION, STEP_WALK_SPACES, 0,
-				 "the module makes no progress",
+		return error_set(error, LIBVMEM_OTHER_VERSION, STEP_WALK_SPACES,
+				 0, "the module makes no progress",
 				 "cannot walk the spaces");
 	return 0;
 }
@@ -127,7 +127,7 @@ static int put(struct walk *walk, unsigned int nr, struct libvmem_error *error)
 		const struct vmem_record *record = &walk->records[i];
 
 		if (!makes_sense(record, walk->spaces))
-			return error_set(error, LIBVMEM_VERSION,
+			return error_set(error, LIBVMEM_OTHER_VERSION,
 					 STEP_WALK_SPACES, 0, OTHER_MODULE,
 					 "cannot make sense of record %llu",
 					 walk->told);
@@ -163,7 +163,7 @@ static int walk_all(struct libvmem *vm, const struct libvmem_roots *roots,
 	vm->walked = true;
 	if (walk->spaces == roots->nr)
 		return 0;
-	return error_set(error, LIBVMEM_VERSION, STEP_WALK_SPACES, 0,
+	return error_set(error, LIBVMEM_OTHER_VERSION, STEP_WALK_SPACES, 0,
 			 OTHER_MODULE,
 			 "the module told of %u spaces instead of %u",
 			 walk->spaces, roots->nr);

@@ -34,7 +34,7 @@ extern "C" {
  * a callback also returns the positive value by which the callback ended it.
  *
  * Any function that asks the guest can fail with LIBVMEM_NO_MEMORY,
- * LIBVMEM_NO_PROCESS, LIBVMEM_DENIED, LIBVMEM_VERSION and LIBVMEM_SYSTEM. A
+ * LIBVMEM_NO_PROCESS, LIBVMEM_DENIED, LIBVMEM_OTHER_VERSION and LIBVMEM_SYSTEM. A
  * function that takes registers can also fail with LIBVMEM_BAD_MODE,
  * LIBVMEM_BAD_ARGUMENT and LIBVMEM_NO_ROOT. The functions list what else they
  * fail with. Addresses and sizes are in bytes.
@@ -59,7 +59,7 @@ extern "C" {
  * @LIBVMEM_GUEST_RUNS: the guest runs, or ran meanwhile, and must not
  * @LIBVMEM_TOO_MUCH: more than the kernel, the guest's mode or a file can hold
  * @LIBVMEM_UNREADABLE: guest memory that cannot be read, where all of it must be
- * @LIBVMEM_VERSION: the module is of another version
+ * @LIBVMEM_OTHER_VERSION: the module is of another version
  * @LIBVMEM_SYSTEM: any other failure of the system; @err of the error says which
  */
 enum libvmem_code {
@@ -79,7 +79,7 @@ enum libvmem_code {
 	LIBVMEM_GUEST_RUNS,
 	LIBVMEM_TOO_MUCH,
 	LIBVMEM_UNREADABLE,
-	LIBVMEM_VERSION,
+	LIBVMEM_OTHER_VERSION,
 	LIBVMEM_SYSTEM,
 };
 
