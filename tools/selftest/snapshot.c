@@ -420,11 +420,12 @@ static void check_page(const struct dark *d, struct shot *s, __u64 va,
 {
 	struct tables t = copy_tables(&s->copy, &d->t, 0);
 	struct vmem_translation tr = tables_walk(&t, va);
+	const void *new = copy_ptr(&s->copy, tr.out_gpa);
 	char at[24];
 
 	snprintf(at, sizeof(at), "%#llx", va);
-	CHECK_EQ_AT(at, tr.out_status, VMEM_MAPPED);
-	CHECK_EQ_AT(at, memcmp(copy_ptr(&s->copy, tr.out_gpa), old, PAGE), 0);
+	if (CHECK_EQ_AT(at, tr.out_status, VMEM_MAPPED) && CHECK(new))
+		CHECK_EQ_AT(at, memcmp(new, old, PAGE), 0);
 }
 
 /* What can be read is in the copy, and nothing else: no zeros. */
@@ -555,8 +556,8 @@ static void hidden_meanwhile(void)
 	for (i = 0; i < ARRAY_SIZE(hides); i++) {
 		dark_init(&l.d, true);
 		l.hide = hides[i];
-		CHECK_EQ(try(&l.d.w, &s), -LIBVMEM_UNREADABLE);
-		CHECK_EQ(strcmp(s.error.where, "copy"), 0);
+		if (CHECK_EQ(try(&l.d.w, &s), -LIBVMEM_UNREADABLE))
+			CHECK_EQ(strcmp(s.error.where, "copy"), 0);
 		dark_free(&l.d);
 	}
 }
