@@ -2,12 +2,15 @@
 /*
  * copy.c - a snapshot's memory in our own, and what has to be so of it
  */
+#define _GNU_SOURCE
+#include <gelf.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include "copy.h"
 #include "ktap.h"
 
-struct copy copy_new(const struct vmem_extent *extents, __u32 nr)
+struct copy copy_new(const struct libvmem_extent *extents, __u32 nr)
 {
 	struct copy copy = { .nr = nr };
 	__u32 i;
@@ -25,16 +28,59 @@ void copy_free(struct copy *copy)
 		ram_free(&copy->rams[i]);
 }
 
-struct copy copy_read(int session, const struct vmem_snapshot_args *made)
+int copy_file(void)
 {
-	struct copy copy = copy_new(made->out_extents, made->out_nr_extents);
-	__u32 i;
+	return (int)must(memfd_create("snapshot", MFD_CLOEXEC), "memfd_create");
+}
 
-	for (i = 0; i < copy.nr; i++)
-		CHECK_EQ(session_snapshot_read(session, copy.rams[i].gpa,
-					       copy.rams[i].hva,
-					       copy.rams[i].len),
-			 0);
+int copy_make(int vm_fd, const struct libvmem_snapshot_args *args, int fd,
+	      struct libvmem_snapshot *made, struct libvmem_error *error)
+{
+	struct libvmem *vm;
+	int ret = libvmem_open_vm(&vm, vm_fd, error);
+
+	if (!ret)
+		ret = libvmem_snapshot(vm, args, fd, made, error);
+	libvmem_close(vm);
+	if (ret < 0) {
+		printf("# %s: %s\n", error->message, error->advice);
+		CHECK_EQ(ret, -(int)error->code);
+	}
+	return ret;
+}
+
+static void read_segment(int fd, const struct guest_ram *ram, __u64 offset)
+{
+	ssize_t done;
+	__u64 at;
+
+	for (at = 0; at < ram->len; at += (__u64)done) {
+		done = pread(fd, ram->hva + at, ram->len - at,
+			     (off_t)(offset + at));
+		errno = ENODATA;
+		must(done > 0 ? 0 : -1, "the snapshot's file");
+	}
+}
+
+struct copy copy_load(int fd)
+{
+	struct copy copy = { .nr = 0 };
+	GElf_Phdr phdr;
+	size_t i, nr;
+	Elf *elf;
+
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	must(elf && !elf_getphdrnum(elf, &nr) ? 0 : -1, "libelf");
+	for (i = 0; i < nr && gelf_getphdr(elf, (int)i, &phdr); i++) {
+		if (phdr.p_type != PT_LOAD ||
+		    !CHECK(copy.nr < LIBVMEM_MAX_EXTENTS))
+			continue;
+		CHECK_EQ(phdr.p_filesz, phdr.p_memsz);
+		copy.rams[copy.nr] = ram_new(phdr.p_paddr, phdr.p_memsz);
+		read_segment(fd, &copy.rams[copy.nr++], phdr.p_offset);
+	}
+	elf_end(elf);
 	return copy;
 }
 
@@ -70,7 +116,7 @@ struct tables copy_tables(struct copy *copy, const struct tables *like,
 
 int copy_open(const struct copy *copy)
 {
-	struct vmem_region regions[VMEM_MAX_EXTENTS];
+	struct vmem_region regions[LIBVMEM_MAX_EXTENTS];
 	int session = session_open();
 	__u32 i;
 

@@ -5,6 +5,8 @@
 #ifndef VMEM_SELFTEST_COPY_H
 #define VMEM_SELFTEST_COPY_H
 
+#include <libvmem.h>
+
 #include "session.h"
 #include "tables.h"
 
@@ -14,16 +16,26 @@
  * @nr: how many they are
  */
 struct copy {
-	struct guest_ram rams[VMEM_MAX_EXTENTS];
+	struct guest_ram rams[LIBVMEM_MAX_EXTENTS];
 	__u32 nr;
 };
 
 /* Room for it, all of it zero. */
-struct copy copy_new(const struct vmem_extent *extents, __u32 nr);
+struct copy copy_new(const struct libvmem_extent *extents, __u32 nr);
 void copy_free(struct copy *copy);
 
-/* The memory of the snapshot that @session has finished. */
-struct copy copy_read(int session, const struct vmem_snapshot_args *made);
+/*
+ * Has the library write a snapshot of a VM of this process into @fd. Prints what
+ * it says of a failure.
+ */
+int copy_make(int vm_fd, const struct libvmem_snapshot_args *args, int fd,
+	      struct libvmem_snapshot *made, struct libvmem_error *error);
+
+/* The memory of the snapshot in the file @fd. */
+struct copy copy_load(int fd);
+
+/* An empty file for a snapshot. */
+int copy_file(void);
 
 /* Bytes of it all. */
 __u64 copy_len(const struct copy *copy);

@@ -969,24 +969,6 @@ static void poisoned(struct guest *g)
 	check_far_tables(g, "poisoned", VMEM_UNREADABLE);
 }
 
-/* A page of the kernel's that is mapped without being one of ours: [vvar]. */
-static void *device_page(void)
-{
-	unsigned long start = 0;
-	char line[256];
-	FILE *maps;
-
-	maps = fopen("/proc/self/maps", "r");
-	must(maps ? 0 : -1, "/proc/self/maps");
-	while (!start && fgets(line, sizeof(line), maps))
-		if (strstr(line, "[vvar]"))
-			sscanf(line, "%lx", &start);
-	fclose(maps);
-	errno = ENOENT;
-	must(start ? 0 : -1, "[vvar]");
-	return (void *)start;
-}
-
 /* A slot over a device is like no slot at all. */
 static void slot_over_a_device(struct guest *g)
 {

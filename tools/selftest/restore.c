@@ -3,9 +3,9 @@
  * restore.c - a guest goes on in a machine that has a snapshot for its memory
  *
  * An example to copy, and a test. A small VMM runs a guest that has several
- * spaces, stops it in the middle of its work, and has vmem make a snapshot of
- * them, by its interface or by vmemctl into a file. A second VMM is given
- * nothing but the snapshot's memory and the registers, with CR3 at the new root.
+ * spaces, stops it in the middle of its work, and makes a snapshot of them by
+ * libvmem, or has vmemctl make it. A second VMM gets only the snapshot's memory
+ * and the registers, with CR3 at the new root.
  *
  * What a VMM has to know besides: addresses in the guest's own data that are
  * guest-physical ones are those of old. This guest has one list of them, the
@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #include <linux/kvm.h>
 
-#include "../vmemctl/note.h"
+#include "../libvmem/note.h"
 #include "copy.h"
 #include "ktap.h"
 #include "restore_guest.h"
@@ -120,7 +120,7 @@ static void machine_init(struct machine *m, bool amd64,
 	for (i = 0; i < m->memory.nr; i++)
 		add_slot(m, i, &m->memory.rams[i]);
 	m->spare = ram_new(SPARE_GPA, SPARE_LEN);
-	add_slot(m, VMEM_MAX_EXTENTS, &m->spare);
+	add_slot(m, LIBVMEM_MAX_EXTENTS, &m->spare);
 
 	vcpu_init(&m->vcpu, m->kvm_fd, m->vm_fd, 0);
 }
@@ -386,7 +386,7 @@ static void fill(struct machine *m, __u64 gpa, __u64 len)
 /* The machine that the guest begins in. */
 static void machine_boot(struct machine *m, bool amd64)
 {
-	const struct vmem_extent all = { RAM_GPA, RAM_LEN };
+	const struct libvmem_extent all = { RAM_GPA, RAM_LEN };
 	struct copy memory = copy_new(&all, 1);
 	int i;
 
@@ -454,7 +454,7 @@ static void guest_writes(struct machine *m, int space, __u64 va, __u32 value)
 	CHECK_EQ(machine_run(m), STOP_ASK);
 }
 
-/* ---- By the interface ---- */
+/* ---- The snapshot ---- */
 
 static struct vmem_regs paging_regs(const struct machine *m)
 {
@@ -466,39 +466,31 @@ static struct vmem_regs paging_regs(const struct machine *m)
 	return regs;
 }
 
-static struct copy snapshot_by_ioctl(const struct machine *m, __u64 *roots)
+static int snapshot_by_library(const struct machine *m)
 {
-	struct vmem_snapshot_args made;
-	__u64 cr3[NR_SPACES];
-	struct session_spaces spaces = {
-		.regs = paging_regs(m),
-		.cr3 = cr3,
-		.nr_cr3 = NR_SPACES,
-		.last_va = ~0ULL,
+	static struct libvmem_roots roots;
+	const struct libvmem_scope scope = { .last_va = ~0ULL };
+	const struct libvmem_snapshot_args args = {
+		.roots = &roots,
+		.scope = &scope,
+		.base = SNAPSHOT_BASE,
 	};
-	int session = session_open();
-	struct copy copy;
-	__u32 nr_calls;
+	struct libvmem_snapshot made;
+	struct libvmem_error error;
+	int fd = copy_file();
 	int i;
 
-	for (i = 0; i < NR_SPACES; i++) {
-		cr3[i] = m->spaces[i].root;
-		roots[i] = SNAPSHOT_BASE + (__u64)i * PAGE;
-	}
-	CHECK_EQ(session_attach_kvm(session, m->vm_fd), 0);
-	CHECK_EQ(session_set_spaces(session, &spaces), 0);
-	CHECK_EQ(session_snapshot(session, 0, SNAPSHOT_BASE, &made, &nr_calls),
-		 0);
+	roots.regs = paging_regs(m);
+	roots.nr = NR_SPACES;
+	for (i = 0; i < NR_SPACES; i++)
+		roots.cr3s[i] = m->spaces[i].root;
+	CHECK_EQ(copy_make(m->vm_fd, &args, fd, &made, &error), 0);
 	printf("# %llu tables of %llu read, %llu leaves, %llu links\n",
-	       made.out_stats.tables, made.out_stats.tables_read,
-	       made.out_stats.leaves, made.out_stats.links);
-	CHECK_EQ(made.out_stats.dropped, 0);
-	copy = copy_read(session, &made);
-	close(session);
-	return copy;
+	       made.tables, made.tables_read, made.leaves, made.links);
+	CHECK_EQ(made.dropped, 0);
+	CHECK_EQ(made.unreadable, 0);
+	return fd;
 }
-
-/* ---- By a file ---- */
 
 /* It is beside this program. */
 static const char *tool_path(void)
@@ -549,7 +541,7 @@ static bool read_note(const struct machine *m, const char *note, size_t size,
 	return true;
 }
 
-static void read_notes(const struct machine *m, Elf *elf, const GElf_Phdr *phdr,
+static bool read_notes(const struct machine *m, Elf *elf, const GElf_Phdr *phdr,
 		       __u64 *roots)
 {
 	Elf_Data *data = elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset,
@@ -560,72 +552,44 @@ static void read_notes(const struct machine *m, Elf *elf, const GElf_Phdr *phdr,
 	const char *buf;
 
 	if (!CHECK(data))
-		return;
+		return false;
 	buf = data->d_buf;
 	while ((at = gelf_getnote(data, at, &nhdr, &name, &desc)))
 		if (!strcmp(buf + name, VMEM_NOTE_NAME) &&
 		    nhdr.n_type == VMEM_NOTE_TYPE)
 			found = read_note(m, buf + desc, nhdr.n_descsz, roots);
-	CHECK(found);
+	return found;
 }
 
-static void read_segment(int fd, const struct guest_ram *ram, __u64 offset)
+static void find_roots(const struct machine *m, int fd, __u64 *roots)
 {
-	ssize_t done;
-	__u64 at;
-
-	for (at = 0; at < ram->len; at += (__u64)done) {
-		done = pread(fd, ram->hva + at, ram->len - at,
-			     (off_t)(offset + at));
-		errno = ENODATA;
-		must(done > 0 ? 0 : -1, "the snapshot's file");
-	}
-}
-
-static struct copy load_file(const struct machine *m, int fd, __u64 *roots)
-{
-	struct vmem_extent extents[VMEM_MAX_EXTENTS];
-	__u64 offsets[VMEM_MAX_EXTENTS];
-	struct copy copy;
+	bool found = false;
 	GElf_Phdr phdr;
 	size_t i, nr;
-	__u32 nr_extents = 0;
 	Elf *elf;
 
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	must(elf && !elf_getphdrnum(elf, &nr) ? 0 : -1, "libelf");
-	for (i = 0; i < nr && gelf_getphdr(elf, (int)i, &phdr); i++) {
+	for (i = 0; i < nr && gelf_getphdr(elf, (int)i, &phdr); i++)
 		if (phdr.p_type == PT_NOTE)
-			read_notes(m, elf, &phdr, roots);
-		if (phdr.p_type != PT_LOAD || nr_extents == VMEM_MAX_EXTENTS)
-			continue;
-		extents[nr_extents].gpa = phdr.p_paddr;
-		extents[nr_extents].len = phdr.p_memsz;
-		offsets[nr_extents++] = phdr.p_offset;
-	}
+			found |= read_notes(m, elf, &phdr, roots);
+	CHECK(found);
 	CHECK_EQ(gelf_getclass(elf), m->amd64 ? ELFCLASS64 : ELFCLASS32);
 	elf_end(elf);
-	copy = copy_new(extents, nr_extents);
-	for (i = 0; i < nr_extents; i++)
-		read_segment(fd, &copy.rams[i], offsets[i]);
-	return copy;
 }
 
-static struct copy snapshot_by_file(const struct machine *m, __u64 *roots)
+static int snapshot_by_vmemctl(const struct machine *m)
 {
 	char file[] = "/tmp/vmem-restore-XXXXXX";
-	struct copy copy;
 	int fd;
 
-	/* It replaces what is there. */
+	/* vmemctl replaces the file that is there. */
 	close((int)must(mkstemp(file), "mkstemp"));
 	run_vmemctl(m, file);
 	fd = (int)must(open(file, O_RDONLY | O_CLOEXEC), file);
-	copy = load_file(m, fd, roots);
-	close(fd);
 	unlink(file);
-	return copy;
+	return fd;
 }
 
 /* ---- The other machine ---- */
@@ -808,19 +772,21 @@ static void boot_and_stop(struct machine *m, bool amd64, __u32 *sums)
 	CHECK_EQ(machine_registers(m).sregs.cr3, m->spaces[1].root);
 }
 
-static void restored(bool amd64,
-		     struct copy (*snapshot)(const struct machine *m,
-					     __u64 *roots))
+static void restored(bool amd64, int (*snapshot)(const struct machine *m))
 {
 	static struct machine old, new;
 	__u64 roots[NR_SPACES] = { 0 };
 	__u32 sums[NR_SPACES];
 	struct copy memory;
 	void *before;
+	int fd;
 
 	boot_and_stop(&old, amd64, sums);
 	before = memory_of(&old);
-	memory = snapshot(&old, roots);
+	fd = snapshot(&old);
+	find_roots(&old, fd, roots);
+	memory = copy_load(fd);
+	close(fd);
 	CHECK(memory_is(&old, before));
 	CHECK(copy_len(&memory) < copy_len(&old.memory));
 	printf("# %llu KiB of %llu KiB\n", copy_len(&memory) >> 10,
@@ -845,24 +811,24 @@ static void restored(bool amd64,
 	machine_free(&old);
 }
 
-static void i686_by_ioctl(void)
+static void i686_by_library(void)
 {
-	restored(false, snapshot_by_ioctl);
+	restored(false, snapshot_by_library);
 }
 
-static void i686_by_file(void)
+static void i686_by_vmemctl(void)
 {
-	restored(false, snapshot_by_file);
+	restored(false, snapshot_by_vmemctl);
 }
 
-static void amd64_by_ioctl(void)
+static void amd64_by_library(void)
 {
-	restored(true, snapshot_by_ioctl);
+	restored(true, snapshot_by_library);
 }
 
-static void amd64_by_file(void)
+static void amd64_by_vmemctl(void)
 {
-	restored(true, snapshot_by_file);
+	restored(true, snapshot_by_vmemctl);
 }
 
 static long long pins_at_start;
@@ -873,10 +839,10 @@ static void no_pins_left(void)
 }
 
 static const struct ktap_case cases[] = {
-	{ "i686_by_ioctl", i686_by_ioctl },
-	{ "i686_by_file", i686_by_file },
-	{ "amd64_by_ioctl", amd64_by_ioctl },
-	{ "amd64_by_file", amd64_by_file },
+	{ "i686_by_library", i686_by_library },
+	{ "i686_by_vmemctl", i686_by_vmemctl },
+	{ "amd64_by_library", amd64_by_library },
+	{ "amd64_by_vmemctl", amd64_by_vmemctl },
 	{ "no_pins_left", no_pins_left },
 };
 

@@ -646,6 +646,23 @@ long kilobytes(const char *key)
 	return value;
 }
 
+void *device_page(void)
+{
+	unsigned long start = 0;
+	char line[256];
+	FILE *maps;
+
+	maps = fopen("/proc/self/maps", "r");
+	must(maps ? 0 : -1, "/proc/self/maps");
+	while (!start && fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vvar]"))
+			sscanf(line, "%lx", &start);
+	fclose(maps);
+	errno = ENOENT;
+	must(start ? 0 : -1, "[vvar]");
+	return (void *)start;
+}
+
 #define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
 
 void set_huge_pages(const char *nr)

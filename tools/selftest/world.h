@@ -90,6 +90,9 @@ long kilobytes(const char *key);
 /* Has the kernel give back the slabs that it keeps at hand; KASAN does as well. */
 void shrink_slabs(void);
 
+/* A mapped page of the kernel's that cannot be pinned, as of a device: [vvar]. */
+void *device_page(void);
+
 /* How many huge pages the machine is to have, if it can. */
 void set_huge_pages(const char *nr);
 
