@@ -105,8 +105,7 @@ int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 	leaf->perms = VMEM_WRITABLE | VMEM_USER | VMEM_EXECUTABLE;
 	ret = go_down(mem, root, leaf, &way, path, &entry);
 	found = !ret && entry.kind == VMEM_ENTRY_LEAF;
-	held = mem->constant || !found ||
-	       is_way_held(root->mode.arch, &way, path);
+	held = mem->constant || is_way_held(root->mode.arch, &way, path);
 	for (i = 0; i < way.nr; i++)
 		mem->ops->unpin(mem, path[i].entry_gpa, way.pages[i]);
 	*attempts += !held;
