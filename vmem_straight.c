@@ -93,7 +93,7 @@ int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		  struct vmem_visit *leaf, struct vmem_trace *path,
 		  u32 *attempts)
 {
-	struct vmem_entry entry;
+	struct vmem_entry entry = {};
 	struct way way;
 	bool found, held;
 	int i, ret;
