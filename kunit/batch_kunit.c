@@ -9,6 +9,7 @@
 #include <linux/sizes.h>
 #include <linux/sort.h>
 #include <linux/string.h>
+#include <vmem/near.h>
 
 #include "graph.h"
 
