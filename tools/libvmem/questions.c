@@ -265,6 +265,8 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 	};
 	int ret;
 
+	if (found)
+		*found = ranges.found;
 	if (!mappings)
 		return error_memory(error, NULL);
 	ret = collect(vm, &args, &ranges, error);

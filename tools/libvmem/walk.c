@@ -179,6 +179,8 @@ int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 	struct walk walk = { .row = row, .priv = priv };
 	int ret;
 
+	if (stats)
+		*stats = (struct vmem_spaces_stats){};
 	if (vm->spaces_set)
 		return error_set(error, LIBVMEM_BAD_ARGUMENT, STEP_ARGUMENT, 0,
 				 "open the guest once more",
