@@ -142,7 +142,7 @@ static void leave_all(struct walker *w)
 {
 	const struct frame *frame;
 
-	for (frame = w->frame; frame && frame >= w->stack; frame--)
+	for (frame = w->stack; w->frame && frame <= w->frame; frame++)
 		unpin_table(w, frame);
 	memset(w->path, 0, sizeof(w->path));
 	w->frame = NULL;
@@ -265,21 +265,28 @@ static void set_owner(struct vmem_visit *visit, const struct followed *followed)
 	visit->owner_perms = followed->owner.perms;
 }
 
-/*
- * Read the path again, root first: the level of the first entry that has changed,
- * or 0. If none has, the whole path existed when its last entry was first read,
- * unless the guest changed an entry and put it back. The last entry is read again
- * last: a table that was filled while it was off the path then passes only if the
- * guest takes it off twice.
- */
-static int changed_level(const struct walker *w)
+/* The level of the first table above @end whose entry has changed, or 0. */
+static int changed_above(const struct walker *w, const struct frame *end)
 {
 	const struct frame *frame;
 
-	for (frame = w->stack; frame <= w->frame; frame++)
+	for (frame = w->stack; frame < end; frame++)
 		if (read_entry(w, frame->at) != frame->trace->raw)
 			return frame->level;
 	return VMEM_LEVEL_NONE;
+}
+
+/*
+ * Read the path again, root first: the level of the first entry that has changed,
+ * or 0. If none has, the whole path existed between the two readings of what is
+ * above the last entry, unless the guest changed an entry and put it back. Those
+ * are read twice since what leads to a table may have been read for an address
+ * long before. The last entry is read last: a table that was filled while it was
+ * off the path then passes only if the guest takes it off twice.
+ */
+static int changed_level(const struct walker *w)
+{
+	return changed_above(w, w->frame) ?: changed_above(w, w->frame + 1);
 }
 
 /* SKIP matters only where the walk could descend; elsewhere it is 0. */
@@ -590,7 +597,7 @@ static __always_inline u64 count_alike(const struct walker *w,
 static __always_inline bool goes_on(const struct walker *w, struct scan *scan,
 				    u64 raw, u64 step, u64 mask)
 {
-	if (scan->index > scan->last_index)
+	if (scan->index > scan->last_index || !w->walk->budget)
 		return false;
 	scan->raw = read_entry(w, w->frame->entries +
 					  (scan->index << w->entry_shift));

@@ -194,7 +194,7 @@ void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit)
 		     near->mode->arch->index_bits;
 	struct near *table = near_slot(near, region);
 
-	if (table->region == region)
+	if (table->region == region && table->level == visit->level)
 		return;
 	/* What is there makes room for what is asked for twice in a row. */
 	if (table->region != NOWHERE && table->once != region) {
@@ -207,18 +207,24 @@ void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit)
 	keep_near(near, table, visit);
 }
 
+static bool is_named(const struct vmem_near *near, const struct near *table)
+{
+	int i;
+
+	for (i = 0; i < table->nr_path - 1; i++)
+		if (vmem_load_entry(near->mode->arch, table->names[i]) !=
+		    table->path[i].raw)
+			return false;
+	return true;
+}
+
 /* Is the path still there, with its last entry at @entry? See changed_level(). */
 static bool is_path_held(const struct vmem_near *near, const struct near *table,
 			 const void *entry)
 {
-	int i, last = table->nr_path - 1;
-
-	for (i = 0; i < last; i++)
-		if (vmem_load_entry(near->mode->arch, table->names[i]) !=
-		    table->path[i].raw)
-			return false;
-	return vmem_load_entry(near->mode->arch, entry) ==
-	       table->path[last].raw;
+	return is_named(near, table) && is_named(near, table) &&
+	       vmem_load_entry(near->mode->arch, entry) ==
+		       table->path[table->nr_path - 1].raw;
 }
 
 static void show_owner(struct vmem_visit *leaf, const struct near *table)

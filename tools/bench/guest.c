@@ -58,7 +58,9 @@ struct guest *guest_new(u64 size)
 		die("out of memory for a guest of %llu MiB", size >> 20);
 	madvise(memory, size, MADV_NOHUGEPAGE);
 	guest->mem.ops = &mem_ops;
+	/* As libvmem has it: what was captured does not change. */
 	guest->mem.constant = true;
+
 	guest->memory = memory;
 	guest->size = size;
 	guest->next = VMEM_PAGE_SIZE;

@@ -144,6 +144,10 @@ static void check_answer(const struct asked *asked, u32 i)
 		return;
 	}
 	REQUIRE(translation_equal(&one, got));
+	REQUIRE(!memcmp(one.out_trace, got->out_trace, sizeof(one.out_trace)));
+	REQUIRE(!memchr_inv(got->out_trace + got->out_nr_trace, 0,
+			    (VMEM_MAX_LEVELS - got->out_nr_trace) *
+				    sizeof(*got->out_trace)));
 	REQUIRE(one.out_referenced == got->out_referenced &&
 		one.out_owner_root == got->out_owner_root &&
 		one.out_owner_va == got->out_owner_va &&
