@@ -24,7 +24,6 @@
 
 /**
  * struct near - a table that leaves were found in
- * @region: number of its region among those of its size; NOWHERE if free
  * @entries: its entries, in a pinned page
  * @table: guest-physical address of the table
  * @format: format of its entries
@@ -32,7 +31,6 @@
  * @level: level of the table
  * @nr_path: number of tables down to this one
  * @referenced: see struct vmem_visit; so are those with this name's owner
- * @once: region of the leaf that was found here last
  * @owner: index of the owner's root
  * @owner_perms: permissions of the owner's path
  * @owner_distance: what the owner's addresses have more than those here
@@ -43,7 +41,6 @@
  * What is looked at for each address comes first, and fits into a cache line.
  */
 struct near {
-	u64 region;
 	const void *entries;
 	u64 table;
 	const struct vmem_format *format;
@@ -51,7 +48,6 @@ struct near {
 	int level;
 	int nr_path;
 	bool referenced;
-	u64 once;
 	u32 owner;
 	u32 owner_perms;
 	u64 owner_distance;
@@ -68,6 +64,9 @@ struct near {
  * @last_index: index of the last entry of a table
  * @top: the highest level whose tables can have leaves
  * @leaf: the leaf that was found last
+ * @regions: for each of @tables, the number of its region among those of its size;
+ *	NOWHERE if it is free. Apart, so that to find nothing costs little.
+ * @once: for each of @tables, the region of the leaf that was noted last
  * @tables: the tables
  */
 struct vmem_near {
@@ -77,6 +76,8 @@ struct vmem_near {
 	u64 last_index;
 	int top;
 	struct vmem_visit leaf;
+	u64 regions[NR_NEAR];
+	u64 once[NR_NEAR];
 	struct near tables[NR_NEAR];
 };
 
@@ -96,20 +97,27 @@ struct vmem_near *vmem_near_alloc(struct vmem_mem *mem,
 	near->top = min_t(int, root->mode.top, VMEM_LEVEL_PDPT);
 	near->leaf = (struct vmem_visit){ .root = root };
 	for (i = 0; i < NR_NEAR; i++) {
-		near->tables[i].region = NOWHERE;
-		near->tables[i].once = NOWHERE;
+		near->regions[i] = NOWHERE;
+		near->once[i] = NOWHERE;
 	}
 	return near;
 }
 
-static void drop_near(struct vmem_near *near, struct near *table, int nr)
+static void unpin_near(struct vmem_near *near, const struct near *table, int nr)
 {
 	struct vmem_mem *mem = near->mem;
 
 	while (nr--)
 		mem->ops->unpin(mem, table->path[nr].entry_gpa,
 				table->pages[nr]);
-	table->region = NOWHERE;
+}
+
+static void drop_near(struct vmem_near *near, u32 slot)
+{
+	if (near->regions[slot] == NOWHERE)
+		return;
+	unpin_near(near, &near->tables[slot], near->tables[slot].nr_path);
+	near->regions[slot] = NOWHERE;
 }
 
 void vmem_near_free(struct vmem_near *near)
@@ -117,18 +125,16 @@ void vmem_near_free(struct vmem_near *near)
 	u32 i;
 
 	for (i = 0; near && i < NR_NEAR; i++)
-		if (near->tables[i].region != NOWHERE)
-			drop_near(near, &near->tables[i],
-				  near->tables[i].nr_path);
+		drop_near(near, i);
 	kvfree(near);
 }
 
 /* Neighbours side by side, and those in another table somewhere else. */
-static struct near *near_slot(struct vmem_near *near, u64 region)
+static u32 near_slot(const struct vmem_near *near, u64 region)
 {
 	u64 above = (region >> near->mode->arch->index_bits) * SPREAD;
 
-	return &near->tables[(region + (above >> 32)) % NR_NEAR];
+	return (region + (above >> 32)) % NR_NEAR;
 }
 
 /* Pin the tables on the path. If that fails, there is no shortcut. */
@@ -142,7 +148,7 @@ static bool pin_near(struct vmem_near *near, struct near *table, int nr_path)
 
 		table->pages[i] = mem->ops->pin(mem, gpa);
 		if (IS_ERR(table->pages[i])) {
-			drop_near(near, table, i);
+			unpin_near(near, table, i);
 			return false;
 		}
 		if (i < nr_path - 1)
@@ -165,9 +171,10 @@ static u32 perms_above(const struct vmem_mode *mode,
 	return perms;
 }
 
-static void keep_near(struct vmem_near *near, struct near *table,
+static void keep_near(struct vmem_near *near, u32 slot, u64 region,
 		      const struct vmem_visit *visit)
 {
+	struct near *table = &near->tables[slot];
 	int last = visit->nr_path - 1, shift = ilog2(visit->page_size);
 	u64 bytes = (visit->va >> shift & near->last_index)
 		    << near->entry_shift;
@@ -185,26 +192,26 @@ static void keep_near(struct vmem_near *near, struct near *table,
 	table->owner = visit->owner;
 	table->owner_perms = visit->owner_perms;
 	table->owner_distance = visit->owner_va - visit->base;
-	table->region = table->once;
+	near->regions[slot] = region;
 }
 
-void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit)
+const struct vmem_visit *vmem_near_note(struct vmem_near *near,
+					const struct vmem_visit *visit)
 {
 	u64 region = visit->va >> ilog2(visit->page_size) >>
 		     near->mode->arch->index_bits;
-	struct near *table = near_slot(near, region);
+	u32 slot = near_slot(near, region);
+	u64 there = near->regions[slot];
 
-	if (table->region == region && table->level == visit->level)
-		return;
+	if (there == region && near->tables[slot].level == visit->level)
+		return visit;
 	/* What is there makes room for what is asked for twice in a row. */
-	if (table->region != NOWHERE && table->once != region) {
-		table->once = region;
-		return;
+	if (there == NOWHERE || near->once[slot] == region) {
+		drop_near(near, slot);
+		keep_near(near, slot, region, visit);
 	}
-	if (table->region != NOWHERE)
-		drop_near(near, table, table->nr_path);
-	table->once = region;
-	keep_near(near, table, visit);
+	near->once[slot] = region;
+	return visit;
 }
 
 static bool is_named(const struct vmem_near *near, const struct near *table)
@@ -252,7 +259,7 @@ static const struct vmem_visit *near_leaf(struct vmem_near *near,
 	trace->entry_gpa = table->table + bytes;
 	trace->raw = raw;
 	if (!near->mem->constant && !is_path_held(near, table, at)) {
-		drop_near(near, table, table->nr_path);
+		drop_near(near, table - near->tables);
 		return NULL;
 	}
 	leaf->level = table->level;
@@ -279,11 +286,13 @@ const struct vmem_visit *vmem_near_find(struct vmem_near *near, u64 va)
 	int level, shift = VMEM_PAGE_SHIFT;
 	struct near *table;
 	u64 region;
+	u32 slot;
 
 	for (level = VMEM_LEVEL_PT; level <= near->top; level++) {
 		region = va >> (shift + bits);
-		table = near_slot(near, region);
-		if (table->region == region && table->level == level)
+		slot = near_slot(near, region);
+		table = &near->tables[slot];
+		if (near->regions[slot] == region && table->level == level)
 			return near_leaf(near, table, va, shift);
 		shift += bits;
 	}
