@@ -195,8 +195,7 @@ static void keep_near(struct vmem_near *near, u32 slot, u64 region,
 	near->regions[slot] = region;
 }
 
-const struct vmem_visit *vmem_near_note(struct vmem_near *near,
-					const struct vmem_visit *visit)
+void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit)
 {
 	u64 region = visit->va >> ilog2(visit->page_size) >>
 		     near->mode->arch->index_bits;
@@ -204,14 +203,13 @@ const struct vmem_visit *vmem_near_note(struct vmem_near *near,
 	u64 there = near->regions[slot];
 
 	if (there == region && near->tables[slot].level == visit->level)
-		return visit;
+		return;
 	/* What is there makes room for what is asked for twice in a row. */
 	if (there == NOWHERE || near->once[slot] == region) {
 		drop_near(near, slot);
 		keep_near(near, slot, region, visit);
 	}
 	near->once[slot] = region;
-	return visit;
 }
 
 static bool is_named(const struct vmem_near *near, const struct near *table)

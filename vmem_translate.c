@@ -69,47 +69,20 @@ static int next_address(struct vmem_batch *batch)
 	return batch->done % ADDRESSES_AT_ONCE ? 0 : vmem_breathe();
 }
 
-/*
- * Translate addresses as long as they need no walk: what is near, and what the
- * straight way leads to, which knows no owners. 0 where one needs a walk.
- */
-static int translate_shortcuts(struct vmem_batch *batch, struct vmem_near *near)
-{
-	struct vmem_trace path[VMEM_MAX_LEVELS];
-	const struct vmem_visit *leaf;
-	struct vmem_visit found;
-	u32 attempts = 0;
-	int ret;
-
-	for (;;) {
-		u64 va = batch->vas[batch->done];
-
-		leaf = vmem_near_find(near, va);
-		if (!leaf && !batch->spaces) {
-			ret = vmem_straight(batch->mem, batch->root, va, &found,
-					    path, &attempts);
-			if (ret < 0)
-				return ret;
-			if (ret)
-				leaf = vmem_near_note(near, &found);
-		}
-		if (!leaf)
-			return 0;
-		translate_as(batch, leaf);
-		ret = next_address(batch);
-		if (ret)
-			return ret;
-	}
-}
-
-/* Go to the next address that needs a walk, this one or another. */
+/* Translate what is near, and go to the next address that takes a walk. */
 static int translate_next(struct translate *translate)
 {
 	struct vmem_batch *batch = translate->batch;
+	const struct vmem_visit *leaf;
 	int ret = next_address(batch);
 
-	if (!ret && translate->near)
-		ret = translate_shortcuts(batch, translate->near);
+	while (!ret && translate->near) {
+		leaf = vmem_near_find(translate->near, batch->vas[batch->done]);
+		if (!leaf)
+			break;
+		translate_as(batch, leaf);
+		ret = next_address(batch);
+	}
 	if (ret)
 		return ret;
 	translate->walk.va = batch->vas[batch->done];
@@ -255,13 +228,11 @@ int vmem_translate_batch(struct vmem_batch *batch)
 	if (spaces && !is_everything(&spaces->scope))
 		near = NULL;
 	/* The straight way knows no owners. */
-	if (!near && batch->nr == 1 && !batch->done && !spaces)
+	if (batch->nr == 1 && !batch->done && !spaces)
 		ret = translate_straight(batch, &attempts);
-	if (near && batch->done < batch->nr)
-		ret = translate_shortcuts(batch, near);
 	while (!ret && batch->done < batch->nr)
 		ret = translate_some(batch, near, attempts);
-	return ret == VMEM_WALK_STOP ? 0 : ret;
+	return ret;
 }
 
 int vmem_translate(struct vmem_mem *mem, const struct vmem_root *root, u64 va,

@@ -30,14 +30,11 @@ struct vmem_near *vmem_near_alloc(struct vmem_mem *mem,
 void vmem_near_free(struct vmem_near *near);
 
 /**
- * vmem_near_note - a leaf was found in another way
+ * vmem_near_note - the walk has found a leaf
  * @near: the near tables
- * @visit: the leaf; its table may be kept
- *
- * Return: @visit.
+ * @visit: the leaf
  */
-const struct vmem_visit *vmem_near_note(struct vmem_near *near,
-					const struct vmem_visit *visit);
+void vmem_near_note(struct vmem_near *near, const struct vmem_visit *visit);
 
 /**
  * vmem_near_find - find an address without the walk
