@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * resolve.c - a VMM that asks vmem where in its own memory an address of its
- * guest is, with nothing but <linux/vmem.h>
+ * guest is, with <linux/vmem.h> alone
  *
  * This guest never runs: all that it has is memory, with page tables in it that
  * map one page. A real VMM takes the registers from KVM_GET_SREGS instead.

@@ -68,7 +68,7 @@ struct vmem_visit {
  * the question whether to descend; AGAIN says that the tables were written to,
  * and comes back to the cursor from the root, which may have moved; MOVE says
  * that the callback has put the cursor elsewhere, inside the scope, and goes on
- * there, with the tables that the walk remembers.
+ * there, in those tables on its path that hold the new cursor.
  */
 #define VMEM_WALK_STOP 1
 #define VMEM_WALK_SKIP 2

@@ -713,11 +713,11 @@ struct vmem_reference {
  * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_UNREADABLE, VMEM_ANCESTOR or
  *	VMEM_CROSS_LEVEL, and what is behind the latter two follows in further
  *	records; VMEM_TORN: the entry led elsewhere, or granted other rights, when
- *	the walk left the table that it had named: what is told of these
- *	addresses may never have been mapped together. That is told behind them;
- *	of several such tables it may be told once, of the highest, with
- *	addresses from the first of them to the last. A table that is replaced
- *	between two calls is not noticed.
+ *	the walk left the table that it had named: the records of these
+ *	addresses may never have been true together. This record follows them;
+ *	several such tables may share one, which names the highest table and
+ *	the addresses from the first of them to the last. A table that is
+ *	replaced between two calls is not noticed.
  * @level: enum vmem_level: of the table that holds the entry (VMEM_RESERVED), of
  *	the table that it names (all others)
  * @va: first virtual address concerned
