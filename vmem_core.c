@@ -214,12 +214,9 @@ static int enter_table(struct walker *w, const struct vmem_entry *entry)
 	return 0;
 }
 
-/* One untorn load; the guest may write to the entry at any time. */
 static u64 read_entry(const struct walker *w, const void *entry)
 {
-	if (w->entry_shift == ilog2(sizeof(u32)))
-		return READ_ONCE(*(const u32 *)entry);
-	return READ_ONCE(*(const u64 *)entry);
+	return vmem_load_entry(1 << w->entry_shift, entry);
 }
 
 /*
@@ -544,9 +541,7 @@ static __always_inline u64 count_alike_of(const void *entry, int size, u64 raw,
 	u64 next;
 
 	while (at < last) {
-		next = size == sizeof(u32) ?
-			       READ_ONCE(*(const u32 *)(at + size)) :
-			       READ_ONCE(*(const u64 *)(at + size));
+		next = vmem_load_entry(size, at + size);
 		raw += step;
 		if ((next ^ raw) & mask) {
 			scan->known = true;

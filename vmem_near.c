@@ -217,8 +217,8 @@ static bool is_named(const struct vmem_near *near, const struct near *table)
 	int i;
 
 	for (i = 0; i < table->nr_path - 1; i++)
-		if (vmem_load_entry(near->mode->arch, table->names[i]) !=
-		    table->path[i].raw)
+		if (vmem_load_entry(near->mode->arch->entry_size,
+				    table->names[i]) != table->path[i].raw)
 			return false;
 	return true;
 }
@@ -228,7 +228,7 @@ static bool is_path_held(const struct vmem_near *near, const struct near *table,
 			 const void *entry)
 {
 	return is_named(near, table) && is_named(near, table) &&
-	       vmem_load_entry(near->mode->arch, entry) ==
+	       vmem_load_entry(near->mode->arch->entry_size, entry) ==
 		       table->path[table->nr_path - 1].raw;
 }
 
@@ -245,7 +245,7 @@ static const struct vmem_visit *near_leaf(struct vmem_near *near,
 {
 	u64 bytes = (va >> shift & near->last_index) << near->entry_shift;
 	const void *at = table->entries + bytes;
-	u64 raw = vmem_load_entry(near->mode->arch, at),
+	u64 raw = vmem_load_entry(near->mode->arch->entry_size, at),
 	    offset = BIT_ULL(shift) - 1;
 	struct vmem_entry entry =
 		vmem_decode_as(near->mode, table->format, raw);

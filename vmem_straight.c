@@ -40,7 +40,8 @@ static int go_down(struct vmem_mem *mem, const struct vmem_root *root,
 		way->pages[way->nr] = page;
 		way->entries[way->nr] =
 			page + (trace->entry_gpa & ~VMEM_PAGE_MASK);
-		trace->raw = vmem_load_entry(arch, way->entries[way->nr++]);
+		trace->raw = vmem_load_entry(arch->entry_size,
+					     way->entries[way->nr++]);
 		*entry = vmem_decode(mode, level, trace->raw);
 		leaf->perms &= entry->perms;
 		if (entry->kind != VMEM_ENTRY_TABLE)
@@ -59,7 +60,8 @@ static bool is_way_held(const struct vmem_arch *arch, const struct way *way,
 	int i;
 
 	for (i = 0; i < way->nr; i++)
-		if (vmem_load_entry(arch, way->entries[i]) != path[i].raw)
+		if (vmem_load_entry(arch->entry_size, way->entries[i]) !=
+		    path[i].raw)
 			return false;
 	return true;
 }

@@ -118,15 +118,14 @@ static inline u64 vmem_level_size(const struct vmem_arch *arch, int level)
 
 /**
  * vmem_load_entry - read an entry, in one load
- * @arch: the format
+ * @size: bytes of the entry, 4 or 8
  * @entry: the entry, in guest memory that is pinned; it may change at any time
  *
  * Return: the entry, 4-byte ones zero-extended.
  */
-static inline u64 vmem_load_entry(const struct vmem_arch *arch,
-				  const void *entry)
+static inline u64 vmem_load_entry(int size, const void *entry)
 {
-	if (arch->entry_size == sizeof(u32))
+	if (size == sizeof(u32))
 		return READ_ONCE(*(const u32 *)entry);
 	return READ_ONCE(*(const u64 *)entry);
 }
