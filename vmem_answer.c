@@ -25,11 +25,18 @@ static_assert(VMEM_TRANSLATION_BRIEF ==
  */
 static int settle(int ret, bool progress)
 {
-	if (ret == VMEM_WALK_STOP)
+	switch (ret) {
+	case VMEM_WALK_STOP:
 		return 0;
-	if (ret == -EIO)
+	case -EIO:
 		return -ENXIO;
-	return (ret == -ENOMEM || ret == -ENOSPC) && progress ? 0 : ret;
+	case -ENOMEM:
+	case -ENOSPC:
+	case -ESRCH:
+		return progress ? 0 : ret;
+	default:
+		return ret;
+	}
 }
 
 /* VMEM_TRANSLATE */
@@ -48,27 +55,47 @@ struct translating {
 	struct vmem_root root;
 };
 
+/* Wait for the caller's memory, with no page of the guest's in use. */
+static int wait_between(struct translating *t, u64 at, size_t len, bool write)
+{
+	vmem_near_forget(t->batch.near);
+	return t->answer->ops->wait(t->answer, at, len, write);
+}
+
 static int get_addresses(struct translating *t)
 {
 	const struct vmem_translate_args *args = t->args;
 	struct vmem_answer *answer = t->answer;
 	u64 src = args->vas + (u64)args->out_nr * sizeof(*answer->vas);
 	u32 nr = min(args->nr - args->out_nr, answer->nr_at_once);
+	int ret;
 
 	t->batch.nr = nr;
-	return answer->ops->get_words(answer->vas, src, nr);
+	do {
+		ret = answer->ops->get_words(answer->vas, src, nr);
+		if (ret != -EAGAIN)
+			return ret;
+		ret = wait_between(t, src, nr * sizeof(*answer->vas), false);
+	} while (!ret);
+	return ret;
 }
 
 static int put_translations(struct translating *t)
 {
 	struct vmem_translate_args *args = t->args;
+	const struct vmem_answer_ops *ops = t->answer->ops;
 	struct vmem_batch *batch = &t->batch;
 	u64 dst = args->results + (u64)args->out_nr * args->result_size;
-	int ret = t->answer->ops->put_elements(dst, args->result_size,
-					       batch->results,
-					       sizeof(*batch->results),
-					       batch->done);
+	int ret;
 
+	do {
+		ret = ops->put_elements(dst, args->result_size, batch->results,
+					sizeof(*batch->results), batch->done);
+		if (ret != -EAGAIN)
+			break;
+		ret = wait_between(
+			t, dst, (size_t)batch->done * args->result_size, true);
+	} while (!ret);
 	if (ret)
 		return ret;
 	t->answer->walked.torn = batch->torn;
@@ -158,6 +185,7 @@ int vmem_answer_translate(struct vmem_answer *answer,
  * @element_size: size of its elements
  * @nr: elements that it has room for
  * @done: elements written
+ * @blocked: the walk was stopped since the next element is not there
  */
 struct filling {
 	struct vmem_answer *answer;
@@ -165,20 +193,46 @@ struct filling {
 	u32 element_size;
 	u32 nr;
 	u32 done;
+	bool blocked;
 };
+
+/* The caller's address of the next element. */
+static u64 next_element(const struct filling *filling)
+{
+	return filling->array + (u64)filling->done * filling->element_size;
+}
 
 static int fill_with(struct filling *filling, const void *element, u32 size)
 {
-	u64 dst = filling->array + (u64)filling->done * filling->element_size;
 	int ret;
 
 	if (filling->done == filling->nr)
 		return VMEM_WALK_STOP;
-	ret = filling->answer->ops->put_elements(dst, filling->element_size,
-						 element, size, 1);
+	ret = filling->answer->ops->put_elements(
+		next_element(filling), filling->element_size, element, size, 1);
+	if (ret == -EAGAIN) {
+		filling->blocked = true;
+		return VMEM_WALK_STOP;
+	}
 	if (!ret)
 		filling->done++;
 	return ret;
+}
+
+/*
+ * If the walk was stopped since the caller's memory is not there, wait for it.
+ * True if the walk is to go on then.
+ */
+static bool wait_to_fill(struct filling *filling, int *ret)
+{
+	struct vmem_answer *answer = filling->answer;
+
+	if (!filling->blocked)
+		return false;
+	filling->blocked = false;
+	*ret = answer->ops->wait(answer, next_element(filling),
+				 filling->element_size, true);
+	return !*ret;
 }
 
 /* VMEM_MAP_RANGE */
@@ -218,7 +272,9 @@ int vmem_answer_map_range(struct vmem_answer *answer,
 	if (ret)
 		return ret;
 
-	ret = vmem_virt_to_phys(&range);
+	do
+		ret = vmem_virt_to_phys(&range);
+	while (wait_to_fill(&filling, &ret));
 	args->out_nr = filling.done;
 	args->out_more = ret != 0;
 	args->out_next_va = range.va;
@@ -262,6 +318,22 @@ static int put_bytes(const void *src, size_t len, void *priv)
 	return ret;
 }
 
+/*
+ * If the caller's memory is not there (-EAGAIN), wait for it, a page of it at a
+ * time: as much as is copied at once.
+ */
+static bool wait_to_read(const struct reading *reading, u64 len, int *ret)
+{
+	struct vmem_answer *answer = reading->answer;
+
+	if (*ret != -EAGAIN)
+		return false;
+	*ret = answer->ops->wait(
+		answer, reading->buf + reading->done,
+		min_t(u64, len - reading->done, VMEM_PAGE_SIZE), true);
+	return !*ret;
+}
+
 int vmem_answer_read(struct vmem_answer *answer, struct vmem_read_args *args)
 {
 	struct reading reading = { .answer = answer, .buf = args->buf };
@@ -283,7 +355,9 @@ int vmem_answer_read(struct vmem_answer *answer, struct vmem_read_args *args)
 	if (ret)
 		return ret;
 
-	ret = vmem_read(&copy);
+	do
+		ret = vmem_read(&copy);
+	while (wait_to_read(&reading, args->len, &ret));
 	args->out_len = reading.done;
 	args->out_status = copy.status;
 	args->out_level = copy.level;
@@ -346,7 +420,9 @@ int vmem_answer_read_phys(struct vmem_answer *answer,
 	if (check_add_overflow(args->gpa, args->len - 1, &last))
 		return -EOVERFLOW;
 
-	ret = read_phys(&reading, args->gpa, args->len);
+	do
+		ret = read_phys(&reading, args->gpa, args->len);
+	while (wait_to_read(&reading, args->len, &ret));
 	args->out_len = reading.done;
 	args->out_status = vmem_pin_status(ret);
 	if (args->out_status != VMEM_MAPPED)
@@ -500,8 +576,10 @@ int vmem_answer_walk_spaces(struct vmem_answer *answer,
 	walked->space = spaces->roots[root].table;
 	walked->va = va;
 	walked->asked = args->nr;
-	ret = vmem_walk_va_spaces(spaces, answer->mem, VMEM_MAX_ENTRIES,
-				  fill_with_record, &filling);
+	do
+		ret = vmem_walk_va_spaces(spaces, answer->mem, VMEM_MAX_ENTRIES,
+					  fill_with_record, &filling);
+	while (wait_to_fill(&filling, &ret));
 	args->out_nr = filling.done;
 	args->out_more = ret != 0;
 	args->out_stats = spaces->stats;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls that read guest memory: what the device adds to an answer. It pins pages,
+ * Calls that read guest memory: what the device adds to an answer. It takes pages,
  * copies from and to user memory, counts and traces.
  */
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/minmax.h>
+#include <linux/pagemap.h>
 #include <linux/uaccess.h>
 #include <trace/events/vmem.h>
 #include <vmem/ioctl.h>
+#include <vmem/walk.h>
 
 /*
  * Arrays are copied word by word, with user memory open for all of their elements:
@@ -79,6 +81,65 @@ const struct vmem_answer_ops vmem_user_ops = {
 	.put_elements = user_put_elements,
 };
 
+/*
+ * The same while guest memory is held, where the caller's memory must not fault:
+ * it may take for ever to come (userfaultfd), and the VMM's memory would stay with
+ * it.
+ */
+static int held_get_words(u64 *dst, u64 from, u32 nr)
+{
+	int ret;
+
+	pagefault_disable();
+	ret = user_get_words(dst, from, nr);
+	pagefault_enable();
+	return ret ? -EAGAIN : 0;
+}
+
+static int held_put(u64 dst, const void *src, size_t len)
+{
+	int ret;
+
+	pagefault_disable();
+	ret = user_put(dst, src, len);
+	pagefault_enable();
+	return ret ? -EAGAIN : 0;
+}
+
+static int held_put_elements(u64 to, u32 room, const void *src, u32 size,
+			     u32 nr)
+{
+	int ret;
+
+	pagefault_disable();
+	ret = user_put_elements(to, room, src, size, nr);
+	pagefault_enable();
+	return ret ? -EAGAIN : 0;
+}
+
+/* What cannot be there at all is found out here. */
+static int held_wait(struct vmem_answer *answer, u64 at, size_t len, bool write)
+{
+	struct vmem_call *call = container_of(answer, struct vmem_call, answer);
+	size_t left;
+	int ret;
+
+	vmem_pins_end(&call->pins);
+	left = write ? fault_in_writeable(u64_to_user_ptr(at), len) :
+		       fault_in_readable(u64_to_user_ptr(at), len);
+	ret = vmem_breathe();
+	if (!ret && left)
+		ret = -EFAULT;
+	return ret ?: vmem_pins_begin(&call->pins);
+}
+
+static const struct vmem_answer_ops held_ops = {
+	.get_words = held_get_words,
+	.put = held_put,
+	.put_elements = held_put_elements,
+	.wait = held_wait,
+};
+
 struct vmem_gmem *vmem_call_gmem(struct vmem_session *session)
 {
 	struct vmem_gmem *gmem = vmem_session_gmem(session);
@@ -97,12 +158,13 @@ int vmem_call_begin(struct vmem_call *call, struct vmem_session *session)
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
-	ret = vmem_pins_begin(&call->pins, gmem);
+	vmem_pins_init(&call->pins, gmem);
+	ret = vmem_pins_begin(&call->pins);
 	if (ret)
 		return ret;
 	call->session = session;
 	call->answer = (struct vmem_answer){
-		.ops = &vmem_user_ops,
+		.ops = &held_ops,
 		.mem = &call->pins.mem,
 	};
 	return 0;

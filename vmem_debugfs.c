@@ -24,52 +24,108 @@
 
 static struct dentry *vmem_dir;
 
-/* What an open file holds in any case: what it is about. */
-static int session_open(struct inode *inode, struct file *file,
-			int (*show)(struct seq_file *seq, void *data))
-{
-	struct vmem_session *session = inode->i_private;
-	int ret = single_open(file, show, session);
+/**
+ * struct memslots_reader - an open `memslots`
+ * @session: whose slots they are
+ * @pos: position of @slot
+ * @found: there is a slot at @pos
+ * @slot: the slot that was fetched last
+ */
+struct memslots_reader {
+	struct vmem_session *session;
+	loff_t pos;
+	bool found;
+	struct vmem_memslot slot;
+};
 
-	if (!ret)
-		kref_get(&session->ref);
-	return ret;
+static int memslots_fetch(struct memslots_reader *reader, u64 from_gpa)
+{
+	struct vmem_gmem *gmem = vmem_session_gmem(reader->session);
+	int ret = vmem_breathe() ?: vmem_gmem_enter(gmem);
+
+	if (ret)
+		return ret;
+	reader->found = gmem->ops->slots(gmem, from_gpa, &reader->slot, 1);
+	vmem_gmem_leave(gmem);
+	return 0;
 }
 
-static int session_release(struct inode *inode, struct file *file)
+/* The slot at a position; NULL behind the last. */
+static void *memslots_at(struct memslots_reader *reader, loff_t pos)
 {
-	struct seq_file *seq = file->private_data;
+	int ret = 0;
 
-	vmem_session_put(seq->private);
-	return single_release(inode, file);
+	if (!reader->found || pos < reader->pos) {
+		reader->pos = 0;
+		ret = memslots_fetch(reader, 0);
+	}
+	while (!ret && reader->found && reader->pos < pos) {
+		reader->pos++;
+		ret = memslots_fetch(reader,
+				     reader->slot.gpa + reader->slot.len);
+	}
+	if (ret)
+		return ERR_PTR(ret);
+	return reader->found ? &reader->slot : NULL;
+}
+
+static void *memslots_start(struct seq_file *seq, loff_t *pos)
+{
+	return memslots_at(seq->private, *pos);
+}
+
+static void *memslots_next(struct seq_file *seq, void *slot, loff_t *pos)
+{
+	++*pos;
+	return memslots_at(seq->private, *pos);
+}
+
+static void memslots_stop(struct seq_file *seq, void *slot)
+{
 }
 
 static int memslots_show(struct seq_file *seq, void *data)
 {
-	struct vmem_session *session = seq->private;
-	struct vmem_gmem *gmem = vmem_session_gmem(session);
-	struct vmem_memslot slot;
-	u64 gpa = 0;
+	const struct vmem_memslot *slot = data;
 
-	while (gmem->ops->slots(gmem, gpa, &slot, 1)) {
-		seq_printf(seq, "%u %#llx-%#llx %#llx%s\n", slot.id, slot.gpa,
-			   slot.gpa + (slot.len - 1), slot.hva,
-			   slot.flags & VMEM_MEMSLOT_READONLY ? " readonly" :
-								"");
-		gpa = slot.gpa + slot.len;
-	}
+	seq_printf(seq, "%u %#llx-%#llx %#llx%s\n", slot->id, slot->gpa,
+		   slot->gpa + (slot->len - 1), slot->hva,
+		   slot->flags & VMEM_MEMSLOT_READONLY ? " readonly" : "");
 	return 0;
 }
 
+static const struct seq_operations memslots_seq_ops = {
+	.start = memslots_start,
+	.next = memslots_next,
+	.stop = memslots_stop,
+	.show = memslots_show,
+};
+
 static int memslots_open(struct inode *inode, struct file *file)
 {
-	return session_open(inode, file, memslots_show);
+	struct memslots_reader *reader =
+		__seq_open_private(file, &memslots_seq_ops, sizeof(*reader));
+
+	if (!reader)
+		return -ENOMEM;
+	reader->session = inode->i_private;
+	kref_get(&reader->session->ref);
+	return 0;
+}
+
+static int memslots_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+	struct memslots_reader *reader = seq->private;
+
+	vmem_session_put(reader->session);
+	return seq_release_private(inode, file);
 }
 
 static const struct file_operations memslots_fops = {
 	.owner = THIS_MODULE,
 	.open = memslots_open,
-	.release = session_release,
+	.release = memslots_release,
 	.read = seq_read,
 	.llseek = seq_lseek,
 };
@@ -77,13 +133,13 @@ static const struct file_operations memslots_fops = {
 static int counters_show(struct seq_file *seq, void *data)
 {
 	struct vmem_session *session = seq->private;
-	const struct vmem_kept *kept = &vmem_session_gmem(session)->kept;
+	const struct vmem_pages *pages = &vmem_session_gmem(session)->pages;
 
 	seq_printf(seq, "calls %lld\n", atomic64_read(&session->calls));
 	seq_printf(seq, "calls_killed %lld\n", atomic64_read(&session->killed));
-	seq_printf(seq, "pages_pinned %llu\n", READ_ONCE(kept->pinned));
-	seq_printf(seq, "pages_kept %d\n", atomic_read(&kept->nr));
-	seq_printf(seq, "pages_dropped %llu\n", READ_ONCE(kept->dropped));
+	seq_printf(seq, "pages_looked_up %llu\n", READ_ONCE(pages->looked_up));
+	seq_printf(seq, "hints %u\n", READ_ONCE(pages->nr));
+	seq_printf(seq, "hints_dropped %llu\n", READ_ONCE(pages->dropped));
 	seq_printf(seq, "translations %lld\n",
 		   atomic64_read(&session->translations));
 	seq_printf(seq, "torn %lld\n", atomic64_read(&session->torn));
@@ -94,13 +150,26 @@ static int counters_show(struct seq_file *seq, void *data)
 
 static int counters_open(struct inode *inode, struct file *file)
 {
-	return session_open(inode, file, counters_show);
+	struct vmem_session *session = inode->i_private;
+	int ret = single_open(file, counters_show, session);
+
+	if (!ret)
+		kref_get(&session->ref);
+	return ret;
+}
+
+static int counters_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	vmem_session_put(seq->private);
+	return single_release(inode, file);
 }
 
 static const struct file_operations counters_fops = {
 	.owner = THIS_MODULE,
 	.open = counters_open,
-	.release = session_release,
+	.release = counters_release,
 	.read = seq_read,
 	.llseek = seq_lseek,
 };
@@ -144,7 +213,8 @@ static int spaces_fetch(struct spaces_reader *reader)
 		u64 va = reader->spaces.va;
 		u32 root = reader->spaces.root;
 
-		ret = vmem_pins_begin(&pins, gmem);
+		vmem_pins_init(&pins, gmem);
+		ret = vmem_pins_begin(&pins);
 		if (ret)
 			return ret;
 		ret = vmem_walk_va_spaces(&reader->spaces, &pins.mem,

@@ -4,13 +4,16 @@
  * knows KVM.
  *
  * Lifetimes: a gmem is made by one attach, and is freed when its session's file
- * is released, which no ioctl can be inside of. It holds a reference on the VM,
- * where there is one, and on the mm_struct. Neither keeps the owner's memory
- * alive; a call takes a user reference on the mm for as long as it runs
- * (vmem_pins_begin).
+ * is released, which no ioctl can be inside of. It holds a reference on the
+ * mm_struct, which does not keep the owner's memory alive, and on the VM, where
+ * there is one, until the owner's mm has no user: a VM may pin memory for its
+ * guest. Who asks about the memory takes a user reference on the mm for as long as
+ * he does (vmem_gmem_enter). So nobody can be asking when the notifier tells of
+ * the mm's end, or afterwards, and the VM is let go without a lock: by a work item,
+ * since its end waits for notifiers.
  *
  * Locks: memory slots are looked up under kvm->srcu, which is dropped before
- * anything can fault. vmem_kept.c has those of the pages.
+ * anything can fault. vmem_pages.c has those of the pages.
  */
 #include <linux/bsearch.h>
 #include <linux/file.h>
@@ -25,18 +28,33 @@
 #include <vmem/gmem.h>
 #include <vmem/mode.h>
 
-/* The caller has the mm in use. */
+static void let_go(struct vmem_gmem *gmem)
+{
+	if (gmem->ops->let_go)
+		gmem->ops->let_go(gmem);
+}
+
+static void let_go_work(struct work_struct *work)
+{
+	let_go(container_of(work, struct vmem_gmem, exit));
+}
+
+/*
+ * The caller has the mm in use, so that the notifier does not tell of its end
+ * before this has returned.
+ */
 static int gmem_init(struct vmem_gmem *gmem, const struct vmem_gmem_ops *ops,
 		     struct mm_struct *mm)
 {
-	int ret = vmem_kept_init(&gmem->kept, mm);
+	int ret;
 
-	if (ret)
-		return ret;
-	mmgrab(mm);
 	gmem->ops = ops;
 	gmem->mm = mm;
-	return 0;
+	INIT_WORK(&gmem->exit, let_go_work);
+	ret = vmem_pages_init(&gmem->pages, mm);
+	if (!ret)
+		mmgrab(mm);
+	return ret;
 }
 
 /* A KVM VM */
@@ -108,21 +126,17 @@ static u32 vm_gmem_slots(struct vmem_gmem *gmem, u64 from_gpa,
 			 struct vmem_memslot *out, u32 nr)
 {
 	struct kvm *kvm = to_kvm(gmem);
-	struct kvm_memslots *slots;
-	struct kvm_memory_slot *slot;
-	struct rb_node *node;
+	struct kvm_memslot_iter iter;
 	u32 n = 0;
 	int idx;
 
 	idx = srcu_read_lock(&kvm->srcu);
-	slots = kvm_memslots(kvm);
-	for (node = rb_first(&slots->gfn_tree); node && n < nr;
-	     node = rb_next(node)) {
-		slot = container_of(node, struct kvm_memory_slot,
-				    gfn_node[slots->node_idx]);
-		if (slot_is_usable(slot) &&
-		    slot->base_gfn + slot->npages > from_gpa >> PAGE_SHIFT)
-			out[n++] = describe_slot(slot);
+	kvm_for_each_memslot_in_gfn_range(&iter, kvm_memslots(kvm),
+					  from_gpa >> PAGE_SHIFT, U64_MAX) {
+		if (n == nr)
+			break;
+		if (slot_is_usable(iter.slot))
+			out[n++] = describe_slot(iter.slot);
 	}
 	srcu_read_unlock(&kvm->srcu, idx);
 	return n;
@@ -155,10 +169,19 @@ static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
 	return 0;
 }
 
+static void vm_gmem_let_go(struct vmem_gmem *gmem)
+{
+	struct vm_gmem *vg = container_of(gmem, struct vm_gmem, gmem);
+	struct kvm *kvm = vg->kvm;
+
+	vg->kvm = NULL;
+	if (kvm)
+		kvm_put_kvm(kvm);
+}
+
 static void vm_gmem_release(struct vmem_gmem *gmem)
 {
-	kvm_put_kvm(to_kvm(gmem));
-	kfree(container_of(gmem, struct vm_gmem, gmem));
+	kvfree(container_of(gmem, struct vm_gmem, gmem));
 }
 
 static const struct vmem_gmem_ops vm_gmem_ops = {
@@ -168,6 +191,7 @@ static const struct vmem_gmem_ops vm_gmem_ops = {
 	.slots = vm_gmem_slots,
 	.nr_vcpus = vm_gmem_nr_vcpus,
 	.vcpu = vm_gmem_vcpu,
+	.let_go = vm_gmem_let_go,
 	.release = vm_gmem_release,
 };
 
@@ -218,7 +242,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 		goto out_put_kvm;
 
 	ret = -ENOMEM;
-	vg = kzalloc(sizeof(*vg), VMEM_GFP);
+	vg = kvzalloc(sizeof(*vg), VMEM_GFP);
 	if (!vg)
 		goto out_put_mm;
 	vg->kvm = kvm;
@@ -229,7 +253,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 	return &vg->gmem;
 
 out_free:
-	kfree(vg);
+	kvfree(vg);
 out_put_mm:
 	mmput(kvm->mm);
 out_put_kvm:
@@ -299,7 +323,7 @@ static void region_gmem_release(struct vmem_gmem *gmem)
 	struct region_gmem *rg = to_region_gmem(gmem);
 
 	kvfree(rg->regions);
-	kfree(rg);
+	kvfree(rg);
 }
 
 static const struct vmem_gmem_ops region_gmem_ops = {
@@ -372,7 +396,7 @@ struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr)
 		goto out_free_regions;
 
 	ret = -ENOMEM;
-	rg = kzalloc(sizeof(*rg), VMEM_GFP);
+	rg = kvzalloc(sizeof(*rg), VMEM_GFP);
 	if (!rg)
 		goto out_free_regions;
 
@@ -381,7 +405,7 @@ struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr)
 	ret = gmem_init(&rg->gmem, &region_gmem_ops, current->mm);
 	if (!ret)
 		return &rg->gmem;
-	kfree(rg);
+	kvfree(rg);
 
 out_free_regions:
 	kvfree(regions);
@@ -397,9 +421,26 @@ void vmem_gmem_release(struct vmem_gmem *gmem)
 	if (!gmem)
 		return;
 	mm = gmem->mm;
-	vmem_kept_destroy(&gmem->kept);
+	vmem_pages_destroy(&gmem->pages);
+	cancel_work_sync(&gmem->exit);
+	let_go(gmem);
 	gmem->ops->release(gmem);
 	mmdrop(mm);
+}
+
+int vmem_gmem_enter(struct vmem_gmem *gmem)
+{
+	return mmget_not_zero(gmem->mm) ? 0 : -ESRCH;
+}
+
+void vmem_gmem_leave(struct vmem_gmem *gmem)
+{
+	mmput(gmem->mm);
+}
+
+void vmem_gmem_owner_exits(struct vmem_gmem *gmem)
+{
+	schedule_work(&gmem->exit);
 }
 
 bool vmem_gmem_may_use(const struct vmem_gmem *gmem)

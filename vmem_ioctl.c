@@ -4,8 +4,8 @@
  * Handlers take kernel copies of their arguments (see vmem/ioctl.h).
  *
  * Locks: none here. What a session has is set once (see vmem/session.h). The walk
- * over its spaces belongs to one call at a time (see vmem_ioctl_spaces.c). The
- * pages that a session keeps have a lock of their own (see vmem/kept.h).
+ * over its spaces belongs to one call at a time (see vmem_ioctl_spaces.c). What it
+ * knows of pages has a lock of its own (see vmem/pages.h).
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -73,8 +73,8 @@ struct vmem_cmd {
 	}
 
 static const struct vmem_cmd vmem_cmds[] = {
-	VMEM_CMD(VMEM_INFO, vmem_ioctl_info, struct vmem_info_args, __reserved,
-		 0, true),
+	VMEM_CMD(VMEM_INFO, vmem_ioctl_info, struct vmem_info_args,
+		 out_max_entries, 0, true),
 	VMEM_CMD(VMEM_ATTACH_KVM, vmem_ioctl_attach_kvm,
 		 struct vmem_attach_kvm_args, __reserved, 0, false),
 	VMEM_CMD(VMEM_ATTACH_REGIONS, vmem_ioctl_attach_regions,
@@ -172,11 +172,8 @@ void vmem_session_put(struct vmem_session *session)
 static int vmem_release(struct inode *inode, struct file *file)
 {
 	struct vmem_session *session = file->private_data;
-	struct vmem_gmem *gmem = vmem_session_gmem(session);
 
 	vmem_debugfs_remove(session);
-	if (gmem)
-		vmem_kept_close(&gmem->kept);
 	vmem_session_put(session);
 	atomic64_dec(&vmem_totals.open);
 	return 0;

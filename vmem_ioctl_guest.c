@@ -10,6 +10,18 @@
 #include <linux/uaccess.h>
 #include <trace/events/vmem.h>
 #include <vmem/ioctl.h>
+#include <vmem/walk.h>
+
+static u32 count_vcpus(struct vmem_gmem *gmem)
+{
+	u32 nr;
+
+	if (!gmem->ops->nr_vcpus || vmem_gmem_enter(gmem))
+		return 0;
+	nr = gmem->ops->nr_vcpus(gmem);
+	vmem_gmem_leave(gmem);
+	return nr;
+}
 
 int vmem_ioctl_info(struct vmem_session *session, void *data)
 {
@@ -18,12 +30,9 @@ int vmem_ioctl_info(struct vmem_session *session, void *data)
 
 	args->out_api_version = VMEM_API_VERSION;
 	args->out_source = gmem ? gmem->ops->source : VMEM_SOURCE_NONE;
-	args->out_max_pinned = VMEM_MAX_PINNED;
 	args->out_max_regions = VMEM_MAX_REGIONS;
 	args->out_max_entries = VMEM_MAX_ENTRIES;
-	args->out_nr_vcpus =
-		gmem && gmem->ops->nr_vcpus ? gmem->ops->nr_vcpus(gmem) : 0;
-	args->__reserved = 0;
+	args->out_nr_vcpus = gmem ? count_vcpus(gmem) : 0;
 	return 0;
 }
 
@@ -31,7 +40,7 @@ static int session_attach(struct vmem_session *session, struct vmem_gmem *gmem)
 {
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
-	gmem->kept.session = session->id;
+	gmem->pages.session = session->id;
 	if (cmpxchg_release(&session->gmem, NULL, gmem)) {
 		vmem_gmem_release(gmem);
 		return -EISCONN;
@@ -106,14 +115,26 @@ int vmem_ioctl_attach_regions(struct vmem_session *session, void *data)
 			    ret);
 }
 
-/* Slots are fetched a few at a time, so that none is held across a fault. */
+/* Slots are fetched a few at a time, and nothing is held while they are copied. */
+static int get_slots(struct vmem_gmem *gmem, u64 from_gpa,
+		     struct vmem_memslot *slots, u32 nr)
+{
+	int ret = vmem_breathe() ?: vmem_gmem_enter(gmem);
+
+	if (ret)
+		return ret;
+	nr = gmem->ops->slots(gmem, from_gpa, slots, nr);
+	vmem_gmem_leave(gmem);
+	return nr;
+}
+
 int vmem_ioctl_memslots(struct vmem_session *session, void *data)
 {
 	struct vmem_memslots_args *args = data;
 	struct vmem_gmem *gmem = vmem_call_gmem(session);
 	struct vmem_memslot slots[8];
 	u64 dst = args->slots;
-	u32 n;
+	int n;
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
@@ -125,9 +146,9 @@ int vmem_ioctl_memslots(struct vmem_session *session, void *data)
 	args->out_next_gpa = args->gpa;
 	for (args->out_nr = 0; args->out_nr < args->nr; args->out_nr += n) {
 		n = min_t(u32, args->nr - args->out_nr, ARRAY_SIZE(slots));
-		n = gmem->ops->slots(gmem, args->out_next_gpa, slots, n);
-		if (!n)
-			break;
+		n = get_slots(gmem, args->out_next_gpa, slots, n);
+		if (n <= 0)
+			return args->out_nr ? 0 : n;
 		if (vmem_user_ops.put_elements(dst, args->slot_size, slots,
 					       sizeof(*slots), n))
 			return -EFAULT;
@@ -141,11 +162,17 @@ int vmem_ioctl_vcpu(struct vmem_session *session, void *data)
 {
 	struct vmem_vcpu_args *args = data;
 	struct vmem_gmem *gmem = vmem_call_gmem(session);
+	int ret;
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
 	if (!gmem->ops->vcpu)
 		return -EINVAL;
-	return gmem->ops->vcpu(gmem, args->index, &args->out_id,
-			       &args->out_regs);
+	ret = vmem_gmem_enter(gmem);
+	if (ret)
+		return ret;
+	ret = gmem->ops->vcpu(gmem, args->index, &args->out_id,
+			      &args->out_regs);
+	vmem_gmem_leave(gmem);
+	return ret;
 }

@@ -120,12 +120,17 @@ static void drop_near(struct vmem_near *near, u32 slot)
 	near->regions[slot] = NOWHERE;
 }
 
-void vmem_near_free(struct vmem_near *near)
+void vmem_near_forget(struct vmem_near *near)
 {
 	u32 i;
 
 	for (i = 0; near && i < NR_NEAR; i++)
 		drop_near(near, i);
+}
+
+void vmem_near_free(struct vmem_near *near)
+{
+	vmem_near_forget(near);
 	kvfree(near);
 }
 

@@ -13,19 +13,29 @@
 /* Entries that one call reads before the caller has to come back for more. */
 #define VMEM_MAX_ENTRIES BIT(20)
 
+struct vmem_answer;
+
 /**
- * struct vmem_answer_ops - access to the caller's memory
- * @get_words: copy @nr words from the caller's address @src to @dst; 0 or -EFAULT
- * @put: copy @len bytes from @src to the caller's address @dst; 0 or -EFAULT
+ * struct vmem_answer_ops - access to the caller's memory. A copy returns 0, -EFAULT,
+ *	or -EAGAIN: the memory has to be waited for, and nothing was copied that
+ *	would not be copied again.
+ * @get_words: copy @nr words from the caller's address @src to @dst
+ * @put: copy @len bytes from @src to the caller's address @dst
  * @put_elements: copy @nr elements of @size bytes each to the caller's address
  *	@dst, where each has room for @room bytes: cut an element that is longer,
- *	and clear the tail behind one that is shorter; 0 or -EFAULT
+ *	and clear the tail behind one that is shorter
+ * @wait: wait for @len bytes at the caller's address @at, which are to be written if
+ *	@write, and may be cleared; for those whose copies return -EAGAIN. Nothing
+ *	of the guest's memory may be pinned, since all of it is let go meanwhile.
+ *	Returns 0, -EFAULT, -ESRCH if the guest's memory is gone, or what
+ *	vmem_breathe() does.
  */
 struct vmem_answer_ops {
 	int (*get_words)(u64 *dst, u64 src, u32 nr);
 	int (*put)(u64 dst, const void *src, size_t len);
 	int (*put_elements)(u64 dst, u32 room, const void *src, u32 size,
 			    u32 nr);
+	int (*wait)(struct vmem_answer *answer, u64 at, size_t len, bool write);
 };
 
 /**

@@ -6,8 +6,9 @@
 #define _VMEM_GMEM_H
 
 #include <linux/types.h>
+#include <linux/workqueue.h>
 #include <uapi/linux/vmem.h>
-#include <vmem/kept.h>
+#include <vmem/pages.h>
 
 struct mm_struct;
 struct vmem_gmem;
@@ -16,17 +17,20 @@ struct vmem_gmem;
 #define VMEM_MAX_REGIONS 4096
 
 /**
- * struct vmem_gmem_ops - what differs between the sources of guest memory
+ * struct vmem_gmem_ops - what differs between the sources of guest memory; all but
+ *	@let_go and @release are called within vmem_gmem_enter()
  * @source: which one it is
  * @to_hva: where in the owner's memory the page at @gpa is; -ENXIO if nowhere
  * @generation: optional: a number that never comes back once @to_hva may answer
  *	otherwise than it did; may be called under a spinlock
  * @slots: write to @slots up to @nr pieces of memory that end above @from_gpa,
- *	by rising address; returns how many
+ *	by rising address; returns how many. Takes as long as there are pieces that
+ *	it writes, and for the first the logarithm of how many there are.
  * @nr_vcpus: optional: how many vCPUs there are
  * @vcpu: optional: the id and registers of vCPU @index; -EINVAL if there is
  *	none
- * @release: free what the source holds, the gmem included
+ * @let_go: optional: hold nothing of the owner's any more; may be called twice
+ * @release: free the gmem; what it held has been let go
  */
 struct vmem_gmem_ops {
 	enum vmem_source source;
@@ -37,21 +41,24 @@ struct vmem_gmem_ops {
 	u32 (*nr_vcpus)(struct vmem_gmem *gmem);
 	int (*vcpu)(struct vmem_gmem *gmem, u32 index, u32 *id,
 		    struct vmem_regs *regs);
+	void (*let_go)(struct vmem_gmem *gmem);
 	void (*release)(struct vmem_gmem *gmem);
 };
 
 /**
- * struct vmem_gmem - a guest's memory; all but @kept is immutable from creation
- *	to release
+ * struct vmem_gmem - a guest's memory; all but @pages and @exit is immutable from
+ *	creation to release
  * @ops: the source
  * @mm: the owner's memory. Holds a reference on the mm_struct and none on its
  *	users, so an owner that exits frees its memory in spite of us.
- * @kept: the pages of it that are pinned
+ * @exit: lets the source go when the owner has exited
+ * @pages: what is known of its pages
  */
 struct vmem_gmem {
 	const struct vmem_gmem_ops *ops;
 	struct mm_struct *mm;
-	struct vmem_kept kept;
+	struct work_struct exit;
+	struct vmem_pages pages;
 };
 
 /**
@@ -61,7 +68,7 @@ struct vmem_gmem {
  *
  * Return: the memory; ERR_PTR(-EBADF) if it is no KVM VM; -EPERM if the VM is
  * another process's and the caller lacks CAP_SYS_PTRACE; -ESRCH if that process
- * has exited; -ENOMEM; any other errno of vmem_kept_init().
+ * has exited; -ENOMEM; any other errno of vmem_pages_init().
  */
 struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner);
 
@@ -73,7 +80,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner);
  * Return: the memory; ERR_PTR(-EINVAL) for a region that is not aligned, empty,
  * beyond the widest physical address or overlapping another; -EOVERFLOW for one
  * that wraps; -EFAULT for one that is not in user space; -ENOMEM; any other
- * errno of vmem_kept_init().
+ * errno of vmem_pages_init().
  */
 struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr);
 
@@ -82,6 +89,30 @@ struct vmem_gmem *vmem_gmem_from_regions(struct vmem_region *regions, u32 nr);
  * @gmem: the memory, or NULL
  */
 void vmem_gmem_release(struct vmem_gmem *gmem);
+
+/**
+ * vmem_gmem_enter - begin to ask about a guest's memory
+ * @gmem: the memory
+ *
+ * Its owner's mm, and so the source, is there until vmem_gmem_leave().
+ *
+ * Return: 0; -ESRCH if the owner has exited.
+ */
+int vmem_gmem_enter(struct vmem_gmem *gmem);
+
+/**
+ * vmem_gmem_leave - undo one vmem_gmem_enter()
+ * @gmem: the memory
+ */
+void vmem_gmem_leave(struct vmem_gmem *gmem);
+
+/**
+ * vmem_gmem_owner_exits - let the source go, soon
+ * @gmem: the memory, whose owner's mm has no user any more
+ *
+ * For the notifier: does not sleep.
+ */
+void vmem_gmem_owner_exits(struct vmem_gmem *gmem);
 
 /**
  * vmem_gmem_may_use - may the calling process ask about this memory

@@ -51,7 +51,7 @@ void vmem_space_set_free(struct vmem_space_set *set);
 
 /* vmem_call.c */
 
-/* The calling process's memory. */
+/* The calling process's memory, for who holds nothing while it faults. */
 extern const struct vmem_answer_ops vmem_user_ops;
 
 /**

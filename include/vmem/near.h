@@ -24,6 +24,12 @@ struct vmem_near *vmem_near_alloc(struct vmem_mem *mem,
 				  const struct vmem_root *root);
 
 /**
+ * vmem_near_forget - unpin the tables; there are none at hand then
+ * @near: the near tables, or NULL
+ */
+void vmem_near_forget(struct vmem_near *near);
+
+/**
  * vmem_near_free - unpin the tables and free the room
  * @near: what vmem_near_alloc() returned
  */

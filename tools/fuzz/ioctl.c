@@ -781,7 +781,7 @@ static void read_debugfs(struct thread *t)
 	char path[512], text[4096];
 	struct dirent *entry;
 	DIR *dir = opendir(DEBUGFS);
-	long long kept;
+	long long hints;
 	const char *at;
 	ssize_t len;
 	int fd;
@@ -799,10 +799,10 @@ static void read_debugfs(struct thread *t)
 		len = read(fd, text, sizeof(text) - 1);
 		close(fd);
 		text[len > 0 ? len : 0] = '\0';
-		at = strstr(text, "pages_kept ");
-		if (at && sscanf(at, "pages_kept %lld", &kept) == 1 &&
-		    (kept < 0 || kept > 1024))
-			TELL("%lld pages are kept", kept);
+		at = strstr(text, "hints ");
+		if (at && sscanf(at, "hints %lld", &hints) == 1 &&
+		    (hints < 0 || hints > 1024))
+			TELL("there are %lld hints", hints);
 	}
 	closedir(dir);
 }
@@ -906,7 +906,7 @@ static void run_machine(bool kvm)
 {
 	static struct thread threads[NR_THREADS];
 	pthread_t ids[NR_THREADS];
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	size_t i;
 
 	make_machine(kvm);
@@ -918,7 +918,7 @@ static void run_machine(bool kvm)
 	for (i = 0; i < NR_THREADS; i++)
 		pthread_join(ids[i], NULL);
 	free_machine();
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 	CHECK_EQ(count_folders(), 0);
 	/* Or there was nothing that could go wrong. */
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {

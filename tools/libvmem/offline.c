@@ -72,7 +72,6 @@ static int ask_info(struct offline *offline, void *data)
 
 	args->out_api_version = VMEM_API_VERSION;
 	args->out_source = VMEM_SOURCE_NONE;
-	args->out_max_pinned = 0;
 	args->out_max_regions = 0;
 	args->out_max_entries = VMEM_MAX_ENTRIES;
 	args->out_nr_vcpus = offline->image->nr_vcpus;

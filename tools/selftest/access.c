@@ -35,17 +35,12 @@
 #define NO_SEARCH \
 	"it belongs to another user: run as root of the host, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 #define NO_DEVICE "permission denied: run as root, or get access to the device"
-#define NO_MEMLOCK \
-	"over the limit of locked memory, or out of memory: raise `ulimit -l'"
 #define LOCKED_DOWN \
 	"the kernel is locked down: boot without lockdown=confidentiality"
 
 #define RAM_LEN MB(1)
 #define VA GB(5)
 #define MAGIC 0x61636365737321ULL
-
-/* Tables on the path of VA, and the page. */
-#define PAGES_NEEDED 5
 
 /* ---- A guest, and questions about it ---- */
 
@@ -223,7 +218,9 @@ static void become_root_of_a_namespace(void)
 
 static void become_nobody_with_ptrace_and_no_page(void)
 {
-	limit_pages(0, 0);
+	static const struct rlimit none;
+
+	must(setrlimit(RLIMIT_MEMLOCK, &none), "setrlimit");
 	become_nobody_with_ptrace();
 }
 
@@ -590,46 +587,19 @@ static void vm_of_ones_own(void)
 	ktap_wait(ktap_fork(nobody_asks_its_own, NULL));
 }
 
-/* Enough is enough, and with one page less nothing is answered. */
-static void nobody_asks_with_few_pages(void *arg)
-{
-	struct home h;
-	__u64 word;
-	int session;
-
-	(void)arg;
-	home_init(&h);
-	become_nobody();
-	session = session_open();
-	CHECK_EQ(session_attach_kvm(session, h.w.vm_fd), 0);
-	limit_pages(PAGES_NEEDED, PAGES_NEEDED);
-	CHECK_EQ(read_word(session, &h.regs, &word), 0);
-	CHECK_EQ(word, MAGIC);
-	close(session);
-
-	session = session_open();
-	CHECK_EQ(session_attach_kvm(session, h.w.vm_fd), 0);
-	limit_pages(PAGES_NEEDED - 1, PAGES_NEEDED - 1);
-	CHECK_EQ(read_word(session, &h.regs, &word), -ENOMEM);
-	close(session);
-}
-
-static void locked_memory(void)
+/* Nothing is locked, so who may lock nothing can ask. */
+static void no_memory_is_locked(void)
 {
 	struct stranger s;
 	struct command c;
-	char what[96];
 
-	ktap_wait(ktap_fork(nobody_asks_with_few_pages, NULL));
 	stranger_start(&s, become_nobody);
 	c = info_of(&s);
 	c.words[0] = "--arch";
 	c.words[1] = "amd64";
 	c.words[2] = "vtop";
 	c.words[3] = "140000000";
-	snprintf(what, sizeof(what),
-		 "cannot translate 0x140000000 with CR3 %#llx", c.cr3);
-	check_says(become_nobody_with_ptrace_and_no_page, &c, what, NO_MEMLOCK);
+	check_works(become_nobody_with_ptrace_and_no_page, &c);
 	check_works(become_nobody_with_ptrace, &c);
 	check_works(become_root, &c);
 	stranger_stop(&s);
@@ -889,11 +859,11 @@ static void locked_down(void)
 	stranger_stop(&s);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -902,14 +872,14 @@ static const struct ktap_case cases[] = {
 	{ "vm_in_a_namespace", vm_in_a_namespace },
 	{ "what_vmemctl_says_of_it", what_vmemctl_says_of_it },
 	{ "vm_of_ones_own", vm_of_ones_own },
-	{ "locked_memory", locked_memory },
+	{ "no_memory_is_locked", no_memory_is_locked },
 	{ "session_is_passed_on", session_is_passed_on },
 	{ "addresses_of_the_kernel", addresses_of_the_kernel },
 	{ "addresses_of_others", addresses_of_others },
 	{ "regions_after_fork", regions_after_fork },
 	{ "sessions_after_exec", sessions_after_exec },
 	{ "module_in_use", module_in_use },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 	{ "locked_down", locked_down },
 };
 
@@ -919,7 +889,7 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && !strcmp(argv[1], AFTER_EXEC))
 		return another_program(argv + 2);
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	open_the_device_to_all();
 	ret = ktap_main(cases, ARRAY_SIZE(cases));
 	close_the_device();

@@ -561,8 +561,8 @@ static void counters_grow(void)
 	regs.cr3 = s.w.cr3[0];
 	then = read_counters(&s.folder);
 	CHECK_EQ(then.calls, 0);
-	CHECK_EQ(then.pinned, 0);
-	CHECK_EQ(then.kept, 0);
+	CHECK_EQ(then.looked_up, 0);
+	CHECK_EQ(then.hints, 0);
 	CHECK_EQ(then.dropped, 0);
 	CHECK_EQ(then.translations, 0);
 	CHECK_EQ(then.bytes, 0);
@@ -570,8 +570,8 @@ static void counters_grow(void)
 	CHECK_EQ(session_translate(s.session, &regs, vas, 3, results), 0);
 	now = read_counters(&s.folder);
 	CHECK_EQ(now.calls, 1);
-	CHECK_EQ(now.pinned, 4);
-	CHECK_EQ(now.kept, 4);
+	CHECK_EQ(now.looked_up, 4);
+	CHECK_EQ(now.hints, 4);
 	CHECK_EQ(now.dropped, 0);
 	CHECK_EQ(now.translations, 3);
 	CHECK_EQ(now.bytes, 0);
@@ -579,20 +579,20 @@ static void counters_grow(void)
 	CHECK_EQ(session_walk_spaces(s.session, &s.records), 0);
 	then = read_counters(&s.folder);
 	CHECK_EQ(then.calls, 1 + s.records.nr_calls);
-	CHECK(then.pinned > now.pinned + 50);
+	CHECK(then.looked_up > now.looked_up + 50);
 	CHECK_EQ(then.translations, 3);
 
-	/* Whoever reads the dump finds pages kept, or has them pinned too. */
+	/* Whoever reads the dump finds hints, or makes them. */
 	free(read_file(&s.folder, "spaces").bytes);
 	now = read_counters(&s.folder);
 	CHECK(now.calls > then.calls);
-	CHECK_EQ(now.pinned, then.pinned);
-	CHECK_EQ(now.kept, then.kept);
+	CHECK_EQ(now.looked_up, then.looked_up);
+	CHECK_EQ(now.hints, then.hints);
 	world_add_slot(&s.w, 1, GB(4), s.w.ram.hva, PAGE);
 	free(read_file(&s.folder, "spaces").bytes);
 	then = read_counters(&s.folder);
-	CHECK_EQ(then.dropped, now.kept);
-	CHECK(then.pinned > now.pinned + 50);
+	CHECK_EQ(then.dropped, now.hints);
+	CHECK(then.looked_up > now.looked_up + 50);
 	shown_free(&s);
 }
 
@@ -883,12 +883,12 @@ static void read_while_sessions_come_and_go(void)
 	world_free(&w);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 static int folders_at_start;
 
 static void nothing_is_left(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 	CHECK_EQ(count_folders(), folders_at_start);
 }
 
@@ -915,7 +915,7 @@ static const struct ktap_case cases[] = {
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	folders_at_start = count_folders();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

@@ -618,11 +618,11 @@ static void buffers_in_fresh_pages(void)
 	guest_free(&g);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -639,11 +639,11 @@ static const struct ktap_case cases[] = {
 	{ "counts_of_all_there_is", counts_of_all_there_is },
 	{ "buffers_in_fresh_pages", buffers_in_fresh_pages },
 	{ "answers_over_the_tables", answers_over_the_tables },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 };
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * fail.c - every allocation and every page pin of every command fails in turn
+ * fail.c - every allocation and every page of every command fails in turn
  *
  * The n-th one is made to fail by /proc/thread-self/fail-nth, for n = 1, 2 and so
  * on, until a call gets by without. Then one page of the guest after the other is
@@ -12,10 +12,8 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <linux/capability.h>
 #include <linux/kvm.h>
 
 #include "commands.h"
@@ -178,7 +176,7 @@ static bool skip_without(const char *what)
 /* ---- The guest ---- */
 
 /*
- * Page tables. Few, where each of them is pinned in turn; and more than any list
+ * Page tables. Few, where each of them is read in turn; and more than any list
  * of tables has room for at first.
  */
 #define FEW_PTS 6
@@ -199,8 +197,8 @@ static void guest_with(struct guest *g, __u32 nr_pts)
 			   VMEM_LEVEL_PT, PTE_PWU);
 }
 
-/* Has the session keep all tables, and a page. */
-static void keep_pages(int session, const struct guest *g)
+/* Gives the session hints of all tables, and of a page. */
+static void hint_at_pages(int session, const struct guest *g)
 {
 	static struct vmem_mapping rows[2 * MANY_PTS];
 	struct session_maps maps = {
@@ -223,7 +221,7 @@ static void keep_pages(int session, const struct guest *g)
  * @f: the faults
  * @g: the guest
  * @nr_pts: page tables that it has
- * @kept: the session keeps the pages that the call is about
+ * @hinted: the session has hints of the pages that the call is about
  * @grown: the struct has a tail, which is copied in another way
  * @want: the call without a fault
  * @nr_refused: calls that were refused
@@ -235,7 +233,7 @@ struct sweep {
 	const struct faults *f;
 	const struct guest *g;
 	__u32 nr_pts;
-	bool kept;
+	bool hinted;
 	bool grown;
 	struct call want;
 	unsigned int nr_refused;
@@ -265,8 +263,8 @@ static void open_large(const struct sweep *s, struct call *call)
 	if (s->grown)
 		call->args.size += 8;
 	call->session = open_for(s->c, s->g);
-	if (s->kept && !s->c->attaches)
-		keep_pages(call->session, s->g);
+	if (s->hinted && !s->c->attaches)
+		hint_at_pages(call->session, s->g);
 }
 
 /* What a call says that met a fault and was refused. */
@@ -327,7 +325,7 @@ static void rest_of_attach(const struct sweep *s, int session, int ret)
 		    ret ? 0 : -EISCONN);
 	CHECK_EQ(session_memslots(session, slots, 2, 2, &nr), 0);
 	CHECK_EQ(nr, 1);
-	keep_pages(session, s->g);
+	hint_at_pages(session, s->g);
 }
 
 static void rest_of_set_spaces(const struct sweep *s, int session, int ret)
@@ -432,7 +430,7 @@ static void sweep(struct sweep *s)
 		n++;
 	CHECK_EQ_AT(s->c->name, n < MAX_FAULTS, true);
 	printf("# %s, %s%s%s: %u faults: %u refused, %u in part\n", s->c->name,
-	       s->f->name, s->kept ? ", pages kept" : "",
+	       s->f->name, s->hinted ? ", with hints" : "",
 	       s->grown ? ", with a tail" : "", n - 1, s->nr_refused,
 	       s->nr_part);
 }
@@ -440,7 +438,7 @@ static void sweep(struct sweep *s)
 /* @how: what does not depend on the command. Returns how many faults there were. */
 static unsigned int sweep_all(const struct sweep *how)
 {
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	const struct command *c;
 	unsigned int nr = 0;
 	struct guest g;
@@ -456,7 +454,7 @@ static unsigned int sweep_all(const struct sweep *how)
 		nr += s.nr_refused + s.nr_part + s.nr_whole;
 	}
 	guest_free(&g);
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 	return nr;
 }
 
@@ -468,13 +466,13 @@ static void every_allocation(void)
 		CHECK(sweep_all(&how) > 100);
 }
 
-/* Where no page has to be pinned, and lists have to grow. */
-static void every_allocation_with_pages_kept(void)
+/* Where no page has to be looked up, and lists have to grow. */
+static void every_allocation_with_hints(void)
 {
 	const struct sweep how = {
 		.f = &allocations,
 		.nr_pts = MANY_PTS,
-		.kept = true,
+		.hinted = true,
 	};
 
 	if (!skip_without(nth_missing()))
@@ -486,7 +484,7 @@ static void every_copy_of_a_grown_struct(void)
 	const struct sweep how = {
 		.f = &allocations,
 		.nr_pts = FEW_PTS,
-		.kept = true,
+		.hinted = true,
 		.grown = true,
 	};
 
@@ -534,7 +532,7 @@ static void every_open(void)
 /* With all that a session can have. It cannot fail, and leaves nothing. */
 static void every_close(void)
 {
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	struct session_records records = { .per_call = 100 };
 	unsigned int n = 0;
 	struct guest g;
@@ -552,7 +550,7 @@ static void every_close(void)
 		ret = close(session);
 		fired = nth_disarm();
 		CHECK_EQ(ret, 0);
-		CHECK_EQ(pins_held(), pins);
+		CHECK_EQ(pages_lost(), lost);
 	} while (fired && n < MAX_FAULTS);
 	printf("# close: %u faults\n", n - 1);
 	free(records.rows);
@@ -582,7 +580,7 @@ static int try_read_file(const struct folder *folder, const char *name,
 }
 
 /*
- * Of a session that keeps no pages yet, and then once more, with no fault.
+ * Of a session that has no hints yet, and then once more, with no fault.
  * Returns whether there was one.
  */
 static bool read_with_fault(const struct faults *f, const struct guest *g,
@@ -625,7 +623,7 @@ static unsigned int every_read_of(const struct faults *f, const struct guest *g,
 
 static void read_files(const struct faults *f)
 {
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	struct guest g;
 
 	guest_with(&g, FEW_PTS);
@@ -634,7 +632,7 @@ static void read_files(const struct faults *f)
 	every_read_of(f, &g, "counters");
 	CHECK(every_read_of(f, &g, "spaces") >= nr_tables(FEW_PTS));
 	guest_free(&g);
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 }
 
 static void every_allocation_of_files(void)
@@ -650,54 +648,11 @@ static void every_page_of_files(void)
 
 /* ---- Nothing is left ---- */
 
-static void leave_ipc_lock(void)
+static long long lost_at_start;
+
+static void no_pages_lost(void)
 {
-	struct __user_cap_header_struct head = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
-
-	must(syscall(SYS_capget, &head, caps), "capget");
-	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
-	must(syscall(SYS_capset, &head, caps), "capset");
-}
-
-static int ask_with_pages(const struct guest *g, unsigned int nr)
-{
-	const struct rlimit limit = { nr * PAGE, nr * PAGE };
-	struct vmem_translation result;
-	int session = open_on_regions(g);
-	int ret;
-
-	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-	ret = session_translate_one(session, &g->regs, 0, &result);
-	close(session);
-	return ret;
-}
-
-/* A path takes four pages: so the user who did all this has none locked. */
-static void child_has_its_limit(void *arg)
-{
-	struct guest g;
-
-	(void)arg;
-	guest_init(&g);
-	leave_ipc_lock();
-	CHECK_EQ(ask_with_pages(&g, 4), 0);
-	CHECK_EQ(ask_with_pages(&g, 3), -ENOMEM);
-	guest_free(&g);
-}
-
-static void charge_is_given_back(void)
-{
-	ktap_wait(ktap_fork(child_has_its_limit, NULL));
-}
-
-static long long pins_at_start;
-
-static void no_pins_left(void)
-{
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static void no_folders_left(void)
@@ -776,15 +731,13 @@ static const struct ktap_case cases[] = {
 	{ "every_open", every_open },
 	{ "every_close", every_close },
 	{ "every_allocation", every_allocation },
-	{ "every_allocation_with_pages_kept",
-	  every_allocation_with_pages_kept },
+	{ "every_allocation_with_hints", every_allocation_with_hints },
 	{ "every_copy_of_a_grown_struct", every_copy_of_a_grown_struct },
 	{ "every_allocation_of_files", every_allocation_of_files },
 	{ "every_page", every_page },
 	{ "every_page_of_files", every_page_of_files },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 	{ "no_folders_left", no_folders_left },
-	{ "charge_is_given_back", charge_is_given_back },
 	{ "nothing_leaked", nothing_leaked },
 	{ "module_goes", module_goes },
 };
@@ -792,6 +745,6 @@ static const struct ktap_case cases[] = {
 int main(void)
 {
 	set_up_faults();
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

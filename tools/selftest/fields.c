@@ -603,11 +603,11 @@ static void ranges_from_anywhere(void)
 	guest_free(&g);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -619,11 +619,11 @@ static const struct ktap_case cases[] = {
 	{ "region_members", region_members },
 	{ "memslots_from_anywhere", memslots_from_anywhere },
 	{ "ranges_from_anywhere", ranges_from_anywhere },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 };
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

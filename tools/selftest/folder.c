@@ -74,13 +74,14 @@ int open_in(const struct folder *folder, const char *name)
 
 struct counters pread_counters(int fd)
 {
-	static const char *const names[] = { "calls",	      "calls_killed",
-					     "pages_pinned",  "pages_kept",
-					     "pages_dropped", "translations",
-					     "torn",	      "bytes_read" };
+	static const char *const names[] = {
+		"calls", "calls_killed",  "pages_looked_up",
+		"hints", "hints_dropped", "translations",
+		"torn",	 "bytes_read"
+	};
 	struct counters c = {};
-	long long *const values[] = { &c.calls, &c.killed,  &c.pinned,
-				      &c.kept,	&c.dropped, &c.translations,
+	long long *const values[] = { &c.calls, &c.killed,  &c.looked_up,
+				      &c.hints, &c.dropped, &c.translations,
 				      &c.torn,	&c.bytes };
 	char text[512] = "", name[32];
 	const char *line = text;
@@ -106,24 +107,4 @@ struct counters read_counters(const struct folder *folder)
 
 	close(fd);
 	return c;
-}
-
-long long kept_by_all(void)
-{
-	struct folder folder;
-	struct dirent *entry;
-	long long kept = 0;
-	DIR *dir;
-
-	dir = opendir(VMEM_DIR);
-	must(dir ? 0 : -1, VMEM_DIR);
-	while ((entry = readdir(dir))) {
-		if (!is_folder(entry))
-			continue;
-		snprintf(folder.path, sizeof(folder.path), VMEM_DIR "/%s",
-			 entry->d_name);
-		kept += read_counters(&folder).kept;
-	}
-	closedir(dir);
-	return kept;
 }

@@ -12,9 +12,6 @@ struct folder {
 /* How many sessions have one. */
 int count_folders(void);
 
-/* Pages that all sessions together keep. */
-long long kept_by_all(void);
-
 /* That of the session that this process attached last. */
 struct folder newest_folder(void);
 
@@ -28,9 +25,9 @@ int open_in(const struct folder *folder, const char *name);
  * struct counters - the file of this name
  * @calls: calls that walked
  * @killed: those of them that a signal ended
- * @pinned: pages pinned so far
- * @kept: pages that are pinned
- * @dropped: pages let go, or not kept, because of a change
+ * @looked_up: pages looked up in the owner's mapping so far
+ * @hints: how many hints there are
+ * @dropped: hints dropped because of a change
  * @translations: addresses translated
  * @torn: answers that were VMEM_TORN
  * @bytes: bytes read by virtual address
@@ -38,8 +35,8 @@ int open_in(const struct folder *folder, const char *name);
 struct counters {
 	long long calls;
 	long long killed;
-	long long pinned;
-	long long kept;
+	long long looked_up;
+	long long hints;
 	long long dropped;
 	long long translations;
 	long long torn;

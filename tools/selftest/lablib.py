@@ -269,18 +269,11 @@ class Walk:
 VTOP_BATCH = 2000
 
 
-def vmemctl(*words, limit=None, preexec_fn=None, **options):
-    """Runs vmemctl; gives the finished process, its output as bytes. A limit
-    is one of RLIMIT_MEMLOCK, in bytes."""
-    def prepare():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
-        if preexec_fn:
-            preexec_fn()
-
+def vmemctl(*words, **options):
+    """Runs vmemctl; gives the finished process, its output as bytes."""
     return subprocess.run(["vmemctl", *words], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=600, preexec_fn=prepare, **options)
+                          timeout=600, **options)
 
 
 def vmemctl_ok(*words):

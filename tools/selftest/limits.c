@@ -4,7 +4,7 @@
  * and the memory of its cgroup
  *
  * Limits that are numbers of arguments are in uapi.c, those of tables in
- * spaces.c, and those of pinned pages in kept.c.
+ * spaces.c, and that of hints in pages.c.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -306,11 +306,11 @@ static void over_the_cgroups_limit(void)
 	in_cgroup(walk_over_the_limit);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -319,11 +319,11 @@ static const struct ktap_case cases[] = {
 	{ "roots_are_charged", roots_are_charged },
 	{ "walks_are_charged", walks_are_charged },
 	{ "over_the_cgroups_limit", over_the_cgroups_limit },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 };
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

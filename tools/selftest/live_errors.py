@@ -17,7 +17,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 
 NOBODY = 65534
-SYS_PTRACE, IPC_LOCK = 19, 14           # linux/capability.h
+SYS_PTRACE = 19                         # linux/capability.h
 PR_CAPBSET_DROP = 24                    # linux/prctl.h
 
 # Well formed, and yet none of these guests'
@@ -84,12 +84,6 @@ class Errors(Refusals):
         """error: the VM of another process, without CAP_SYS_PTRACE"""
         self.refused([*self.target, "info"], r"\b%d\b" % self.guest.pid,
                      "CAP_SYS_PTRACE", preexec_fn=without(SYS_PTRACE))
-
-    def test_locked_memory(self):
-        """error: no page may be pinned, by RLIMIT_MEMLOCK"""
-        words = [*self.target, *self.registers().options(), "vtop", VA]
-        self.refused(words, "limit of locked memory", "ulimit -l",
-                     limit=0, preexec_fn=without(IPC_LOCK))
 
     # The module
 

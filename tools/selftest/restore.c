@@ -831,11 +831,11 @@ static void amd64_by_vmemctl(void)
 	restored(true, snapshot_by_vmemctl);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -843,11 +843,11 @@ static const struct ktap_case cases[] = {
 	{ "i686_by_vmemctl", i686_by_vmemctl },
 	{ "amd64_by_library", amd64_by_library },
 	{ "amd64_by_vmemctl", amd64_by_vmemctl },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 };
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

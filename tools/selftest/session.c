@@ -399,31 +399,6 @@ void become_nobody(void)
 	must(syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY), "setresuid");
 }
 
-void count_as_nobody(void)
-{
-	must(syscall(SYS_setresuid, NOBODY, 0, 0), "setresuid");
-}
-
-void limit_pages(__u64 nr, __u64 max)
-{
-	const struct rlimit limit = { nr * PAGE, max * PAGE };
-
-	must(setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-}
-
-void set_ipc_lock(bool on)
-{
-	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
-						 0 };
-	struct __user_cap_data_struct caps[2];
-
-	must(syscall(SYS_capget, &head, caps), "capget");
-	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
-	if (on)
-		caps[0].effective |= 1u << CAP_IPC_LOCK;
-	must(syscall(SYS_capset, &head, caps), "capset");
-}
-
 static long long stat_value(const char *name)
 {
 	char line[128], key[64];
@@ -440,7 +415,40 @@ static long long stat_value(const char *name)
 	return value;
 }
 
-long long pins_held(void)
+/* Batches of pages that the kernel is about to give back hold references, too. */
+static void drain_batches(void)
+{
+	static char page[PAGE] __attribute__((aligned(PAGE)));
+	void *pages[] = { page };
+	int node = 0, status;
+
+	must(syscall(SYS_move_pages, 0, 1, pages, &node, &status, 0),
+	     "move_pages");
+}
+
+/* Of /proc/kpageflags. */
+#define KPF_MMAP BIT_ULL(11)
+#define KPF_ANON BIT_ULL(12)
+#define KPF_SWAPCACHE BIT_ULL(13)
+
+/* Pages of memory that nobody maps any more, and that are there all the same. */
+static long long count_orphans(void)
+{
+	static __u64 flags[PAGE];
+	const __u64 mask = KPF_MMAP | KPF_ANON | KPF_SWAPCACHE;
+	long long orphans = 0;
+	ssize_t i, len;
+	int fd;
+
+	fd = (int)must(open("/proc/kpageflags", O_RDONLY), "/proc/kpageflags");
+	while ((len = must(read(fd, flags, sizeof(flags)), "kpageflags")))
+		for (i = 0; i < len / (ssize_t)sizeof(*flags); i++)
+			orphans += (flags[i] & mask) == KPF_ANON;
+	close(fd);
+	return orphans;
+}
+
+static long long count_pins(void)
 {
 	int fd;
 
@@ -449,6 +457,11 @@ long long pins_held(void)
 		       "/proc/sys/vm/stat_refresh");
 	must(write(fd, "1", 1), "/proc/sys/vm/stat_refresh");
 	close(fd);
-	return stat_value("nr_foll_pin_acquired") -
-	       stat_value("nr_foll_pin_released");
+	return stat_value("nr_foll_pin_acquired");
+}
+
+long long pages_lost(void)
+{
+	drain_batches();
+	return count_pins() + count_orphans();
 }

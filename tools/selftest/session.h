@@ -132,22 +132,11 @@ int fd_of_process(pid_t pid, int fd);
 /* Leaves root, and every capability with it. */
 void become_nobody(void);
 
-/* Pages count as nobody's from here on; the rights stay. */
-void count_as_nobody(void);
-
 /*
- * How many pages may be locked from here on. @max: what that may be raised to
- * later
+ * Grows by each page of anonymous memory that somebody has a reference on although
+ * nobody maps it any more, and by each that was pinned (FOLL_PIN) at all, in the
+ * whole system: its other programs are to be quiet.
  */
-void limit_pages(__u64 nr, __u64 max);
-
-/* Whether we may lock more than the limit: CAP_IPC_LOCK. */
-void set_ipc_lock(bool on);
-
-/*
- * Pages that the whole system has pinned and not let go. The machine's other
- * programs are to be quiet: the kernel counts no pins by their owner.
- */
-long long pins_held(void);
+long long pages_lost(void);
 
 #endif /* VMEM_SELFTEST_SESSION_H */

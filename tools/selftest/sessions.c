@@ -121,7 +121,6 @@ static struct asker *askers;
  * @nr_ready: threads that wait to begin
  * @nr_done: that have ended their calls
  * @calls: by kind
- * @nr_short: calls that were refused for want of memory that may be locked
  * @wrong: calls with other results than alone
  */
 struct shared {
@@ -131,7 +130,6 @@ struct shared {
 	int nr_ready;
 	int nr_done;
 	long calls[16];
-	long nr_short;
 	int wrong;
 };
 
@@ -425,10 +423,6 @@ static bool count_answer(const struct asker *a, const struct question *q,
 			 const struct answers *now, int ret)
 {
 	__atomic_add_fetch(&shared->calls[q - questions], 1, __ATOMIC_RELAXED);
-	if (ret == -ENOMEM) {
-		__atomic_add_fetch(&shared->nr_short, 1, __ATOMIC_RELAXED);
-		return true;
-	}
 	if (!ret && q->same(&a->alone, now))
 		return true;
 	printf("# session %d: %s: %s\n", a->i, q->name,
@@ -551,12 +545,11 @@ static void be_process(void *arg)
 
 /* ---- Memory ---- */
 
-/* What the kernel has, in kB and in pages. */
+/* What the kernel has, in kB. */
 struct sample {
 	long slab;
 	long percpu;
 	long vmalloc;
-	long long pins;
 };
 
 #define MAX_SAMPLES 200
@@ -565,7 +558,7 @@ static struct sample take_sample(void)
 {
 	shrink_slabs();
 	return (struct sample){ kilobytes("SUnreclaim"), kilobytes("Percpu"),
-				kilobytes("VmallocUsed"), pins_held() };
+				kilobytes("VmallocUsed") };
 }
 
 static struct sample largest(const struct sample *samples, int nr)
@@ -580,8 +573,6 @@ static struct sample largest(const struct sample *samples, int nr)
 			max.percpu = samples[i].percpu;
 		if (samples[i].vmalloc > max.vmalloc)
 			max.vmalloc = samples[i].vmalloc;
-		if (samples[i].pins > max.pins)
-			max.pins = samples[i].pins;
 	}
 	return max;
 }
@@ -593,9 +584,6 @@ static struct sample largest(const struct sample *samples, int nr)
  */
 #define TOLERATED_KB (NR * 64)
 
-/* Tables of its spaces, and pages that it reads, that a session may have kept. */
-#define PAGES_OF_A_SESSION 24
-
 static void check_flat(const struct sample *samples, int nr)
 {
 	int tenth = nr / 10 ?: 1;
@@ -604,22 +592,12 @@ static void check_flat(const struct sample *samples, int nr)
 
 	printf("# of %d samples, largest of the first tenth, of the last:\n",
 	       nr);
-	printf("# slab %ld, %ld kB; percpu %ld, %ld kB; vmalloc %ld, %ld kB; pins %lld, %lld\n",
+	printf("# slab %ld, %ld kB; percpu %ld, %ld kB; vmalloc %ld, %ld kB\n",
 	       first.slab, last.slab, first.percpu, last.percpu, first.vmalloc,
-	       last.vmalloc, first.pins, last.pins);
+	       last.vmalloc);
 	CHECK(last.slab - first.slab < TOLERATED_KB);
 	CHECK(last.percpu - first.percpu < TOLERATED_KB);
 	CHECK(last.vmalloc - first.vmalloc < TOLERATED_KB);
-	CHECK(last.pins <= NR * PAGES_OF_A_SESSION);
-}
-
-/* All that is pinned is what sessions say that they keep. */
-static void check_kept(long long pins)
-{
-	long long kept = kept_by_all();
-
-	printf("# %lld pages kept by %d sessions\n", kept, count_folders());
-	CHECK_EQ(pins_held() - pins, kept);
 }
 
 /* ---- All at once ---- */
@@ -667,14 +645,13 @@ static void print_calls(void)
 		CHECK(shared->calls[q]);
 		all += shared->calls[q];
 	}
-	printf("# %ld calls, %ld refused by RLIMIT_MEMLOCK, %d wrong\n", all,
-	       shared->nr_short, shared->wrong);
+	printf("# %ld calls, %d wrong\n", all, shared->wrong);
 }
 
 static void ask_all_at_once(void (*begin)(void *first))
 {
 	static struct sample samples[MAX_SAMPLES];
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	int i, nr, firsts[NR_PROCESSES];
 	pid_t children[NR_PROCESSES];
 
@@ -689,7 +666,6 @@ static void ask_all_at_once(void (*begin)(void *first))
 	nr = watch(samples);
 	store(&shared->stop, 1);
 	wait_until(&shared->nr_done, NR_PROCESSES);
-	check_kept(pins);
 	store(&shared->leave, 1);
 	for (i = 0; i < NR_PROCESSES; i++)
 		ktap_wait(children[i]);
@@ -697,40 +673,18 @@ static void ask_all_at_once(void (*begin)(void *first))
 	CHECK_EQ(shared->wrong, 0);
 	if (CHECK(nr))
 		check_flat(samples, nr);
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 	CHECK_EQ(count_folders(), 0);
 }
 
 static void as_alone(void)
 {
 	ask_all_at_once(be_process);
-	CHECK_EQ(shared->nr_short, 0);
-}
-
-/*
- * They are all one user's, who may lock too few pages for all: calls are refused
- * then, and those that are not are right.
- */
-#define FEW_PAGES 500
-
-static void be_poor_process(void *arg)
-{
-	count_as_nobody();
-	set_ipc_lock(false);
-	limit_pages(FEW_PAGES, FEW_PAGES);
-	be_process(arg);
-}
-
-static void few_pages_for_all(void)
-{
-	ask_all_at_once(be_poor_process);
-	CHECK(shared->nr_short);
 }
 
 static const struct ktap_case cases[] = {
 	{ "alone", learn_alone },
 	{ "as_alone", as_alone },
-	{ "few_pages_for_all", few_pages_for_all },
 };
 
 int main(void)

@@ -675,7 +675,7 @@ static void ask_many_times(struct scene *s, const struct question *q,
 static void with(const struct actor *actor, const struct question *q,
 		 __u64 nr_answers)
 {
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	struct scene *s = malloc(sizeof(*s));
 	void *ret = NULL;
 
@@ -695,7 +695,7 @@ static void with(const struct actor *actor, const struct question *q,
 	actor->finish(s, ret);
 	scene_free(s);
 	free(s);
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 }
 
 /* ---- Questions ---- */

@@ -1558,11 +1558,11 @@ static void vm_closed_under_a_session(void)
 	fixture_free(&f);
 }
 
-static long long pins_at_start;
+static long long lost_at_start;
 
-static void no_pins_left(void)
+static void no_pages_lost(void)
 {
-	CHECK_EQ(pins_held(), pins_at_start);
+	CHECK_EQ(pages_lost(), lost_at_start);
 }
 
 static const struct ktap_case cases[] = {
@@ -1602,11 +1602,11 @@ static const struct ktap_case cases[] = {
 	{ "sessions_over_fork", sessions_over_fork },
 	{ "vm_of_another_process", vm_of_another_process },
 	{ "vm_closed_under_a_session", vm_closed_under_a_session },
-	{ "no_pins_left", no_pins_left },
+	{ "no_pages_lost", no_pages_lost },
 };
 
 int main(void)
 {
-	pins_at_start = pins_held();
+	lost_at_start = pages_lost();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

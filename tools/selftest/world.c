@@ -608,7 +608,7 @@ __u64 number_of(const char *variable, __u64 otherwise)
 
 void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
 {
-	long long pins = pins_held();
+	long long lost = pages_lost();
 	double start, slowest = 0, took;
 	int i, status;
 	pid_t child;
@@ -627,7 +627,7 @@ void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
 	}
 	printf("# %s: gone after %.3f s at most\n", what, slowest);
 	CHECK(slowest < SECONDS_TO_DIE);
-	CHECK_EQ(pins_held(), pins);
+	CHECK_EQ(pages_lost(), lost);
 }
 
 long kilobytes(const char *key)

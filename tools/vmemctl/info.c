@@ -160,8 +160,8 @@ static void print_module(const struct vmem_info_args *info)
 {
 	out("vmem API %u, source %s\n", info->out_api_version,
 	    source_name(info->out_source));
-	out("limits: %u pinned pages a session, %llu table entries a call, %u regions\n",
-	    info->out_max_pinned, info->out_max_entries, info->out_max_regions);
+	out("limits: %llu table entries a call, %u regions\n",
+	    info->out_max_entries, info->out_max_regions);
 }
 
 static void print_text(const struct guest *guest)
@@ -181,7 +181,6 @@ static json_t *json_limits(const struct vmem_info_args *info)
 {
 	json_t *o = json_object();
 
-	json_set(o, "max_pinned", json_integer(info->out_max_pinned));
 	json_set(o, "max_regions", json_integer(info->out_max_regions));
 	json_set(o, "max_entries", json_integer(info->out_max_entries));
 	return o;

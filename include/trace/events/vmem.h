@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Tracepoints: who attached to what, what each call did, and which pages were
- * let go. They tell addresses and numbers, and nothing that is at an address.
+ * Tracepoints: who attached to what, what each call did, and which hints were
+ * dropped. They tell addresses and numbers, and nothing that is at an address.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM vmem
@@ -17,8 +17,6 @@ TRACE_DEFINE_ENUM(VMEM_SOURCE_KVM);
 TRACE_DEFINE_ENUM(VMEM_SOURCE_REGIONS);
 TRACE_DEFINE_ENUM(VMEM_DROP_MAPPING);
 TRACE_DEFINE_ENUM(VMEM_DROP_SLOTS);
-TRACE_DEFINE_ENUM(VMEM_DROP_RACED);
-TRACE_DEFINE_ENUM(VMEM_DROP_CLOSED);
 
 #define show_vmem_source(source)                             \
 	__print_symbolic(source, { VMEM_SOURCE_KVM, "KVM" }, \
@@ -33,9 +31,7 @@ TRACE_DEFINE_ENUM(VMEM_DROP_CLOSED);
 
 #define show_vmem_drop(why)                                     \
 	__print_symbolic(why, { VMEM_DROP_MAPPING, "MAPPING" }, \
-			 { VMEM_DROP_SLOTS, "SLOTS" },          \
-			 { VMEM_DROP_RACED, "RACED" },          \
-			 { VMEM_DROP_CLOSED, "CLOSED" })
+			 { VMEM_DROP_SLOTS, "SLOTS" })
 
 /* The layout that these macros have in the kernel is none of clang-format's. */
 /* clang-format off */
@@ -113,22 +109,22 @@ TRACE_EVENT(vmem_walk,
 );
 
 /*
- * Pages that a session kept and let go, or did not come to keep: @start and @end
- * are addresses of their owner's. The sum over a session is pages_dropped.
+ * Hints that a session dropped: @start and @end are addresses of their owner's. The
+ * sum over a session is hints_dropped.
  */
 TRACE_EVENT(vmem_drop,
 
 	TP_PROTO(u32 session, enum vmem_drop why, unsigned long start,
-		 unsigned long end, u32 pages),
+		 unsigned long end, u32 hints),
 
-	TP_ARGS(session, why, start, end, pages),
+	TP_ARGS(session, why, start, end, hints),
 
 	TP_STRUCT__entry(
 		__field(u32, session)
 		__field(u32, why)
 		__field(unsigned long, start)
 		__field(unsigned long, end)
-		__field(u32, pages)
+		__field(u32, hints)
 	),
 
 	TP_fast_assign(
@@ -136,12 +132,12 @@ TRACE_EVENT(vmem_drop,
 		__entry->why = why;
 		__entry->start = start;
 		__entry->end = end;
-		__entry->pages = pages;
+		__entry->hints = hints;
 	),
 
-	TP_printk("session=%u why=%s start=%#lx end=%#lx pages=%u",
+	TP_printk("session=%u why=%s start=%#lx end=%#lx hints=%u",
 		  __entry->session, show_vmem_drop(__entry->why),
-		  __entry->start, __entry->end, __entry->pages)
+		  __entry->start, __entry->end, __entry->hints)
 );
 
 /* clang-format on */

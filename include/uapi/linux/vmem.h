@@ -223,22 +223,18 @@ enum vmem_source {
  * @flags: must be 0
  * @out_api_version: VMEM_API_VERSION of the module
  * @out_source: enum vmem_source
- * @out_max_pinned: pages that one session may hold pinned
  * @out_max_regions: regions that VMEM_ATTACH_REGIONS takes
+ * @out_nr_vcpus: vCPUs of the VM, 0 where there is none or its process has exited
  * @out_max_entries: entries of tables that one VMEM_MAP_RANGE reads
- * @out_nr_vcpus: vCPUs of the VM, 0 where there is none
- * @__reserved: written as 0
  */
 struct vmem_info_args {
 	__u32 size;
 	__u32 flags;
 	__u32 out_api_version;
 	__u32 out_source;
-	__u32 out_max_pinned;
 	__u32 out_max_regions;
-	__aligned_u64 out_max_entries;
 	__u32 out_nr_vcpus;
-	__u32 __reserved;
+	__aligned_u64 out_max_entries;
 };
 
 #define VMEM_INFO _IO(VMEM_IOC_TYPE, 0x00)

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pages of guest memory: taken by the call that reads them, and hinted at between
+ * calls.
+ *
+ * Lifetimes: a page has a reference (FOLL_GET) from when a call pins it to when
+ * the call unpins it, or ends if it stays in the call's hand. Pins in the sense
+ * of FOLL_PIN are not taken: to pin a page that is shared by fork or by KSM, the
+ * kernel makes a copy of it for the owner, even for reading.
+ *
+ * A hint has no reference. It is made from a page that has one, under the lock, if
+ * no invalidation has begun since before the page was looked up and none is under
+ * way (mmu_interval_read_retry()). Then the owner maps the page. It is dropped
+ * before that ends, since who unmaps a page calls the notifier first, and the
+ * notifier waits for the lock. So whoever finds a hint under the lock finds a page
+ * that its owner maps, and can take a reference of his own before the lock goes.
+ * A hint in a place that is wanted for another one is overwritten. All are dropped
+ * when the source of guest memory gives other answers (follow_source).
+ *
+ * A call reads on in a page that was unmapped after it had taken it: in what was
+ * guest memory when it asked.
+ *
+ * A page that was looked up may never have been guest memory, if the source came
+ * to give other answers between the question where it is and the look-up: so the
+ * generation is compared afterwards, and the page is looked up anew.
+ *
+ * Locks: see struct vmem_pages. Faults and waits for an invalidation are without the
+ * lock; the source is asked for its generation under it, for which it takes
+ * kvm->srcu. Pages are given back without it, since it may be the last reference.
+ */
+#include <linux/err.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <trace/events/vmem.h>
+#include <vmem/gmem.h>
+#include <vmem/walk.h>
+
+static struct vmem_hint *hint_of(struct vmem_pages *pages, u64 gfn)
+{
+	return &pages->hints[gfn % VMEM_NR_HINTS];
+}
+
+/* Drop the hints of what the owner has mapped from @start to @end. */
+static void drop_range(struct vmem_pages *pages, enum vmem_drop why,
+		       unsigned long start, unsigned long end)
+{
+	struct vmem_hint *hint = pages->hints;
+	u32 nr = 0;
+
+	lockdep_assert_held(&pages->lock);
+	if (!pages->nr)
+		return;
+	for (; hint < pages->hints + VMEM_NR_HINTS; hint++) {
+		if (!hint->page || hint->hva >= end ||
+		    hint->hva + PAGE_SIZE <= start)
+			continue;
+		hint->page = NULL;
+		nr++;
+	}
+	if (!nr)
+		return;
+	pages->nr -= nr;
+	pages->dropped += nr;
+	trace_vmem_drop(pages->session, why, start, end, nr);
+}
+
+/* Called before the mapping changes, in a context that may be atomic. */
+static bool on_invalidate(struct mmu_interval_notifier *notifier,
+			  const struct mmu_notifier_range *range,
+			  unsigned long seq)
+{
+	struct vmem_pages *pages =
+		container_of(notifier, struct vmem_pages, notifier);
+
+	spin_lock(&pages->lock);
+	mmu_interval_set_seq(notifier, seq);
+	drop_range(pages, VMEM_DROP_MAPPING, range->start, range->end);
+	spin_unlock(&pages->lock);
+	if (range->event == MMU_NOTIFY_RELEASE)
+		vmem_gmem_owner_exits(
+			container_of(pages, struct vmem_gmem, pages));
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops notifier_ops = {
+	.invalidate = on_invalidate,
+};
+
+int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm)
+{
+	int ret;
+
+	spin_lock_init(&pages->lock);
+	ret = mmap_write_lock_killable(mm);
+	if (ret)
+		return ret;
+	ret = mmu_interval_notifier_insert_locked(&pages->notifier, mm, 0,
+						  ULONG_MAX, &notifier_ops);
+	mmap_write_unlock(mm);
+	/* It gives up for a signal of any kind. */
+	return ret == -EINTR ? -ERESTARTNOINTR : ret;
+}
+
+void vmem_pages_destroy(struct vmem_pages *pages)
+{
+	mmu_interval_notifier_remove(&pages->notifier);
+}
+
+static u64 generation_of(struct vmem_gmem *gmem)
+{
+	return gmem->ops->generation ? gmem->ops->generation(gmem) : 0;
+}
+
+/*
+ * Drop all hints that stand on other answers of the source than it gives now.
+ * Asked under the lock, so that generations do not go back.
+ */
+static void follow_source(struct vmem_gmem *gmem)
+{
+	struct vmem_pages *pages = &gmem->pages;
+	u64 generation;
+
+	lockdep_assert_held(&pages->lock);
+	generation = generation_of(gmem);
+	if (generation == pages->generation)
+		return;
+	drop_range(pages, VMEM_DROP_SLOTS, 0, ULONG_MAX);
+	pages->generation = generation;
+}
+
+/* Take the page that a hint leads to. NULL if there is none. */
+static const void *take_hinted(struct vmem_pages *pages, u64 gfn)
+{
+	const struct vmem_hint *hint = hint_of(pages, gfn);
+	struct page *page = NULL;
+
+	spin_lock(&pages->lock);
+	if (hint->gfn == gfn && hint->page) {
+		page = hint->page;
+		get_page(page);
+	}
+	spin_unlock(&pages->lock);
+	return page ? page_address(page) : NULL;
+}
+
+/*
+ * With @locked given, a fault that has to wait (for userfaultfd, say) drops
+ * mmap_lock and can be interrupted by a fatal signal.
+ */
+static long get_page_at(struct mm_struct *mm, unsigned long hva,
+			struct page **page)
+{
+	int locked = 1;
+	long ret;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+#ifdef VMEM_GUP_HAS_VMAS
+	ret = get_user_pages_remote(mm, hva, 1, 0, page, NULL, &locked);
+#else
+	ret = get_user_pages_remote(mm, hva, 1, 0, page, &locked);
+#endif
+	if (locked)
+		mmap_read_unlock(mm);
+	return ret;
+}
+
+/* Whether a mapping is of a device's registers, which have no pages to take. */
+static bool is_device(const struct vm_area_struct *vma)
+{
+	return vma && vma->vm_flags & (VM_IO | VM_PFNMAP);
+}
+
+/*
+ * Why the page at @hva was not got: no memory at all (-ENXIO), or memory that
+ * cannot be read (-EIO), or a reason to give up. There is a slot, so it is up to
+ * the owner's mapping.
+ */
+static int page_error(struct mm_struct *mm, unsigned long hva, long ret)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (ret == -ENOMEM)
+		return -ENOMEM;
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	ret = is_device(vma_lookup(mm, hva)) ? -ENXIO : -EIO;
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* A page was looked up. False if it is not what the source now says. */
+static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
+		      unsigned long seq, u64 generation)
+{
+	struct vmem_pages *pages = &gmem->pages;
+	struct vmem_hint *hint = hint_of(pages, found->gfn);
+	bool valid;
+
+	spin_lock(&pages->lock);
+	follow_source(gmem);
+	pages->looked_up += found->page != NULL;
+	valid = generation == pages->generation;
+	if (valid && found->page &&
+	    !mmu_interval_read_retry(&pages->notifier, seq)) {
+		pages->nr += !hint->page;
+		*hint = *found;
+	}
+	spin_unlock(&pages->lock);
+	return valid;
+}
+
+/* Returns a page's address, an ERR_PTR(), or NULL if it is to be tried again. */
+static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
+{
+	unsigned long seq = mmu_interval_read_begin(&gmem->pages.notifier);
+	struct vmem_hint found = { .gfn = gpa >> VMEM_PAGE_SHIFT };
+	u64 generation = generation_of(gmem);
+	long ret;
+
+	ret = gmem->ops->to_hva(gmem, gpa, &found.hva);
+	if (ret)
+		return ERR_PTR(ret);
+	ret = get_page_at(gmem->mm, found.hva, &found.page);
+	if (ret != 1) {
+		found.page = NULL;
+		ret = page_error(gmem->mm, found.hva, ret);
+	}
+	if (!note_page(gmem, &found, seq, generation)) {
+		if (found.page)
+			put_page(found.page);
+		return NULL;
+	}
+	return found.page ? page_address(found.page) : ERR_PTR(ret);
+}
+
+/* Out of line: most pages are found. */
+static noinline const void *take_page(struct vmem_gmem *gmem, u64 gpa)
+{
+	const void *page = take_hinted(&gmem->pages, gpa >> VMEM_PAGE_SHIFT);
+	int ret;
+
+	while (!page) {
+		page = look_up(gmem, gpa);
+		/* Memory slots may change for as long as their owner likes. */
+		ret = page ? 0 : vmem_breathe();
+		if (ret)
+			return ERR_PTR(ret);
+	}
+	return page;
+}
+
+static void give_back(const void *page)
+{
+	put_page(virt_to_page(page));
+}
+
+/* A page's place in the call's hand, if it has one. */
+static struct vmem_held *held_of(const struct vmem_pins *pins, u64 gfn)
+{
+	return pins->nr_held ? &pins->held[gfn % pins->nr_held] : NULL;
+}
+
+static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
+{
+	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
+	u64 gfn = gpa >> VMEM_PAGE_SHIFT;
+	struct vmem_held *held = held_of(pins, gfn);
+	const void *page;
+
+	if (held && held->gfn == gfn && held->page) {
+		held->users++;
+		return held->page;
+	}
+	page = take_page(pins->gmem, gpa);
+	if (IS_ERR(page) || !held || held->users)
+		return page;
+	if (held->page)
+		give_back(held->page);
+	*held = (struct vmem_held){ .page = page, .gfn = gfn, .users = 1 };
+	return page;
+}
+
+/*
+ * A page that came while its place was taken has a reference of its own. If the
+ * same page got the place later, it does not matter which of the two goes first.
+ */
+static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
+{
+	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
+	struct vmem_held *held = held_of(pins, gpa >> VMEM_PAGE_SHIFT);
+
+	if (held && held->page == page && held->users)
+		held->users--;
+	else
+		give_back(page);
+}
+
+static const struct vmem_mem_ops pins_ops = {
+	.pin = pins_pin,
+	.unpin = pins_unpin,
+};
+
+void vmem_pins_init(struct vmem_pins *pins, struct vmem_gmem *gmem)
+{
+	*pins = (struct vmem_pins){ .mem.ops = &pins_ops, .gmem = gmem };
+}
+
+int vmem_pins_begin(struct vmem_pins *pins)
+{
+	struct vmem_gmem *gmem = pins->gmem;
+	int ret = vmem_gmem_enter(gmem);
+
+	if (ret)
+		return ret;
+	spin_lock(&gmem->pages.lock);
+	follow_source(gmem);
+	spin_unlock(&gmem->pages.lock);
+	pins->reading = true;
+	return 0;
+}
+
+void vmem_pins_end(struct vmem_pins *pins)
+{
+	struct vmem_held *held = pins->held;
+
+	if (!pins->reading)
+		return;
+	for (; held < pins->held + pins->nr_held; held++) {
+		if (held->page)
+			give_back(held->page);
+		*held = (struct vmem_held){};
+	}
+	vmem_gmem_leave(pins->gmem);
+	pins->reading = false;
+}
