@@ -379,7 +379,7 @@ int vmem_answer_read(struct vmem_answer *answer, struct vmem_read_args *args)
 static int read_phys_page(struct reading *reading, u64 gpa, size_t len)
 {
 	struct vmem_mem *mem = reading->answer->mem;
-	const void *page = mem->ops->pin(mem, gpa);
+	const void *page = vmem_pin(mem, gpa);
 	int ret = 0;
 
 	if (IS_ERR(page))
@@ -388,7 +388,7 @@ static int read_phys_page(struct reading *reading, u64 gpa, size_t len)
 		ret = put_bytes(page + (gpa & ~VMEM_PAGE_MASK), len, reading);
 	else
 		reading->done += len;
-	mem->ops->unpin(mem, gpa, page);
+	vmem_unpin(mem, gpa, page);
 	return ret ?: vmem_breathe();
 }
 

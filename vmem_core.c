@@ -121,8 +121,8 @@ static void unpin_table(const struct walker *w, const struct frame *frame)
 {
 	struct vmem_mem *mem = w->walk->mem;
 
-	mem->ops->unpin(mem, frame->table,
-			frame->entries - (frame->table & ~VMEM_PAGE_MASK));
+	vmem_unpin(mem, frame->table,
+		   frame->entries - (frame->table & ~VMEM_PAGE_MASK));
 }
 
 static void leave_table(struct walker *w)
@@ -150,16 +150,21 @@ static void leave_all(struct walker *w)
 	w->clear_last = 0;
 }
 
+/* Tables between which others are let run. */
+#define TABLES_AT_ONCE 64
+
 /* The entries of a table, once its page is pinned; or an ERR_PTR(). */
 static const void *pin_table(struct walker *w, u64 table)
 {
-	struct vmem_mem *mem = w->walk->mem;
 	const void *page;
-	int ret = vmem_breathe();
+	int ret;
 
-	if (ret)
-		return ERR_PTR(ret);
-	page = mem->ops->pin(mem, table);
+	if (w->walk->tables % TABLES_AT_ONCE == 0) {
+		ret = vmem_breathe();
+		if (ret)
+			return ERR_PTR(ret);
+	}
+	page = vmem_pin(w->walk->mem, table);
 	if (IS_ERR(page))
 		return page;
 	w->walk->tables++;
@@ -222,7 +227,8 @@ static u64 read_entry(const struct walker *w, const void *entry)
 /*
  * A visit from the cursor to @last_va, in a region that begins at @base. Field by
  * field: a compiler clears so large a struct by a string instruction first, and a
- * walk of many spaces takes twice as long.
+ * walk of many spaces takes twice as long. For the same reason visits here are
+ * __uninitialized, as kernels may clear all that is on the stack.
  */
 static void make_visit(const struct walker *w, struct vmem_visit *visit,
 		       u64 base, u64 last_va)
@@ -298,7 +304,7 @@ static int go_on(int ret)
 /* The path to the cursor has changed at @level while it was read. */
 static int visit_changed(struct walker *w, int level)
 {
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 	int ret;
 
 	if (++w->attempts < MAX_ATTEMPTS)
@@ -448,7 +454,7 @@ static int visit_shareable(struct walker *w, const struct vmem_entry *entry,
 			     VMEM_WINDOW_ALL :
 			     base;
 	const struct vmem_owner *owner = NULL;
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 	int ret;
 
 	if (share)
@@ -481,7 +487,7 @@ static int visit_shareable(struct walker *w, const struct vmem_entry *entry,
 static int visit_private(struct walker *w, const struct vmem_entry *entry,
 			 u64 base)
 {
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 	int ret;
 
 	if (w->ops->table) {
@@ -652,7 +658,7 @@ static __always_inline int visit_leaf(struct walker *w, struct scan *scan,
 static int visit_hole(struct walker *w, const struct vmem_entry *entry,
 		      u64 base)
 {
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 	int ret = hold_path(w);
 
 	if (ret != VMEM_WALK_FOLLOW)
@@ -705,7 +711,7 @@ static int visit_entries(struct walker *w)
 {
 	struct vmem_walk *walk = w->walk;
 	int shift = w->frame->shift;
-	struct scan scan;
+	struct scan scan __uninitialized;
 	int ret;
 
 	scan.last_va = min(w->frame->last_va, w->clear_last);
@@ -739,7 +745,7 @@ static u64 clear_until(const struct walker *w, u64 va)
  */
 static int visit_dead_root(struct walker *w, int why)
 {
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 
 	if (!w->ops->space)
 		return why;
@@ -753,7 +759,7 @@ static int visit_dead_root(struct walker *w, int why)
 static int visit_non_canonical(struct walker *w)
 {
 	const struct vmem_mode *mode = w->mode;
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 
 	w->last_va = min(clear_until(w, w->walk->va), mode->noncanonical_last);
 	if (!w->ops->hole)
@@ -830,7 +836,7 @@ static bool is_renamed(const struct walker *w, const struct frame *frame)
 static int visit_renamed(const struct walker *w, const struct frame *frame)
 {
 	const struct vmem_scope *scope = &w->walk->scope;
-	struct vmem_visit visit;
+	struct vmem_visit visit __uninitialized;
 
 	make_visit(w, &visit, frame->base, min(frame->last_va, scope->last_va));
 	visit.status = VMEM_TORN;
@@ -926,7 +932,7 @@ static int walk_space(struct vmem_walk *walk)
 	const struct vmem_root *root = &walk->roots[walk->root];
 	const struct vmem_mode *mode = &root->mode;
 	bool changes = !walk->mem->constant;
-	struct walker w;
+	struct walker w __uninitialized;
 	int ret;
 
 	w.walk = walk;

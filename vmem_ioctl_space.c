@@ -10,19 +10,16 @@
 /* Addresses that are translated before their answers are copied out. */
 #define AT_ONCE 64
 
-/* Pages in hand: most of those that many addresses have on their paths. */
-#define NR_HELD 256
-
 /**
  * struct pieces - room for a part of VMEM_TRANSLATE
  * @vas: addresses
  * @results: their answers
- * @held: pages in hand; all zero when no call has the room
+ * @hand: pages in hand; zeros when no call has the room
  */
 struct pieces {
 	u64 vas[AT_ONCE];
 	struct vmem_translation results[AT_ONCE];
-	struct vmem_held held[NR_HELD];
+	struct vmem_held hand[VMEM_NR_HELD];
 };
 
 /*
@@ -75,8 +72,7 @@ static int translate_many(struct vmem_call *call,
 	call->answer.vas = pieces->vas;
 	call->answer.results = pieces->results;
 	call->answer.nr_at_once = AT_ONCE;
-	call->pins.held = pieces->held;
-	call->pins.nr_held = NR_HELD;
+	call->pins.mem.hand = pieces->hand;
 	ret = vmem_answer_translate(&call->answer, args);
 	vmem_pins_end(&call->pins);
 	kmem_cache_free(pieces_cache, pieces);

@@ -108,8 +108,7 @@ static void unpin_near(struct vmem_near *near, const struct near *table, int nr)
 	struct vmem_mem *mem = near->mem;
 
 	while (nr--)
-		mem->ops->unpin(mem, table->path[nr].entry_gpa,
-				table->pages[nr]);
+		vmem_unpin(mem, table->path[nr].entry_gpa, table->pages[nr]);
 }
 
 static void drop_near(struct vmem_near *near, u32 slot)
@@ -151,7 +150,7 @@ static bool pin_near(struct vmem_near *near, struct near *table, int nr_path)
 	for (i = 0; i < nr_path; i++) {
 		u64 gpa = table->path[i].entry_gpa;
 
-		table->pages[i] = mem->ops->pin(mem, gpa);
+		table->pages[i] = vmem_pin(mem, gpa);
 		if (IS_ERR(table->pages[i])) {
 			unpin_near(near, table, i);
 			return false;

@@ -4,7 +4,7 @@
  * calls.
  *
  * Lifetimes: a page has a reference (FOLL_GET) from when a call pins it to when
- * the call unpins it, or ends if it stays in the call's hand. Pins in the sense
+ * the call unpins it, or empties its hand (vmem/mem.h). Pins in the sense
  * of FOLL_PIN are not taken: to pin a page that is shared by fork or by KSM, the
  * kernel makes a copy of it for the owner, even for reading.
  *
@@ -235,66 +235,29 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 	return found.page ? page_address(found.page) : ERR_PTR(ret);
 }
 
-/* Out of line: most pages are found. */
-static noinline const void *take_page(struct vmem_gmem *gmem, u64 gpa)
+static const void *take_page(struct vmem_gmem *gmem, u64 gpa)
 {
 	const void *page = take_hinted(&gmem->pages, gpa >> VMEM_PAGE_SHIFT);
 	int ret;
 
+	/* Memory slots may change for as long as their owner likes. */
 	while (!page) {
-		page = look_up(gmem, gpa);
-		/* Memory slots may change for as long as their owner likes. */
-		ret = page ? 0 : vmem_breathe();
+		ret = vmem_breathe();
 		if (ret)
 			return ERR_PTR(ret);
+		page = look_up(gmem, gpa);
 	}
 	return page;
-}
-
-static void give_back(const void *page)
-{
-	put_page(virt_to_page(page));
-}
-
-/* A page's place in the call's hand, if it has one. */
-static struct vmem_held *held_of(const struct vmem_pins *pins, u64 gfn)
-{
-	return pins->nr_held ? &pins->held[gfn % pins->nr_held] : NULL;
 }
 
 static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
 {
-	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
-	u64 gfn = gpa >> VMEM_PAGE_SHIFT;
-	struct vmem_held *held = held_of(pins, gfn);
-	const void *page;
-
-	if (held && held->gfn == gfn && held->page) {
-		held->users++;
-		return held->page;
-	}
-	page = take_page(pins->gmem, gpa);
-	if (IS_ERR(page) || !held || held->users)
-		return page;
-	if (held->page)
-		give_back(held->page);
-	*held = (struct vmem_held){ .page = page, .gfn = gfn, .users = 1 };
-	return page;
+	return take_page(container_of(mem, struct vmem_pins, mem)->gmem, gpa);
 }
 
-/*
- * A page that came while its place was taken has a reference of its own. If the
- * same page got the place later, it does not matter which of the two goes first.
- */
 static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 {
-	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
-	struct vmem_held *held = held_of(pins, gpa >> VMEM_PAGE_SHIFT);
-
-	if (held && held->page == page && held->users)
-		held->users--;
-	else
-		give_back(page);
+	put_page(virt_to_page(page));
 }
 
 static const struct vmem_mem_ops pins_ops = {
@@ -323,15 +286,9 @@ int vmem_pins_begin(struct vmem_pins *pins)
 
 void vmem_pins_end(struct vmem_pins *pins)
 {
-	struct vmem_held *held = pins->held;
-
 	if (!pins->reading)
 		return;
-	for (; held < pins->held + pins->nr_held; held++) {
-		if (held->page)
-			give_back(held->page);
-		*held = (struct vmem_held){};
-	}
+	vmem_hand_empty(&pins->mem);
 	vmem_gmem_leave(pins->gmem);
 	pins->reading = false;
 }

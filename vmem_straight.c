@@ -96,7 +96,7 @@ int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 		  u32 *attempts)
 {
 	struct vmem_entry entry = {};
-	struct way way;
+	struct way way __uninitialized;
 	bool found, held;
 	int i, ret;
 

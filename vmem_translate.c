@@ -158,11 +158,11 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 {
 	struct vmem_spaces *spaces = batch->spaces;
 	u64 va = batch->vas[batch->done];
-	struct translate translate;
+	struct translate translate __uninitialized;
 	struct vmem_walk *walk = &translate.walk;
 	int ret;
 
-	/* Field by field, as in make_visit(). */
+	/* As in make_visit(). */
 	translate.batch = batch;
 	translate.near = near;
 	walk->mem = batch->mem;
@@ -200,8 +200,8 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 /* One address alone. */
 static int translate_straight(struct vmem_batch *batch, u32 *attempts)
 {
-	struct vmem_trace path[VMEM_MAX_LEVELS];
-	struct vmem_visit leaf;
+	struct vmem_trace path[VMEM_MAX_LEVELS] __uninitialized;
+	struct vmem_visit leaf __uninitialized;
 	int ret = vmem_straight(batch->mem, batch->root, batch->vas[0], &leaf,
 				path, attempts);
 
@@ -269,13 +269,13 @@ int vmem_translate_shared(struct vmem_mem *mem, struct vmem_spaces *spaces,
 static int read_piece(struct vmem_copy *copy, u64 gpa, size_t len)
 {
 	struct vmem_mem *mem = copy->mem;
-	const void *page = mem->ops->pin(mem, gpa);
+	const void *page = vmem_pin(mem, gpa);
 	int ret;
 
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 	ret = copy->sink(page + (gpa & ~VMEM_PAGE_MASK), len, copy->priv);
-	mem->ops->unpin(mem, gpa, page);
+	vmem_unpin(mem, gpa, page);
 	return ret ?: vmem_breathe();
 }
 

@@ -49,16 +49,93 @@ struct vmem_mem_ops {
 	int (*probe)(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same);
 };
 
+/* Places in a hand: enough for most pages that many addresses have on their paths. */
+#define VMEM_NR_HELD 256
+
+/**
+ * struct vmem_held - a page that stays in hand
+ * @page: the page, pinned; NULL if there is none
+ * @gfn: its guest frame number
+ * @users: pins of it that were not undone yet
+ */
+struct vmem_held {
+	const void *page;
+	u64 gfn;
+	u32 users;
+};
+
 /**
  * struct vmem_mem - guest memory, embedded in whatever provides it
  * @ops: how to get at it
  * @constant: nothing changes it while it is read, so that no entry has to be
  *	read again
+ * @hand: optional: VMEM_NR_HELD places for pages that are asked for again and
+ *	again, zeros at first. A page that has one is pinned until another page
+ *	needs the place and nobody uses it, or vmem_hand_empty().
  */
 struct vmem_mem {
 	const struct vmem_mem_ops *ops;
 	bool constant;
+	struct vmem_held *hand;
 };
+
+/* The place of the page at @gpa. */
+static inline struct vmem_held *vmem_held_at(const struct vmem_mem *mem,
+					     u64 gpa)
+{
+	return &mem->hand[(gpa >> VMEM_PAGE_SHIFT) % VMEM_NR_HELD];
+}
+
+/* As @pin of struct vmem_mem_ops, of a page that is not in hand. */
+const void *vmem_pin_new(struct vmem_mem *mem, u64 gpa);
+
+/**
+ * vmem_pin - pin a page
+ * @mem: the memory
+ * @gpa: an address in the page
+ *
+ * In line, since most pages are in hand: two calls by pointer cost as much as the
+ * rest of entering a table.
+ *
+ * Return: as @pin of struct vmem_mem_ops.
+ */
+static inline const void *vmem_pin(struct vmem_mem *mem, u64 gpa)
+{
+	struct vmem_held *held;
+
+	if (!mem->hand)
+		return mem->ops->pin(mem, gpa);
+	held = vmem_held_at(mem, gpa);
+	if (!held->page || held->gfn != gpa >> VMEM_PAGE_SHIFT)
+		return vmem_pin_new(mem, gpa);
+	held->users++;
+	return held->page;
+}
+
+/**
+ * vmem_unpin - undo one vmem_pin()
+ * @mem: the memory
+ * @gpa: the address
+ * @page: what vmem_pin() returned
+ *
+ * A page that came while its place was taken was pinned on its own. If the same
+ * page has the place by now, it does not matter which of the two pins goes first.
+ */
+static inline void vmem_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
+{
+	struct vmem_held *held = mem->hand ? vmem_held_at(mem, gpa) : NULL;
+
+	if (held && held->page == page && held->users)
+		held->users--;
+	else
+		mem->ops->unpin(mem, gpa, page);
+}
+
+/**
+ * vmem_hand_empty - unpin all that is in hand
+ * @mem: the memory, of which nobody uses a page
+ */
+void vmem_hand_empty(struct vmem_mem *mem);
 
 /**
  * vmem_pin_status - the answer that an errno of @pin stands for

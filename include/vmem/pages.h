@@ -89,24 +89,9 @@ int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm);
 void vmem_pages_destroy(struct vmem_pages *pages);
 
 /**
- * struct vmem_held - a page that stays in a call's hand
- * @page: its address, with a reference; NULL if there is none
- * @gfn: its guest frame number
- * @users: pins of it that were not undone yet
- */
-struct vmem_held {
-	const void *page;
-	u64 gfn;
-	u32 users;
-};
-
-/**
  * struct vmem_pins - a call that reads a session's guest memory
  * @mem: the view that the core reads through
  * @gmem: the memory
- * @held: room for pages that the call asks for again and again, all zero; may be
- *	NULL
- * @nr_held: elements of @held
  * @reading: between vmem_pins_begin() and vmem_pins_end()
  *
  * Between vmem_pins_begin() and vmem_pins_end() it keeps the owner's mm in use,
@@ -116,8 +101,6 @@ struct vmem_held {
 struct vmem_pins {
 	struct vmem_mem mem;
 	struct vmem_gmem *gmem;
-	struct vmem_held *held;
-	u32 nr_held;
 	bool reading;
 };
 
