@@ -33,6 +33,7 @@ static int settle(int ret, bool progress)
 	case -ENOMEM:
 	case -ENOSPC:
 	case -ESRCH:
+	case -ERESTARTSYS:
 		return progress ? 0 : ret;
 	default:
 		return ret;

@@ -100,7 +100,9 @@ struct walker {
 int vmem_breathe(void)
 {
 	cond_resched();
-	return fatal_signal_pending(current) ? -EINTR : 0;
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return signal_pending(current) ? -ERESTARTSYS : 0;
 }
 
 static void go_to(struct walker *w, struct frame *frame)

@@ -138,15 +138,16 @@ int vmem_ioctl_memslots(struct vmem_session *session, void *data)
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
-	if (args->__reserved)
-		return -EOPNOTSUPP;
 	if (!args->nr || !vmem_element_size_ok(args->slot_size, sizeof(*slots)))
 		return -EINVAL;
 
+	args->out_more = 1;
 	args->out_next_gpa = args->gpa;
 	for (args->out_nr = 0; args->out_nr < args->nr; args->out_nr += n) {
 		n = min_t(u32, args->nr - args->out_nr, ARRAY_SIZE(slots));
 		n = get_slots(gmem, args->out_next_gpa, slots, n);
+		if (!n)
+			args->out_more = 0;
 		if (n <= 0)
 			return args->out_nr ? 0 : n;
 		if (vmem_user_ops.put_elements(dst, args->slot_size, slots,

@@ -34,7 +34,7 @@ struct vmem_mem;
  *	ERR_PTR(-ENXIO), there is no memory at @gpa, or a device is there
  *	(VMEM_UNBACKED); ERR_PTR(-EIO), the memory there cannot be read
  *	(VMEM_UNREADABLE). Others: ERR_PTR(-ENOMEM), a limit is reached;
- *	ERR_PTR(-EINTR), the caller was killed. May sleep.
+ *	what vmem_breathe() returns. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
  * @probe: Optional; the write side asks it, a walk never does. Can the page at
  *	@gpa be read? Returns 0, or -ENXIO or -EIO as @pin would; any other errno

@@ -184,8 +184,8 @@ struct vmem_walk {
  * Return: 0 when all is done; VMEM_WALK_STOP when a callback ended it or the
  * budget is used up: go on from the cursor; -ENXIO or -EIO if there is no @space
  * callback and a root table that has to be read is unbacked or unreadable; -ENOSPC
- * if there are more than VMEM_MAX_TABLES tables to know; -EINTR if the caller was
- * killed; -EINVAL if the scope is empty or the cursor outside of it; what pinning a
+ * if there are more than VMEM_MAX_TABLES tables to know; what
+ * vmem_breathe() returned; -EINVAL if the scope is empty or the cursor outside of it; what pinning a
  * table or a callback returned. The cursor is valid unless all is done.
  */
 int vmem_walk(struct vmem_walk *walk);
@@ -193,7 +193,9 @@ int vmem_walk(struct vmem_walk *walk);
 /**
  * vmem_breathe - let others run, now and then in whatever may take long
  *
- * Return: 0; -EINTR if the caller was killed and is to go no further.
+ * Return: 0; -EINTR if the caller was killed and is to go no further; -ERESTARTSYS
+ * if any other signal waits for the caller (or a freezer, or a live patch): say how
+ * far it got, or begin anew when that is done.
  */
 int vmem_breathe(void);
 

@@ -220,7 +220,6 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, ESRCH, NULL, LIBVMEM_NO_PROCESS, EXITED },
 	{ STEP_ANY, ENOMEM, NULL, LIBVMEM_NO_MEMORY,
 	  "memory is short here: make room, or raise the limit of the memory cgroup" },
-	{ STEP_ANY, EINTR, NULL, LIBVMEM_SYSTEM, "interrupted: ask again" },
 	{ STEP_ANY, EINVAL, NULL, LIBVMEM_OTHER_VERSION, OTHER_VERSION },
 	{ STEP_ANY, E2BIG, NULL, LIBVMEM_OTHER_VERSION, OTHER_VERSION },
 	{ STEP_ANY, ENOTTY, NULL, LIBVMEM_OTHER_VERSION, OTHER_VERSION },

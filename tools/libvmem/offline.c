@@ -88,11 +88,15 @@ static int ask_memslots(struct offline *offline, void *data)
 
 	args->out_nr = 0;
 	args->out_next_gpa = args->gpa;
-	for (i = 0; i < image->nr_segments && args->out_nr < args->nr; i++) {
+	args->out_more = 0;
+	for (i = 0; i < image->nr_segments; i++) {
 		const struct image_segment *s = &image->segments[i];
 
 		if (s->gpa + s->len <= args->gpa)
 			continue;
+		args->out_more = args->out_nr == args->nr;
+		if (args->out_more)
+			break;
 		slots[args->out_nr++] = (struct vmem_memslot){
 			.gpa = s->gpa,
 			.len = s->len,

@@ -332,7 +332,13 @@ void libvmem_close(struct libvmem *vm)
 
 int ask(struct libvmem *vm, unsigned int cmd, void *args)
 {
+	int ret;
+
 	if (vm->image)
 		return offline_ask(vm->offline, cmd, args);
-	return ioctl(vm->dev, cmd, args) ? -errno : 0;
+	/* A signal that came before anything was done. */
+	do
+		ret = ioctl(vm->dev, cmd, args);
+	while (ret && errno == EINTR);
+	return ret ? -errno : 0;
 }

@@ -60,7 +60,7 @@ int libvmem_memslots(struct libvmem *vm,
 		for (unsigned int i = 0; i < args.out_nr && !ret; i++)
 			ret = row(&slots[i], priv);
 		args.gpa = args.out_next_gpa;
-	} while (!ret && args.out_nr == args.nr);
+	} while (!ret && args.out_more);
 	return ret;
 }
 

@@ -133,7 +133,6 @@ static void fill_memslots(struct call *call, const struct guest *g)
 	call->args.memslots.slot_size = sizeof(struct vmem_memslot);
 	call->args.memslots.slots = pointer(call->array);
 	call->args.memslots.gpa = 0;
-	call->args.memslots.__reserved = 0;
 }
 
 static void fill_vcpu(struct call *call, const struct guest *g)
@@ -296,11 +295,9 @@ const struct command commands[] = {
 		.name = "VMEM_MEMSLOTS",
 		COMMAND(VMEM_MEMSLOTS, memslots),
 		.fill = fill_memslots,
-		.outs = { PART(memslots, out_nr, __reserved),
-			  TAIL(memslots, out_next_gpa) },
+		.outs = { TAIL(memslots, out_nr) },
 		.buffers = { WRITES(memslots, slots,
 				    sizeof(struct vmem_memslot)) },
-		.reserved = AT(memslots, __reserved),
 		.nr = AT(memslots, nr),
 		.element = AT(memslots, slot_size),
 		.element_size = sizeof(struct vmem_memslot),

@@ -94,7 +94,6 @@ static int memslots_once(int session, struct vmem_memslot *slots, __u32 room,
 	args->slot_size = sizeof(*slots);
 	args->slots = pointer(slots);
 	args->gpa = gpa;
-	args->__reserved = 0;
 	return session_call(session, VMEM_MEMSLOTS, args);
 }
 
@@ -110,7 +109,7 @@ int session_memslots(int session, struct vmem_memslot *slots, __u32 room,
 		if (ret)
 			return ret;
 		*nr += args.out_nr;
-		if (args.out_nr < per_call)
+		if (!args.out_more)
 			return 0;
 	}
 	return -ENDLESS;

@@ -58,28 +58,24 @@
  * -EOVERFLOW   A range of addresses wraps around.
  * -ENXIO       There is no guest memory where CR3 points, or none that can be
  *              read.
- * -ENOMEM      The pages to be pinned are over RLIMIT_MEMLOCK, or calls in other
- *              threads use all that the session may hold, or memory is short
- *              or over what the caller's memory cgroup may have, or memory
- *              slots changed as fast as they were looked up.
- * -ESRCH       The process whose memory it was has exited. What needs no
- *              memory (info, slots, vCPUs) is answered all the same.
- * -EINTR       The caller was killed.
+ * -ENOMEM      Memory is short, or over what the caller's memory cgroup may have.
+ * -ESRCH       The process whose memory it was has exited.
+ * -EINTR       The caller was killed, or there was a signal and nothing was done
+ *              yet (where the signal's action says SA_RESTART, the call is begun
+ *              anew).
  * ============ ===============================================================
  *
- * A call that has done a part when it meets a limit (its buffer, the pages it
- * may pin, the entries it may read) returns 0, says how far it got, and goes
- * on from there when it is called again; nothing is lost in between. For
- * VMEM_WALK_SPACES, where the session knows how far it got, the end of what can
- * be written of @records is such a limit as well.
+ * A call that has done a part when it meets a limit (its buffer, the entries it
+ * may read, memory, a signal) returns 0, says how far it got, and goes on from there
+ * when it is called again; nothing is lost in between. For VMEM_WALK_SPACES, where
+ * the session knows how far it got, the end of what can be written of @records is
+ * such a limit as well.
  *
- * A session keeps the pages that it reads pinned, so that the next call finds
- * them, until their owner maps something else there, or they are too many, or
- * it is closed. What is kept is charged to the user who attached the session. A
- * page that is not kept yet is pinned if it is within the caller's
- * RLIMIT_MEMLOCK, where that user's other locked pages count too, or if the
- * caller has CAP_IPC_LOCK. If it is not, pages that the session keeps and no
- * call uses are let go for it, those first that were used least recently.
+ * A call takes references on the pages that it reads, and has none when it returns,
+ * nor while memory of the caller's own has to be waited for (userfaultfd, a file
+ * far away). So it is in nobody's way, and changes nothing of what the owner shares
+ * with others (KSM, fork) or has swapped out again. What a session knows is where
+ * pages were, which it forgets when their owner maps something else there.
  *
  * A page is read as its owner would read it. One that the owner has never touched
  * is zeros: anonymous memory gets no page by that, but a file does, shared memory
@@ -327,8 +323,8 @@ struct vmem_memslot {
  * @slot_size: sizeof(struct vmem_memslot)
  * @slots: pointer to the elements to write, in the order of their addresses
  * @gpa: where to begin: slots that end at or below it are left out
- * @out_nr: elements written; less than @nr says that the list is complete
- * @__reserved: must be 0
+ * @out_nr: elements written
+ * @out_more: 0 if the list is complete, 1 if there may be more
  * @out_next_gpa: @gpa for the call that goes on behind the last element
  */
 struct vmem_memslots_args {
@@ -339,7 +335,7 @@ struct vmem_memslots_args {
 	__aligned_u64 slots;
 	__aligned_u64 gpa;
 	__u32 out_nr;
-	__u32 __reserved;
+	__u32 out_more;
 	__aligned_u64 out_next_gpa;
 };
 

@@ -8,6 +8,9 @@
 
 #define MAX_ERRNO 4095
 
+/* User space never gets to see it. */
+#define ERESTARTSYS 512
+
 static inline void *ERR_PTR(long error)
 {
 	return (void *)error;
