@@ -87,6 +87,7 @@ static int put_translations(struct translating *t)
 	const struct vmem_answer_ops *ops = t->answer->ops;
 	struct vmem_batch *batch = &t->batch;
 	u64 dst = args->results + (u64)args->out_nr * args->result_size;
+	size_t len;
 	int ret;
 
 	do {
@@ -94,8 +95,8 @@ static int put_translations(struct translating *t)
 					sizeof(*batch->results), batch->done);
 		if (ret != -EAGAIN)
 			break;
-		ret = wait_between(
-			t, dst, (size_t)batch->done * args->result_size, true);
+		len = (size_t)batch->done * args->result_size;
+		ret = wait_between(t, dst, len, true);
 	} while (!ret);
 	if (ret)
 		return ret;
@@ -205,12 +206,13 @@ static u64 next_element(const struct filling *filling)
 
 static int fill_with(struct filling *filling, const void *element, u32 size)
 {
+	const struct vmem_answer_ops *ops = filling->answer->ops;
+	u64 dst = next_element(filling);
 	int ret;
 
 	if (filling->done == filling->nr)
 		return VMEM_WALK_STOP;
-	ret = filling->answer->ops->put_elements(
-		next_element(filling), filling->element_size, element, size, 1);
+	ret = ops->put_elements(dst, filling->element_size, element, size, 1);
 	if (ret == -EAGAIN) {
 		filling->blocked = true;
 		return VMEM_WALK_STOP;
@@ -326,12 +328,12 @@ static int put_bytes(const void *src, size_t len, void *priv)
 static bool wait_to_read(const struct reading *reading, u64 len, int *ret)
 {
 	struct vmem_answer *answer = reading->answer;
+	u64 at = reading->buf + reading->done;
 
 	if (*ret != -EAGAIN)
 		return false;
-	*ret = answer->ops->wait(
-		answer, reading->buf + reading->done,
-		min_t(u64, len - reading->done, VMEM_PAGE_SIZE), true);
+	len = min_t(u64, len - reading->done, VMEM_PAGE_SIZE);
+	*ret = answer->ops->wait(answer, at, len, true);
 	return !*ret;
 }
 

@@ -28,6 +28,7 @@
  * lock; the source is asked for its generation under it, for which it takes
  * kvm->srcu. Pages are given back without it, since it may be the last reference.
  */
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -35,6 +36,20 @@
 #include <trace/events/vmem.h>
 #include <vmem/gmem.h>
 #include <vmem/walk.h>
+
+/*
+ * To widen the windows between the steps of a page's life, where a test wants that:
+ * make module KCFLAGS=-DVMEM_TEST_DELAY=3, in microseconds.
+ */
+#ifndef VMEM_TEST_DELAY
+#define VMEM_TEST_DELAY 0
+#endif
+
+static void test_delay(void)
+{
+	if (VMEM_TEST_DELAY)
+		udelay(VMEM_TEST_DELAY);
+}
 
 static struct vmem_hint *hint_of(struct vmem_pages *pages, u64 gfn)
 {
@@ -72,14 +87,15 @@ static bool on_invalidate(struct mmu_interval_notifier *notifier,
 {
 	struct vmem_pages *pages =
 		container_of(notifier, struct vmem_pages, notifier);
+	struct vmem_gmem *gmem = container_of(pages, struct vmem_gmem, pages);
 
+	test_delay();
 	spin_lock(&pages->lock);
 	mmu_interval_set_seq(notifier, seq);
 	drop_range(pages, VMEM_DROP_MAPPING, range->start, range->end);
 	spin_unlock(&pages->lock);
 	if (range->event == MMU_NOTIFY_RELEASE)
-		vmem_gmem_owner_exits(
-			container_of(pages, struct vmem_gmem, pages));
+		vmem_gmem_owner_exits(gmem);
 	return true;
 }
 
@@ -141,6 +157,7 @@ static const void *take_hinted(struct vmem_pages *pages, u64 gfn)
 		get_page(page);
 	}
 	spin_unlock(&pages->lock);
+	test_delay();
 	return page ? page_address(page) : NULL;
 }
 
@@ -200,7 +217,7 @@ static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
 
 	spin_lock(&pages->lock);
 	follow_source(gmem);
-	pages->looked_up += found->page != NULL;
+	pages->looked_up += !!found->page;
 	valid = generation == pages->generation;
 	if (valid && found->page &&
 	    !mmu_interval_read_retry(&pages->notifier, seq)) {
@@ -227,6 +244,7 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 		found.page = NULL;
 		ret = page_error(gmem->mm, found.hva, ret);
 	}
+	test_delay();
 	if (!note_page(gmem, &found, seq, generation)) {
 		if (found.page)
 			put_page(found.page);

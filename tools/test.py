@@ -29,7 +29,8 @@ SANITIZER = ["--kernel", "build/sanitizer/arch/x86/boot/bzImage"]
 DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/fields", "build/bin/edges", "build/bin/spaces",
           "build/bin/debugfs", "build/bin/snapshot", "build/bin/restore",
-          "build/bin/pages", "build/bin/trace", "build/bin/limits",
+          "build/bin/pages", "build/bin/untouched",
+          "build/bin/signals", "build/bin/trace", "build/bin/limits",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
           "build/bin/fuzz-ioctl", "build/bin/events"]
 # How often, where all is nine times as slow

@@ -2,7 +2,7 @@
 /*
  * Guest memory as the core sees it. Everything that reads a guest's tables
  * goes through these operations and knows nothing else about where the memory
- * is: in a VMM (vmem_kept.c), in an image (tools/libvmem) or in a test (kunit/).
+ * is: in a VMM (vmem_pages.c), in an image (tools/libvmem) or in a test (kunit/).
  */
 #ifndef _VMEM_MEM_H
 #define _VMEM_MEM_H

@@ -184,9 +184,9 @@ struct vmem_walk {
  * Return: 0 when all is done; VMEM_WALK_STOP when a callback ended it or the
  * budget is used up: go on from the cursor; -ENXIO or -EIO if there is no @space
  * callback and a root table that has to be read is unbacked or unreadable; -ENOSPC
- * if there are more than VMEM_MAX_TABLES tables to know; what
- * vmem_breathe() returned; -EINVAL if the scope is empty or the cursor outside of it; what pinning a
- * table or a callback returned. The cursor is valid unless all is done.
+ * if there are more than VMEM_MAX_TABLES tables to know; -EINVAL if the scope is
+ * empty or the cursor outside of it; what vmem_breathe(), pinning a table or a
+ * callback returned. The cursor is valid unless all is done.
  */
 int vmem_walk(struct vmem_walk *walk);
 

@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <linux/kvm.h>
 
 #include "folder.h"
 #include "ktap.h"
@@ -548,6 +550,66 @@ static void memslots_are_the_ioctls(void)
 	ram_free(&more);
 }
 
+/* How long it takes to list so many slots by ioctl, and by the file. */
+static void time_slots(int session, struct vmem_memslot *slots, __u32 nr,
+		       double *took)
+{
+	struct folder folder = newest_folder();
+	struct text text;
+	double start = seconds();
+	const char *at;
+	__u32 i, listed;
+
+	CHECK_EQ(session_memslots(session, slots, nr + 1000, 1000, &listed), 0);
+	took[0] = seconds() - start;
+	CHECK_EQ(listed, nr);
+	for (i = 1; i < nr; i++)
+		if (slots[i].gpa <= slots[i - 1].gpa)
+			CHECK_EQ(i, 0);
+	start = seconds();
+	text = read_file(&folder, "memslots");
+	took[1] = seconds() - start;
+	for (i = 0, at = text.bytes; (at = strchr(at, '\n')); i++)
+		at++;
+	CHECK_EQ(i, nr);
+	free(text.bytes);
+	printf("# %u slots: %.3f s by ioctl, %.3f s by the file\n", nr, took[0],
+	       took[1]);
+}
+
+/* A list of eight times as many takes eight times as long, and not 64 times. */
+static void many_memslots(void)
+{
+	struct guest_ram page = ram_new(GB(1), PAGE);
+	struct vmem_memslot *slots;
+	double few[2], many[2];
+	struct world w;
+	__u32 i, nr;
+	int session;
+
+	build(&w);
+	nr = (__u32)must(ioctl(w.kvm_fd, KVM_CHECK_EXTENSION,
+			       KVM_CAP_NR_MEMSLOTS),
+			 "KVM_CAP_NR_MEMSLOTS");
+	nr = (__u32)number_of("VMEM_SLOTS", nr / 4);
+	slots = calloc(nr + 1000, sizeof(*slots));
+	must(slots ? 0 : -1, "calloc");
+	session = session_open();
+	CHECK_EQ(session_attach_kvm(session, w.vm_fd), 0);
+	for (i = 1; i < nr; i++) {
+		world_add_slot(&w, i, page.gpa + i * 2 * PAGE, page.hva, PAGE);
+		if (i + 1 == nr / 8)
+			time_slots(session, slots, nr / 8, few);
+	}
+	time_slots(session, slots, nr, many);
+	CHECK(many[0] < few[0] * 32);
+	CHECK(many[1] < few[1] * 32);
+	close(session);
+	world_free(&w);
+	ram_free(&page);
+	free(slots);
+}
+
 static void counters_grow(void)
 {
 	struct vmem_translation results[3];
@@ -900,6 +962,7 @@ static const struct ktap_case cases[] = {
 	{ "spaces_follow_the_guest", spaces_follow_the_guest },
 	{ "spaces_not_set", spaces_not_set },
 	{ "memslots_are_the_ioctls", memslots_are_the_ioctls },
+	{ "many_memslots", many_memslots },
 	{ "counters_grow", counters_grow },
 	{ "bytes_are_counted", bytes_are_counted },
 	{ "folder_comes_and_goes", folder_comes_and_goes },

@@ -417,7 +417,7 @@ static long long stat_value(const char *name)
 /* Batches of pages that the kernel is about to give back hold references, too. */
 static void drain_batches(void)
 {
-	static char page[PAGE] __attribute__((aligned(PAGE)));
+	static char page[PAGE];
 	void *pages[] = { page };
 	int node = 0, status;
 

@@ -306,6 +306,8 @@ static bool make_huge(const struct home *h)
 			     "huge page for us");
 }
 
+#define SPLIT "/sys/kernel/debug/split_huge_pages"
+
 static void huge_page_splits(void)
 {
 	char text[96];
@@ -317,10 +319,7 @@ static void huge_page_splits(void)
 		snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(),
 			 (unsigned long)h.pt,
 			 (unsigned long)(h.pt + MB(2) / sizeof(*h.pt)));
-		if (!skip_without(
-			    write_file("/sys/kernel/debug/split_huge_pages",
-				       text),
-			    "split_huge_pages"))
+		if (!skip_without(write_file(SPLIT, text), SPLIT))
 			CHECK_EQ(smaps_kb(h.pt, "AnonHugePages"), 0);
 		ask_pt(&h, "split");
 	}
@@ -332,14 +331,14 @@ static void subpage_fails(void)
 {
 	__u8 *other;
 	struct home h;
+	bool fails;
 
 	home_init(&h);
 	if (make_huge(&h)) {
 		other = (__u8 *)h.pt + 5 * PAGE;
 		ask_pt(&h, "before");
-		if (!skip_without(!madvise(other, PAGE, MADV_HWPOISON) ||
-					  errno != EINVAL,
-				  "memory failure"))
+		fails = madvise(other, PAGE, MADV_HWPOISON) && errno == EINVAL;
+		if (!skip_without(!fails, "memory failure"))
 			CHECK_EQ(smaps_kb(h.pt, "AnonHugePages"), 0);
 		ask_pt(&h, "failed");
 	}
@@ -370,9 +369,9 @@ static void table_is_moved(void)
 
 static bool have_swap(void)
 {
-	if (system("modprobe -q zram 2>/dev/null; "
-		   "echo 64M >/sys/block/zram0/disksize 2>/dev/null && "
-		   "mkswap " ZRAM " >/dev/null 2>&1"))
+	if (system("modprobe -q zram 2>/dev/null") < 0 ||
+	    !write_file("/sys/block/zram0/disksize", "64M") ||
+	    system("mkswap " ZRAM " >/dev/null 2>&1"))
 		return false;
 	return !swapon(ZRAM, 0);
 }

@@ -246,8 +246,8 @@ struct vmem_info_args {
  * The VM of the caller's own process needs nothing besides; any other needs
  * CAP_SYS_PTRACE. That is checked here and once: whoever is given the session
  * afterwards, a child included, can use it. Memory slots that are added, moved
- * or removed afterwards are followed. The session keeps the VM object, not its
- * process, alive.
+ * or removed afterwards are followed. The session keeps the VM object alive, as
+ * another descriptor of it would, until its process exits.
  */
 struct vmem_attach_kvm_args {
 	__u32 size;
