@@ -30,7 +30,7 @@ static int go_down(struct vmem_mem *mem, const struct vmem_root *root,
 	int level, shift = vmem_level_shift(arch, mode->top);
 
 	for (level = mode->top;; level--, shift -= arch->index_bits) {
-		const void *page = mem->ops->pin(mem, table);
+		const void *page = vmem_pin(mem, table);
 		struct vmem_trace *trace = &path[way->nr];
 
 		if (IS_ERR(page))
@@ -109,7 +109,7 @@ int vmem_straight(struct vmem_mem *mem, const struct vmem_root *root, u64 va,
 	found = !ret && entry.kind == VMEM_ENTRY_LEAF;
 	held = mem->constant || is_way_held(root->mode.arch, &way, path);
 	for (i = 0; i < way.nr; i++)
-		mem->ops->unpin(mem, path[i].entry_gpa, way.pages[i]);
+		vmem_unpin(mem, path[i].entry_gpa, way.pages[i]);
 	*attempts += !held;
 	if (!found || !held)
 		return vmem_pin_status(ret) ? 0 : ret;

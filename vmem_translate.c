@@ -18,11 +18,13 @@
  * @walk: the walk
  * @batch: the batch; its @done says which address is next
  * @near: the tables at hand, or NULL
+ * @straight: after a leaf the straight way is tried for the next one
  */
 struct translate {
 	struct vmem_walk walk;
 	struct vmem_batch *batch;
 	struct vmem_near *near;
+	bool straight;
 };
 
 /* Are the owners of tables known at an address? */
@@ -96,10 +98,14 @@ static int translate_leaf(const struct vmem_visit *visit, void *priv)
 {
 	struct translate *translate = priv;
 
+	int ret;
+
 	translate_as(translate->batch, visit);
 	if (translate->near)
 		vmem_near_note(translate->near, visit);
-	return translate_next(translate);
+	ret = translate_next(translate);
+	return ret == VMEM_WALK_MOVE && translate->straight ? VMEM_WALK_STOP :
+							      ret;
 }
 
 static int translate_nowhere(const struct vmem_visit *visit, void *priv)
@@ -152,6 +158,13 @@ static void translate_dead_root(struct vmem_batch *batch, int why)
 	result->out_level = batch->spaces->roots[batch->index].mode.top;
 }
 
+/* The straight way knows no owners, and near tables are nearer. */
+static bool is_straight(const struct vmem_batch *batch,
+			const struct vmem_near *near)
+{
+	return !batch->spaces && !near;
+}
+
 /* Translate what the next walk can do of the batch. */
 static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 			  u32 attempts)
@@ -165,6 +178,7 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 	/* As in make_visit(). */
 	translate.batch = batch;
 	translate.near = near;
+	translate.straight = is_straight(batch, near);
 	walk->mem = batch->mem;
 	walk->roots = batch->root;
 	walk->root = 0;
@@ -197,19 +211,17 @@ static int translate_some(struct vmem_batch *batch, struct vmem_near *near,
 	return 0;
 }
 
-/* One address alone. */
+/* The address at hand: VMEM_WALK_STOP if the straight way leads to its leaf. */
 static int translate_straight(struct vmem_batch *batch, u32 *attempts)
 {
 	struct vmem_trace path[VMEM_MAX_LEVELS] __uninitialized;
 	struct vmem_visit leaf __uninitialized;
-	int ret = vmem_straight(batch->mem, batch->root, batch->vas[0], &leaf,
-				path, attempts);
+	int ret = vmem_straight(batch->mem, batch->root,
+				batch->vas[batch->done], &leaf, path, attempts);
 
-	if (ret != VMEM_WALK_STOP)
-		return ret;
-	translate_as(batch, &leaf);
-	batch->done = 1;
-	return 0;
+	if (ret == VMEM_WALK_STOP)
+		translate_as(batch, &leaf);
+	return ret;
 }
 
 static bool is_everything(const struct vmem_scope *scope)
@@ -221,17 +233,23 @@ int vmem_translate_batch(struct vmem_batch *batch)
 {
 	const struct vmem_spaces *spaces = batch->spaces;
 	struct vmem_near *near = batch->near;
-	u32 attempts = 0;
+	u32 attempts;
 	int ret = 0;
 
 	/* Some addresses have owners, and others none. */
 	if (spaces && !is_everything(&spaces->scope))
 		near = NULL;
-	/* The straight way knows no owners. */
-	if (batch->nr == 1 && !batch->done && !spaces)
-		ret = translate_straight(batch, &attempts);
-	while (!ret && batch->done < batch->nr)
-		ret = translate_some(batch, near, attempts);
+	while (!ret && batch->done < batch->nr) {
+		attempts = 0;
+		if (is_straight(batch, near))
+			ret = translate_straight(batch, &attempts);
+		if (ret == VMEM_WALK_STOP)
+			ret = next_address(batch);
+		else if (!ret)
+			ret = translate_some(batch, near, attempts);
+		if (ret == VMEM_WALK_STOP)
+			return 0;
+	}
 	return ret;
 }
 
