@@ -352,7 +352,7 @@ static void killed(void)
 		longest = 0;
 		for (i = 0; i < nr; i++) {
 			alarm(KTAP_SECONDS_PER_CASE);
-			kill_one(&s, (unsigned int)rand_r(&seed) % 200000,
+			kill_one(&s, (unsigned int)rand_r(&seed) % 50000,
 				 &longest);
 		}
 		printf("# %s: killed %d times, gone after %.3f s at most\n",
