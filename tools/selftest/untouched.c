@@ -395,31 +395,86 @@ static void table_is_swapped_out(void)
 
 #define CMA "/sys/kernel/debug/cma/reserved/"
 
-/* Whoever has this memory by right wants what the table is in. */
+/**
+ * struct area - memory that whoever has it by right may want in one piece
+ * @base: its first frame
+ * @nr: how many there are
+ */
+struct area {
+	long base;
+	long nr;
+};
+
+static bool is_in(const struct area *area, const void *page)
+{
+	long pfn = (long)(pagemap_of(page) & PAGEMAP_PFN);
+
+	return pfn >= area->base && pfn < area->base + area->nr;
+}
+
+#define CHUNK MB(64)
+#define MAX_CHUNKS 64
+
+/*
+ * A page of ours in the area: that is lent to us when other memory gets short. NULL
+ * if there is none.
+ */
+static void *page_in(const struct area *area)
+{
+	__u8 *chunks[MAX_CHUNKS], *found = NULL;
+	__u64 at;
+	int i, nr;
+
+	for (nr = 0; nr < MAX_CHUNKS && !found; nr++) {
+		if (kilobytes("MemAvailable") < 500000)
+			break;
+		chunks[nr] = map_aligned(CHUNK);
+		madvise(chunks[nr], CHUNK, MADV_NOHUGEPAGE);
+		memset(chunks[nr], 1, CHUNK);
+		for (at = 0; at < CHUNK && !found; at += MB(1))
+			if (is_in(area, chunks[nr] + at))
+				found = chunks[nr] + at;
+	}
+	for (i = 0; i < nr; i++) {
+		at = CHUNK;
+		if (found >= chunks[i] && found < chunks[i] + CHUNK) {
+			at = (__u64)(found - chunks[i]);
+			munmap(found + PAGE, CHUNK - at - PAGE);
+		}
+		if (at)
+			munmap(chunks[i], at);
+	}
+	return found;
+}
+
+/* The table is in such memory, and all of it is wanted. */
 static void contiguous_memory(void)
 {
-	long base = read_number(CMA "base_pfn"), nr = read_number(CMA "count");
+	const struct area area = { read_number(CMA "base_pfn"),
+				   read_number(CMA "count") };
 	char text[32];
 	struct home h;
-	long pfn, used;
+	__u64 *page;
 
+	if (skip_without(area.base >= 0, CMA))
+		return;
+	page = page_in(&area);
+	if (skip_without(page, "memory of CMA's for us"))
+		return;
 	home_init(&h);
-	put_pt(&h);
+	page[0] = TARGET | PTE_PWU;
+	world_add_slot(&h.w, PT_SLOT, 0, NULL, 0);
+	world_add_slot(&h.w, PT_SLOT, PT_GPA, page, PAGE);
 	ask_pt(&h, "before");
-	pfn = (long)(pagemap_of(h.pt) & PAGEMAP_PFN);
-	printf("# page %#lx, area %#lx and %#lx more\n", pfn, base, nr);
-	if (!skip_without(base >= 0 && pfn >= base && pfn < base + nr,
-			  "memory of CMA's for us")) {
-		used = read_number(CMA "used");
-		snprintf(text, sizeof(text), "%ld", nr - used);
-		CHECK(write_file(CMA "alloc", text));
-		CHECK_EQ(read_number(CMA "used"), nr);
-		pfn = (long)(pagemap_of(h.pt) & PAGEMAP_PFN);
-		CHECK(pfn < base || pfn >= base + nr);
-		ask_pt(&h, "moved");
-		write_file(CMA "free", text);
-	}
+	CHECK(is_in(&area, page));
+	snprintf(text, sizeof(text), "%ld", area.nr - read_number(CMA "used"));
+	CHECK(write_file(CMA "alloc", text));
+	CHECK_EQ(read_number(CMA "used"), area.nr);
+	CHECK(!is_in(&area, page));
+	ask_pt(&h, "moved");
+	write_file(CMA "free", text);
 	home_free(&h);
+	munmap(page, PAGE);
 }
 
 /* ---- A caller that waits for memory of its own ---- */
