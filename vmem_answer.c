@@ -90,6 +90,8 @@ static int put_translations(struct translating *t)
 	size_t len;
 	int ret;
 
+	if (!batch->done)
+		return 0;
 	do {
 		ret = ops->put_elements(dst, args->result_size, batch->results,
 					sizeof(*batch->results), batch->done);
@@ -275,9 +277,12 @@ int vmem_answer_map_range(struct vmem_answer *answer,
 	if (ret)
 		return ret;
 
-	do
+	do {
+		/* What was read for a row that could not be put is read again. */
+		if (!filling.done)
+			range.budget = VMEM_MAX_ENTRIES;
 		ret = vmem_virt_to_phys(&range);
-	while (wait_to_fill(&filling, &ret));
+	} while (wait_to_fill(&filling, &ret));
 	args->out_nr = filling.done;
 	args->out_more = ret != 0;
 	args->out_next_va = range.va;
@@ -579,10 +584,13 @@ int vmem_answer_walk_spaces(struct vmem_answer *answer,
 	walked->space = spaces->roots[root].table;
 	walked->va = va;
 	walked->asked = args->nr;
-	do
-		ret = vmem_walk_va_spaces(spaces, answer->mem, VMEM_MAX_ENTRIES,
+	do {
+		u64 read = spaces->stats.entries - before.entries;
+
+		ret = vmem_walk_va_spaces(spaces, answer->mem,
+					  VMEM_MAX_ENTRIES - read,
 					  fill_with_record, &filling);
-	while (wait_to_fill(&filling, &ret));
+	} while (wait_to_fill(&filling, &ret));
 	args->out_nr = filling.done;
 	args->out_more = ret != 0;
 	args->out_stats = spaces->stats;

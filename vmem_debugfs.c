@@ -43,6 +43,8 @@ static int memslots_fetch(struct memslots_reader *reader, u64 from_gpa)
 	struct vmem_gmem *gmem = vmem_session_gmem(reader->session);
 	int ret = vmem_breathe() ?: vmem_gmem_enter(gmem);
 
+	/* After an errno the next one to read begins anew. */
+	reader->found = false;
 	if (ret)
 		return ret;
 	reader->found = gmem->ops->slots(gmem, from_gpa, &reader->slot, 1);

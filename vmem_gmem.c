@@ -3,8 +3,9 @@
  * Guest memory: a KVM VM's memory slots or a region table. The only file that
  * knows KVM.
  *
- * Lifetimes: a gmem is made by one attach, and is freed when its session's file
- * is released, which no ioctl can be inside of. It holds a reference on the
+ * Lifetimes: a gmem is made by one attach, and is given up when its session's file
+ * is released, which no ioctl can be inside of; it is freed when the notifier has no
+ * caller any more. It holds a reference on the
  * mm_struct, which does not keep the owner's memory alive, and on the VM, where
  * there is one, until the owner's mm has no user: a VM may pin memory for its
  * guest. Who asks about the memory takes a user reference on the mm for as long as
@@ -416,16 +417,13 @@ out_free_regions:
 
 void vmem_gmem_release(struct vmem_gmem *gmem)
 {
-	struct mm_struct *mm;
-
 	if (!gmem)
 		return;
-	mm = gmem->mm;
-	vmem_pages_destroy(&gmem->pages);
+	vmem_pages_close(&gmem->pages);
 	cancel_work_sync(&gmem->exit);
 	let_go(gmem);
-	gmem->ops->release(gmem);
-	mmdrop(mm);
+	mmdrop(gmem->mm);
+	vmem_pages_put(&gmem->pages);
 }
 
 int vmem_gmem_enter(struct vmem_gmem *gmem)

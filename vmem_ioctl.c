@@ -11,6 +11,7 @@
 
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/security.h>
@@ -224,6 +225,8 @@ static void __exit vmem_exit(void)
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
+	/* Whoever had a notifier is freed by then. */
+	mmu_notifier_synchronize();
 }
 module_exit(vmem_exit);
 

@@ -9,11 +9,12 @@
  * kernel makes a copy of it for the owner, even for reading.
  *
  * A hint has no reference. It is made from a page that has one, under the lock, if
- * no invalidation has begun since before the page was looked up and none is under
- * way (mmu_interval_read_retry()). Then the owner maps the page. It is dropped
- * before that ends, since who unmaps a page calls the notifier first, and the
- * notifier waits for the lock. So whoever finds a hint under the lock finds a page
- * that its owner maps, and can take a reference of his own before the lock goes.
+ * no invalidation was under way at any time since before the page was looked up
+ * (@changing, @changes; KVM does likewise). Then the owner maps the page. It is
+ * dropped before that ends, since who unmaps a page calls the notifier first, and
+ * the notifier waits for the lock. So whoever finds a hint under the lock finds a
+ * page that its owner maps, and can take a reference of his own before the lock
+ * goes. Where invalidations never end, no hint is made, and nobody waits for them.
  * A hint in a place that is wanted for another one is overwritten. All are dropped
  * when the source of guest memory gives other answers (follow_source).
  *
@@ -24,9 +25,9 @@
  * to give other answers between the question where it is and the look-up: so the
  * generation is compared afterwards, and the page is looked up anew.
  *
- * Locks: see struct vmem_pages. Faults and waits for an invalidation are without the
- * lock; the source is asked for its generation under it, for which it takes
- * kvm->srcu. Pages are given back without it, since it may be the last reference.
+ * Locks: see struct vmem_pages. Faults are without the lock; the source is asked for
+ * its generation under it, for which it takes kvm->srcu. Pages are given back
+ * without it, since it may be the last reference.
  */
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -80,27 +81,66 @@ static void drop_range(struct vmem_pages *pages, enum vmem_drop why,
 	trace_vmem_drop(pages->session, why, start, end, nr);
 }
 
-/* Called before the mapping changes, in a context that may be atomic. */
-static bool on_invalidate(struct mmu_interval_notifier *notifier,
-			  const struct mmu_notifier_range *range,
-			  unsigned long seq)
+static struct vmem_pages *of_notifier(struct mmu_notifier *notifier)
 {
-	struct vmem_pages *pages =
-		container_of(notifier, struct vmem_pages, notifier);
-	struct vmem_gmem *gmem = container_of(pages, struct vmem_gmem, pages);
+	return container_of(notifier, struct vmem_pages, notifier);
+}
+
+static struct vmem_gmem *of_pages(struct vmem_pages *pages)
+{
+	return container_of(pages, struct vmem_gmem, pages);
+}
+
+/* Called before the mapping changes, in a context that may be atomic. */
+static int on_start(struct mmu_notifier *notifier,
+		    const struct mmu_notifier_range *range)
+{
+	struct vmem_pages *pages = of_notifier(notifier);
 
 	test_delay();
 	spin_lock(&pages->lock);
-	mmu_interval_set_seq(notifier, seq);
+	pages->changing++;
 	drop_range(pages, VMEM_DROP_MAPPING, range->start, range->end);
 	spin_unlock(&pages->lock);
-	if (range->event == MMU_NOTIFY_RELEASE)
-		vmem_gmem_owner_exits(gmem);
-	return true;
+	return 0;
 }
 
-static const struct mmu_interval_notifier_ops notifier_ops = {
-	.invalidate = on_invalidate,
+static void on_end(struct mmu_notifier *notifier,
+		   const struct mmu_notifier_range *range)
+{
+	struct vmem_pages *pages = of_notifier(notifier);
+
+	spin_lock(&pages->lock);
+	pages->changing--;
+	pages->changes++;
+	spin_unlock(&pages->lock);
+}
+
+/* The mm has no user any more. */
+static void on_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct vmem_pages *pages = of_notifier(notifier);
+
+	spin_lock(&pages->lock);
+	drop_range(pages, VMEM_DROP_MAPPING, 0, ULONG_MAX);
+	if (!pages->closed)
+		vmem_gmem_owner_exits(of_pages(pages));
+	spin_unlock(&pages->lock);
+}
+
+/* Nobody is in a callback any more. */
+static void free_notifier(struct mmu_notifier *notifier)
+{
+	struct vmem_gmem *gmem = of_pages(of_notifier(notifier));
+
+	gmem->ops->release(gmem);
+}
+
+static const struct mmu_notifier_ops notifier_ops = {
+	.invalidate_range_start = on_start,
+	.invalidate_range_end = on_end,
+	.release = on_release,
+	.free_notifier = free_notifier,
 };
 
 int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm)
@@ -108,19 +148,26 @@ int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm)
 	int ret;
 
 	spin_lock_init(&pages->lock);
+	pages->notifier.ops = &notifier_ops;
 	ret = mmap_write_lock_killable(mm);
 	if (ret)
 		return ret;
-	ret = mmu_interval_notifier_insert_locked(&pages->notifier, mm, 0,
-						  ULONG_MAX, &notifier_ops);
+	ret = __mmu_notifier_register(&pages->notifier, mm);
 	mmap_write_unlock(mm);
 	/* It gives up for a signal of any kind. */
 	return ret == -EINTR ? -ERESTARTNOINTR : ret;
 }
 
-void vmem_pages_destroy(struct vmem_pages *pages)
+void vmem_pages_close(struct vmem_pages *pages)
 {
-	mmu_interval_notifier_remove(&pages->notifier);
+	spin_lock(&pages->lock);
+	pages->closed = true;
+	spin_unlock(&pages->lock);
+}
+
+void vmem_pages_put(struct vmem_pages *pages)
+{
+	mmu_notifier_put(&pages->notifier);
 }
 
 static u64 generation_of(struct vmem_gmem *gmem)
@@ -209,7 +256,7 @@ static int page_error(struct mm_struct *mm, unsigned long hva, long ret)
 
 /* A page was looked up. False if it is not what the source now says. */
 static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
-		      unsigned long seq, u64 generation)
+		      u64 changes, u64 generation)
 {
 	struct vmem_pages *pages = &gmem->pages;
 	struct vmem_hint *hint = hint_of(pages, found->gfn);
@@ -219,8 +266,8 @@ static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
 	follow_source(gmem);
 	pages->looked_up += !!found->page;
 	valid = generation == pages->generation;
-	if (valid && found->page &&
-	    !mmu_interval_read_retry(&pages->notifier, seq)) {
+	if (valid && found->page && !pages->changing &&
+	    pages->changes == changes) {
 		pages->nr += !hint->page;
 		*hint = *found;
 	}
@@ -231,11 +278,13 @@ static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
 /* Returns a page's address, an ERR_PTR(), or NULL if it is to be tried again. */
 static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 {
-	unsigned long seq = mmu_interval_read_begin(&gmem->pages.notifier);
+	u64 changes = READ_ONCE(gmem->pages.changes);
 	struct vmem_hint found = { .gfn = gpa >> VMEM_PAGE_SHIFT };
 	u64 generation = generation_of(gmem);
 	long ret;
 
+	/* The page is looked up after it was seen how often things had changed. */
+	smp_rmb();
 	ret = gmem->ops->to_hva(gmem, gpa, &found.hva);
 	if (ret)
 		return ERR_PTR(ret);
@@ -245,7 +294,7 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 		ret = page_error(gmem->mm, found.hva, ret);
 	}
 	test_delay();
-	if (!note_page(gmem, &found, seq, generation)) {
+	if (!note_page(gmem, &found, changes, generation)) {
 		if (found.page)
 			put_page(found.page);
 		return NULL;

@@ -294,7 +294,7 @@ static int read_piece(struct vmem_copy *copy, u64 gpa, size_t len)
 		return PTR_ERR(page);
 	ret = copy->sink(page + (gpa & ~VMEM_PAGE_MASK), len, copy->priv);
 	vmem_unpin(mem, gpa, page);
-	return ret ?: vmem_breathe();
+	return ret;
 }
 
 static int read_stop(const struct vmem_visit *visit, void *priv)
@@ -326,6 +326,9 @@ static int read_leaf(const struct vmem_visit *visit, void *priv)
 		if (ret)
 			return ret;
 		copy->va += len;
+		ret = vmem_breathe();
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

@@ -30,7 +30,7 @@ struct vmem_gmem;
  * @vcpu: optional: the id and registers of vCPU @index; -EINVAL if there is
  *	none
  * @let_go: optional: hold nothing of the owner's any more; may be called twice
- * @release: free the gmem; what it held has been let go
+ * @release: free the gmem, in an atomic context; what it held has been let go
  */
 struct vmem_gmem_ops {
 	enum vmem_source source;
@@ -110,7 +110,7 @@ void vmem_gmem_leave(struct vmem_gmem *gmem);
  * vmem_gmem_owner_exits - let the source go, soon
  * @gmem: the memory, whose owner's mm has no user any more
  *
- * For the notifier: does not sleep.
+ * Does not sleep.
  */
 void vmem_gmem_owner_exits(struct vmem_gmem *gmem);
 

@@ -53,10 +53,13 @@ struct vmem_hint {
  * @looked_up: pages that were looked up in the owner's mapping
  * @dropped: how many hints were dropped
  * @nr: how many there are
+ * @changing: changes of the owner's mapping that are under way
+ * @changes: how many have ended
+ * @closed: vmem_pages_close() was called
  * @hints: the hints, by guest frame number
  * @session: number of the session, for the trace; set before it has hints
- * @notifier: of all of the owner's memory; present from vmem_pages_init() to
- *	vmem_pages_destroy(). Has a reference on the mm_struct, none on its users.
+ * @notifier: of all of the owner's memory, from vmem_pages_init() to some time after
+ *	vmem_pages_put(). Has a reference on the mm_struct, none on its users.
  */
 struct vmem_pages {
 	spinlock_t lock; /* innermost, see above */
@@ -64,9 +67,12 @@ struct vmem_pages {
 	u64 looked_up;
 	u64 dropped;
 	u32 nr;
+	u32 changing;
+	u64 changes;
+	bool closed;
 	struct vmem_hint hints[VMEM_NR_HINTS];
 	u32 session;
-	struct mmu_interval_notifier notifier;
+	struct mmu_notifier notifier;
 };
 
 /**
@@ -74,7 +80,8 @@ struct vmem_pages {
  * @pages: what to initialize, all zero
  * @mm: whose pages they are; the caller has it in use
  *
- * Takes as long for a large guest as for a small one.
+ * Takes as long for a large guest as for a small one, if the owner has as many
+ * mappings.
  *
  * Return: 0; -ENOMEM; -EINTR if the caller was killed; -ERESTARTNOINTR if it
  * was interrupted.
@@ -82,11 +89,19 @@ struct vmem_pages {
 int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm);
 
 /**
- * vmem_pages_destroy - end it
- * @pages: the pages, which no call uses. May sleep until an invalidation that is
- *	under way has ended, so no lock may be held that one waits for.
+ * vmem_pages_close - from here on, nobody is told of the owner's exit
+ * @pages: the pages, which no call uses
  */
-void vmem_pages_destroy(struct vmem_pages *pages);
+void vmem_pages_close(struct vmem_pages *pages);
+
+/**
+ * vmem_pages_put - end it, and have @release of the source called when the notifier
+ *	has no caller any more
+ * @pages: the pages, closed
+ *
+ * Does not wait for an invalidation that is under way.
+ */
+void vmem_pages_put(struct vmem_pages *pages);
 
 /**
  * struct vmem_pins - a call that reads a session's guest memory

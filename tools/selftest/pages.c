@@ -991,6 +991,89 @@ static void close_while_ballooning(void)
 	CHECK_EQ(pages_lost(), lost);
 }
 
+#define LARGE GB(1)
+#define NR_CHANGERS 6
+
+/* Memory whose tables are there and empty takes a while to be looked through. */
+static void *change_all_the_time(void *large)
+{
+	for (;;)
+		must(madvise(large, LARGE, MADV_DONTNEED), "MADV_DONTNEED");
+	return NULL;
+}
+
+static void be_a_restless_owner(void *arg)
+{
+	struct home *shared = arg;
+	__u8 *large = mmap(NULL, LARGE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	pthread_t thread;
+	struct home h;
+	__u64 at;
+	int i;
+
+	must(large == MAP_FAILED ? -1 : 0, "mmap");
+	madvise(large, LARGE, MADV_NOHUGEPAGE);
+	for (at = 0; at < LARGE; at += MB(2))
+		large[at] = 1;
+	build(&h, false);
+	for (i = 0; i < NR_CHANGERS; i++)
+		must(pthread_create(&thread, NULL, change_all_the_time, large) ?
+			     -1 :
+			     0,
+		     "pthread_create");
+	*shared = h;
+	__atomic_store_n(&shared->session, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+static void ask_and_close(void *arg)
+{
+	struct home h = *(struct home *)arg;
+
+	for (;;) {
+		h.session = session_open();
+		CHECK_EQ(session_attach_kvm(h.session, h.w.vm_fd), 0);
+		ask(&h, VA);
+		close(h.session);
+	}
+}
+
+/*
+ * The owner's mapping is always changing somewhere. Nobody waits for that to end:
+ * who asks and is killed is gone soon.
+ */
+static void killed_while_all_changes(void)
+{
+	struct home *shared = new_shared_home();
+	double start, took, longest = 0;
+	pid_t owner, child;
+	struct home h;
+	int i, status;
+
+	owner = ktap_fork(be_a_restless_owner, shared);
+	while (!__atomic_load_n(&shared->session, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	h = *shared;
+	h.w.vm_fd = fd_of_process(owner, h.w.vm_fd);
+	for (i = 0; i < 10; i++) {
+		child = ktap_fork(ask_and_close, &h);
+		usleep(100000 + (unsigned int)i * 3000);
+		start = seconds();
+		must(kill(child, SIGKILL), "kill");
+		must(waitpid(child, &status, 0), "waitpid");
+		took = seconds() - start;
+		longest = took > longest ? took : longest;
+	}
+	printf("# gone after %.3f s at most\n", longest);
+	CHECK(longest < 5);
+	must(kill(owner, SIGKILL), "kill");
+	must(waitpid(owner, NULL, 0), "waitpid");
+	close(h.w.vm_fd);
+	munmap(shared, sizeof(*shared));
+}
+
 static const struct ktap_case cases[] = {
 	{ "balloon", balloon },
 	{ "punched_hole", punched_hole },
@@ -1015,6 +1098,7 @@ static const struct ktap_case cases[] = {
 	{ "ask_while_ballooning", ask_while_ballooning },
 	{ "ask_while_slots_change", ask_while_slots_change },
 	{ "close_while_ballooning", close_while_ballooning },
+	{ "killed_while_all_changes", killed_while_all_changes },
 };
 
 int main(void)

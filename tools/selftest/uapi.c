@@ -631,6 +631,69 @@ static void root_is_outside(void)
 	guest_free(&g);
 }
 
+/* The same with nowhere to write answers to: there are none. */
+static void root_is_outside_and_results_too(void)
+{
+	static const __u64 vas[2];
+	struct vmem_translate_args args = {
+		.size = sizeof(args),
+		.result_size = sizeof(struct vmem_translation),
+		.vas = (uintptr_t)vas,
+		.results = 1ULL << 63,
+	};
+	struct guest g;
+	int session;
+
+	guest_init(&g);
+	session = open_on_kvm(&g);
+	args.regs = g.regs;
+	args.regs.cr3 = GB(512);
+	for (args.nr = 1; args.nr <= 2; args.nr++)
+		CHECK_EQ(session_call(session, VMEM_TRANSLATE, &args), -ENXIO);
+	close(session);
+	guest_free(&g);
+}
+
+/*
+ * One page, and then more empty tables than a call reads entries; the row goes where
+ * the caller has no page yet.
+ */
+static void row_before_a_desert(void)
+{
+	struct vmem_mapping *rows = mmap(NULL, MB(1), PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vmem_map_range_args args = {
+		.size = sizeof(args),
+		.nr = 1000,
+		.mapping_size = sizeof(*rows),
+		.mappings = (uintptr_t)rows,
+		.last_va = GB(512) - 1,
+	};
+	__u64 empty, i, pd;
+	struct guest g;
+	int session;
+
+	must(rows == MAP_FAILED ? -1 : 0, "mmap");
+	guest_init(&g);
+	for (i = 1; i < NR_MAPPED; i++)
+		tables_set(&g.tables, i * 2 * PAGE, VMEM_LEVEL_PT, 0);
+	empty = ram_alloc(&g.ram, PAGE);
+	for (i = 0; i < 512; i++)
+		tables_set(&g.tables, GB(1) + i * MB(2), VMEM_LEVEL_PD,
+			   empty | PTE_PWU);
+	pd = tables_walk(&g.tables, GB(1)).out_trace[2].entry_gpa & ~(PAGE - 1);
+	for (i = 2; i < 512; i++)
+		tables_set(&g.tables, i << 30, VMEM_LEVEL_PDPT, pd | PTE_PWU);
+	session = open_on_kvm(&g);
+	args.regs = g.regs;
+	CHECK_EQ(session_call(session, VMEM_MAP_RANGE, &args), 0);
+	CHECK_EQ(args.out_nr, 1);
+	CHECK(args.out_next_va > 0);
+	close(session);
+	guest_free(&g);
+	munmap(rows, MB(1));
+}
+
 static int map_range(const struct guest *g, __u64 va, __u64 last_va)
 {
 	const struct command *c = command(VMEM_MAP_RANGE);
@@ -1104,6 +1167,8 @@ static const struct ktap_case cases[] = {
 	{ "regions_overlap", regions_overlap },
 	{ "regions_of_max_nr", regions_of_max_nr },
 	{ "root_is_outside", root_is_outside },
+	{ "root_is_outside_and_results_too", root_is_outside_and_results_too },
+	{ "row_before_a_desert", row_before_a_desert },
 	{ "range_wraps", range_wraps },
 	{ "spaces_excluded", spaces_excluded },
 	{ "spaces_of_max_nr", spaces_of_max_nr },
