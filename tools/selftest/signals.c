@@ -339,7 +339,7 @@ static void kill_one(struct subject *s, unsigned int microseconds,
 		*longest = took;
 }
 
-static void killed(void)
+static void callers_killed(void)
 {
 	int i, nr = (int)number_of("VMEM_KILLS", 10);
 	unsigned int seed = (unsigned int)number_of("VMEM_SEED", 1);
@@ -372,7 +372,7 @@ static void no_pages_lost(void)
 static const struct ktap_case cases[] = {
 	{ "alarms_that_restart", alarms_that_restart },
 	{ "alarms_that_interrupt", alarms_that_interrupt },
-	{ "killed", killed },
+	{ "callers_killed", callers_killed },
 	{ "no_pages_lost", no_pages_lost },
 };
 

@@ -77,6 +77,9 @@
  * with others (KSM, fork) or has swapped out again. What a session knows is where
  * pages were, which it forgets when their owner maps something else there.
  *
+ * The caller's arrays and buffers may be written to beyond what is said to be
+ * written, within the size that is given of them.
+ *
  * A page is read as its owner would read it. One that the owner has never touched
  * is zeros: anonymous memory gets no page by that, but a file does, shared memory
  * included. Memory that the owner must not read, that its file has lost, or that is
