@@ -38,6 +38,7 @@ KUNIT_ARRAY_PARAM(mode, modes, mode_desc);
  * @room: where the addresses of the batch are
  * @results: where its answers are
  * @dense: where many PTs are side by side
+ * @hand: room for pages in hand
  */
 struct trial {
 	struct graph *r;
@@ -56,6 +57,7 @@ struct trial {
 	u64 room[2 * MAX_VAS];
 	struct vmem_translation results[2 * MAX_VAS];
 	u64 dense;
+	struct vmem_held hand[VMEM_NR_HELD];
 };
 
 static struct trial *trial_alloc(struct kunit *test)
@@ -435,10 +437,25 @@ static bool check_pieces(struct trial *t)
 	       answers_fit(t, t->got, t->nr_ok, sizeof(*t->want));
 }
 
+/* The same with pages in hand, by the straight way where there is one. */
+static bool check_in_hand(struct trial *t)
+{
+	struct vmem_mem *mem = &guest_of(t)->mem;
+	struct vmem_batch batch = make_batch(t);
+	int ret;
+
+	mem->hand = t->hand;
+	ret = vmem_translate_batch(&batch);
+	vmem_hand_empty(mem);
+	mem->hand = NULL;
+	return ended_well(t, ret, batch.done) &&
+	       answers_fit(t, t->results, t->nr_ok, sizeof(*t->want));
+}
+
 static bool check_batch(struct trial *t, bool shared)
 {
 	return ask_each(t, shared) && check_whole(t, false) &&
-	       check_whole(t, true) && check_pieces(t) &&
+	       check_whole(t, true) && check_pieces(t) && check_in_hand(t) &&
 	       (t->nr > 24 || !graph_one_in(t->r, 4) || check_failing(t));
 }
 
