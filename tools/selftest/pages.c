@@ -887,6 +887,8 @@ static void ask_meanwhile(bool in_file, int nr_states,
 		/* On one processor nobody else gets to see the state. */
 		if (i % 16 == 0)
 			usleep(100);
+		if (i % 1000 == 0)
+			alarm(KTAP_SECONDS_PER_CASE);
 	}
 	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < NR_ASKERS; i++)
