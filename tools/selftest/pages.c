@@ -503,6 +503,7 @@ static void more_than_hints(void)
 static void nothing_held(void)
 {
 	const __u64 entries[] = { TARGET(1) | PTE_PWU, PT_GPA | PTE_PWU };
+	long long pins = pins_ever();
 	struct home h;
 	void *pt;
 
@@ -517,6 +518,7 @@ static void nothing_held(void)
 	expect_hints(&h, "before", 1);
 	CHECK_EQ(fcntl(h.fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
 	expect_hints(&h, "sealed", 1);
+	CHECK_EQ(pins_ever(), pins);
 	close_session(&h);
 	tear_down(&h);
 }

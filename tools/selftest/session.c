@@ -447,7 +447,7 @@ static long long count_orphans(void)
 	return orphans;
 }
 
-static long long count_pins(void)
+static void refresh_stats(void)
 {
 	int fd;
 
@@ -456,11 +456,18 @@ static long long count_pins(void)
 		       "/proc/sys/vm/stat_refresh");
 	must(write(fd, "1", 1), "/proc/sys/vm/stat_refresh");
 	close(fd);
+}
+
+long long pins_ever(void)
+{
+	refresh_stats();
 	return stat_value("nr_foll_pin_acquired");
 }
 
 long long pages_lost(void)
 {
 	drain_batches();
-	return count_pins() + count_orphans();
+	refresh_stats();
+	return stat_value("nr_foll_pin_acquired") -
+	       stat_value("nr_foll_pin_released") + count_orphans();
 }

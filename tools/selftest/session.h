@@ -133,10 +133,13 @@ int fd_of_process(pid_t pid, int fd);
 void become_nobody(void);
 
 /*
- * Grows by each page of anonymous memory that somebody has a reference on although
- * nobody maps it any more, and by each that was pinned (FOLL_PIN) at all, in the
- * whole system: its other programs are to be quiet.
+ * Pages of anonymous memory that somebody has a reference on although nobody maps them
+ * any more, and those that are pinned (FOLL_PIN), in the whole system: its other
+ * programs are to be quiet.
  */
 long long pages_lost(void);
+
+/* How often anybody has pinned a page (FOLL_PIN). */
+long long pins_ever(void);
 
 #endif /* VMEM_SELFTEST_SESSION_H */
