@@ -342,3 +342,13 @@ int ask(struct libvmem *vm, unsigned int cmd, void *args)
 	while (ret && errno == EINTR);
 	return ret ? -errno : 0;
 }
+
+void *new_room(size_t len)
+{
+	void *room = malloc(len);
+
+	/* Not zeros, which need no memory until they are read. */
+	if (room)
+		memset(room, 0xff, len);
+	return room;
+}

@@ -253,7 +253,7 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 {
 	struct ranges ranges = { .row = row, .priv = priv };
 	struct vmem_mapping *mappings =
-		calloc(MAPPINGS_A_CALL, sizeof(*mappings));
+		new_room(MAPPINGS_A_CALL * sizeof(*mappings));
 	struct vmem_map_range_args args = {
 		.size = sizeof(args),
 		.nr = MAPPINGS_A_CALL,

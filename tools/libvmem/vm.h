@@ -36,6 +36,12 @@ struct libvmem {
  */
 int ask(struct libvmem *vm, unsigned int cmd, void *args);
 
+/*
+ * Room for what the module writes, for free(); or NULL. All of it is there at once: for
+ * each page that is not, a walk would end and begin anew, and count more than there is.
+ */
+void *new_room(size_t len);
+
 /* The number of vCPUs; of more than VMEM_MAX_ROOTS, the rest does not count. */
 int nr_vcpus(struct libvmem *vm, unsigned int *nr, struct libvmem_error *error);
 

@@ -188,7 +188,7 @@ int libvmem_walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 	ret = check_spaces(roots, scope, error);
 	if (ret)
 		return ret;
-	walk.records = calloc(RECORDS_A_CALL, sizeof(*walk.records));
+	walk.records = new_room(RECORDS_A_CALL * sizeof(*walk.records));
 	if (!walk.records)
 		return error_memory(
 			error,
