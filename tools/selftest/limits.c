@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -294,6 +295,8 @@ static void walk_over_the_limit(void *arg)
 	CHECK_EQ(set_and_walk(&crowd, crowd.sessions[0], &records), 0);
 	limit_fd = (int)must(open(CGROUP "/memory.max", O_WRONLY | O_CLOEXEC),
 			     "memory.max");
+	/* So is every page that it has: none comes when there is no room. */
+	must(mlockall(MCL_CURRENT), "mlockall");
 	enter_cgroup();
 	limit_to(charged() + MB(2));
 	for (i = 1; i < NR_SESSIONS && !ret; i++)
