@@ -82,9 +82,8 @@ const struct vmem_answer_ops vmem_user_ops = {
 };
 
 /*
- * The same while guest memory is held, where the caller's memory must not fault:
- * it may take for ever to come (userfaultfd), and the VMM's memory would stay with
- * it.
+ * The same while guest memory is held. The caller's memory must not fault then: its
+ * userfaultfd may never be served, and the VMM's memory would stay with it.
  */
 static int held_get_words(u64 *dst, u64 from, u32 nr)
 {

@@ -8,10 +8,9 @@
  * caller any more. It holds a reference on the
  * mm_struct, which does not keep the owner's memory alive, and on the VM, where
  * there is one, until the owner's mm has no user: a VM may pin memory for its
- * guest. Who asks about the memory takes a user reference on the mm for as long as
- * he does (vmem_gmem_enter). So nobody can be asking when the notifier tells of
- * the mm's end, or afterwards, and the VM is let go without a lock: by a work item,
- * since its end waits for notifiers.
+ * guest. Each question takes a user reference on the mm (vmem_gmem_enter). So none is
+ * under way when the notifier reports the mm's end, or later, and the VM is let go
+ * without a lock: by a work item, since its end waits for notifiers.
  *
  * Locks: memory slots are looked up under kvm->srcu, which is dropped before
  * anything can fault. vmem_pages.c has those of the pages.

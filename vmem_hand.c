@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Pages in hand: those that whoever reads guest memory asks for again and again
+ * Pages in hand: guest pages that a call pins again and again
  */
 #include <linux/err.h>
 #include <vmem/mem.h>

@@ -225,7 +225,7 @@ static void __exit vmem_exit(void)
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
-	/* Whoever had a notifier is freed by then. */
+	/* Frees every gmem whose notifier was put. */
 	mmu_notifier_synchronize();
 }
 module_exit(vmem_exit);

@@ -8,15 +8,14 @@
  * of FOLL_PIN are not taken: to pin a page that is shared by fork or by KSM, the
  * kernel makes a copy of it for the owner, even for reading.
  *
- * A hint has no reference. It is made from a page that has one, under the lock, if
- * no invalidation was under way at any time since before the page was looked up
- * (@changing, @changes; KVM does likewise). Then the owner maps the page. It is
- * dropped before that ends, since who unmaps a page calls the notifier first, and
- * the notifier waits for the lock. So whoever finds a hint under the lock finds a
- * page that its owner maps, and can take a reference of his own before the lock
- * goes. Where invalidations never end, no hint is made, and nobody waits for them.
- * A hint in a place that is wanted for another one is overwritten. All are dropped
- * when the source of guest memory gives other answers (follow_source).
+ * A hint has no reference. It is made, under the lock, from a page that has one, if
+ * no invalidation was under way since before the look-up (@changing, @changes; KVM
+ * does likewise). Then the owner maps the page. Every unmap calls the notifier first,
+ * and the notifier drops the hint under the lock. So a call that finds a hint under
+ * the lock finds a mapped page, and takes its own reference before it unlocks. While
+ * invalidations go on, no hint is made, and no call waits for their end.
+ * A hint is overwritten by the next frame of its place. All are dropped when the
+ * source of guest memory gives other answers (follow_source).
  *
  * A call reads on in a page that was unmapped after it had taken it: in what was
  * guest memory when it asked.
@@ -128,7 +127,7 @@ static void on_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	spin_unlock(&pages->lock);
 }
 
-/* Nobody is in a callback any more. */
+/* No callback is running any more. */
 static void free_notifier(struct mmu_notifier *notifier)
 {
 	struct vmem_gmem *gmem = of_pages(of_notifier(notifier));
@@ -307,7 +306,7 @@ static const void *take_page(struct vmem_gmem *gmem, u64 gpa)
 	const void *page = take_hinted(&gmem->pages, gpa >> VMEM_PAGE_SHIFT);
 	int ret;
 
-	/* Memory slots may change for as long as their owner likes. */
+	/* The owner may change its memory slots without end. */
 	while (!page) {
 		ret = vmem_breathe();
 		if (ret)

@@ -52,7 +52,7 @@ struct vmem_gmem_ops {
  * @mm: the owner's memory. Holds a reference on the mm_struct and none on its
  *	users, so an owner that exits frees its memory in spite of us.
  * @exit: lets the source go when the owner has exited
- * @pages: what is known of its pages
+ * @pages: hints of its pages, and their notifier
  */
 struct vmem_gmem {
 	const struct vmem_gmem_ops *ops;
@@ -107,7 +107,7 @@ int vmem_gmem_enter(struct vmem_gmem *gmem);
 void vmem_gmem_leave(struct vmem_gmem *gmem);
 
 /**
- * vmem_gmem_owner_exits - let the source go, soon
+ * vmem_gmem_owner_exits - schedule the release of the source
  * @gmem: the memory, whose owner's mm has no user any more
  *
  * Does not sleep.

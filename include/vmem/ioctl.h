@@ -51,7 +51,7 @@ void vmem_space_set_free(struct vmem_space_set *set);
 
 /* vmem_call.c */
 
-/* The calling process's memory, for who holds nothing while it faults. */
+/* The calling process's memory. It may fault: no guest memory is held meanwhile. */
 extern const struct vmem_answer_ops vmem_user_ops;
 
 /**

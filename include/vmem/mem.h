@@ -71,7 +71,7 @@ struct vmem_held {
  *	read again
  * @hand: optional: VMEM_NR_HELD places for pages that are asked for again and
  *	again, zeros at first. A page that has one is pinned until another page
- *	needs the place and nobody uses it, or vmem_hand_empty().
+ *	needs the place while @users is 0, or until vmem_hand_empty().
  */
 struct vmem_mem {
 	const struct vmem_mem_ops *ops;
@@ -133,7 +133,7 @@ static inline void vmem_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
 
 /**
  * vmem_hand_empty - unpin all that is in hand
- * @mem: the memory, of which nobody uses a page
+ * @mem: the memory; no page of it is in use
  */
 void vmem_hand_empty(struct vmem_mem *mem);
 

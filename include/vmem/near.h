@@ -24,7 +24,7 @@ struct vmem_near *vmem_near_alloc(struct vmem_mem *mem,
 				  const struct vmem_root *root);
 
 /**
- * vmem_near_forget - unpin the tables; there are none at hand then
+ * vmem_near_forget - unpin the tables
  * @near: the near tables, or NULL
  */
 void vmem_near_forget(struct vmem_near *near);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Pages: how a call gets at guest memory. It takes a reference on what it reads,
- * and nothing is held when it is done. What stays is a hint where a page was, which
- * is no reference and is in nobody's way.
+ * Pages: a call takes references on the guest pages that it reads, and drops them
+ * before it returns. Between calls a session has hints where pages are, without
+ * references.
  */
 #ifndef _VMEM_PAGES_H
 #define _VMEM_PAGES_H
@@ -44,11 +44,11 @@ struct vmem_hint {
 
 /**
  * struct vmem_pages - what a session knows of its guest's pages
- * @lock: of all up to @hints. The notifier takes it under whatever the owner's mm
- *	has locked, so it is the innermost lock: nobody sleeps, allocates or gives a
- *	page back under it. While it is held, the page of each hint is mapped by the
- *	owner, and so has a reference: who is about to unmap it has to pass the
- *	notifier first, which takes the lock and drops the hint.
+ * @lock: of all up to @hints. The notifier takes it under the locks of the owner's
+ *	mm, so it is the innermost lock: no sleep, no allocation and no put_page()
+ *	under it. While it is held, the owner maps the page of each hint, which is a
+ *	reference: an unmap calls the notifier first, which takes the lock and drops
+ *	the hint.
  * @generation: of the source's answers that the hints stand on
  * @looked_up: pages that were looked up in the owner's mapping
  * @dropped: how many hints were dropped
@@ -89,7 +89,7 @@ struct vmem_pages {
 int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm);
 
 /**
- * vmem_pages_close - from here on, nobody is told of the owner's exit
+ * vmem_pages_close - ignore the owner's exit from now on
  * @pages: the pages, which no call uses
  */
 void vmem_pages_close(struct vmem_pages *pages);

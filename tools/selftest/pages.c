@@ -1045,8 +1045,8 @@ static void ask_and_close(void *arg)
 }
 
 /*
- * The owner's mapping is always changing somewhere. Nobody waits for that to end:
- * who asks and is killed is gone soon.
+ * The owner's mapping is always changing somewhere. No call waits for that to end,
+ * so a killed caller exits soon.
  */
 static void killed_while_all_changes(void)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * signals.c - a signal ends a long call early, with the part that is done; and who is
- * killed is gone soon, whatever he was asking
+ * signals.c - a signal ends a long call early, with the part done; a killed caller
+ * exits soon, whatever its call
  *
  * Each question is about so much that one call would take a while for it. An alarm
  * that comes every few milliseconds cuts it into many calls, which together say what

@@ -71,14 +71,14 @@
  * the session knows how far it got, the end of what can be written of @records is
  * such a limit as well.
  *
- * A call takes references on the pages that it reads, and has none when it returns,
- * nor while memory of the caller's own has to be waited for (userfaultfd, a file
- * far away). So it is in nobody's way, and changes nothing of what the owner shares
- * with others (KSM, fork) or has swapped out again. What a session knows is where
- * pages were, which it forgets when their owner maps something else there.
+ * A call holds references on the pages that it reads. It holds none when it returns,
+ * or while it waits for the caller's own memory (userfaultfd, a remote file). Sharing
+ * of pages by KSM and fork stays as it is; a page that is swapped out is read back
+ * in. Between calls a session remembers where pages are, until their owner changes
+ * the mapping.
  *
- * The caller's arrays and buffers may be written to beyond what is said to be
- * written, within the size that is given of them.
+ * Bytes of the caller's arrays and buffers behind the ones reported as written may be
+ * cleared.
  *
  * A page is read as its owner would read it. One that the owner has never touched
  * is zeros: anonymous memory gets no page by that, but a file does, shared memory
