@@ -26,6 +26,9 @@ STALL = re.compile(r"BUG: soft lockup|BUG: workqueue lockup|"
 COMPLAINT = re.compile(r"WARNING: |BUG: |kernel BUG at|UBSAN: |"
                        r"kmemleak: \d+ new suspected|INFO: trying to register")
 
+# What an NMI brings about, which the lab sends when no task runs any more
+HUNG = re.compile(r"Kernel panic - not syncing: NMI: Not continuing")
+
 # Where a report does not end before the next one begins
 REPORT_LINES = 100
 
@@ -60,12 +63,21 @@ class Report:
     def of_vmem(self):
         return self.has("[vmem]")
 
+    def asleep(self):
+        """It is of processors that had nothing to do."""
+        tasks = self.tasks()
+        return not self.of_vmem() and bool(tasks) and all(
+            task.startswith("swapper/") for task in tasks)
+
     def idle(self):
         """A processor that had nothing to do and was late at it: the emulation
         did not run it, or the machine was paused."""
-        tasks = self.tasks()
-        return self.stall and not self.of_vmem() and bool(tasks) and all(
-            task.startswith("swapper/") for task in tasks)
+        return self.stall and self.asleep()
+
+    def lost_clock(self):
+        """Nothing runs and nothing is to run: no timer comes any more. Had a
+        processor been busy, another one's timer would have told."""
+        return bool(HUNG.search(self.title)) and self.asleep()
 
     def in_guest(self):
         return self.has("svm_vcpu_run") or "qemu-system-x86" in self.tasks()
@@ -84,7 +96,8 @@ def reports(lines):
 def judge(found):
     """Whose fault the reports are. The first decides, as the others may follow
     from it; but none may have vmem in its trace if it is to be the emulation's:
-    a death in a guest's vCPU, or something that was not run for long.
+    a death in a guest's vCPU, something that was not run for long, or a clock that
+    stands still.
     """
     counted = [report for report in found if not report.idle()]
     if not counted:
@@ -92,7 +105,7 @@ def judge(found):
     if any(report.of_vmem() for report in counted):
         return FAILURE
     first = counted[0]
-    if first.stall:
+    if first.stall or first.lost_clock():
         return EMULATION
     # An oops begins with several such lines, and the last has the trace.
     if first.death and any(report.in_guest() for report in counted):

@@ -85,6 +85,15 @@ GUEST_OOPS = """\
 VMEM_OOPS = GUEST_OOPS.replace("kvm_arch_vcpu_ioctl_run+0x8d4/0x1700 [kvm]",
                                "vmem_unpin+0x8/0x17 [vmem]")
 
+# An NMI that the lab sent, as nothing ran any more
+HUNG = """\
+[   33.9] Uhhuh. NMI received for unknown reason 20 on CPU 0.
+[   33.9] Kernel panic - not syncing: NMI: Not continuing
+[   33.9] CPU: 0 PID: 0 Comm: swapper/0 Tainted: G           OE      6.1.0
+[   33.9]  unknown_nmi_error.cold+0x3b/0x49
+[   33.9]  default_idle_call+0x38/0xf0
+"""
+
 COMPLAINTS = {
     "WARN_ON": "WARNING: CPU: 0 PID: 9 at mm/gup.c:1 try_grab_folio+0x1/0x2\n"
                "[    3.0] CPU: 0 PID: 9 Comm: qemu-system-x86 Not tainted",
@@ -160,6 +169,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(verdict(GUEST_OOPS), EMULATION)
         self.assertEqual(
             verdict(GUEST_OOPS.replace("qemu-system-x86", "kept")), FAILURE)
+
+    def test_hung(self):
+        """console: a clock that stands still is the emulation's, no other hang"""
+        self.assertEqual(verdict(HUNG), EMULATION)
+        self.assertEqual(verdict(HUNG.replace("swapper/0", "python3")), FAILURE)
+        self.assertEqual(verdict(HUNG, " vmem_walk+0x40/0x90 [vmem]\n"),
+                         FAILURE)
 
     def test_complaints(self):
         """console: a complaint is a failure, wherever it comes from"""

@@ -68,7 +68,10 @@ class Qmp:
             self._connect()
 
     def _receive(self):
-        line = self.stream.readline()
+        try:
+            line = self.stream.readline()
+        except TimeoutError:
+            raise LabError("QEMU does not answer by QMP") from None
         if not line:
             raise LabError("QEMU closed its QMP connection")
         return json.loads(line)

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """unittest with KTAP as its output."""
 
+import signal
 import time
 import traceback
 import unittest
+
+
+# For one test. None takes a tenth of it on a quiet machine; one that waits for
+# ever is to say where, while there is time for the others.
+DEADLINE = 600
+
+
+def overdue(*_):
+    raise TimeoutError("no end within %d s" % DEADLINE)
 
 
 def diagnostic(text):
@@ -24,6 +34,7 @@ class Result(unittest.TestResult):
         super().startTest(test)
         self.begin = time.monotonic()
         self.verdict = None
+        signal.alarm(DEADLINE)
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
@@ -50,6 +61,7 @@ class Result(unittest.TestResult):
         diagnostic(text)
 
     def stopTest(self, test):
+        signal.alarm(0)
         super().stopTest(test)
         diagnostic("%.1f s" % (time.monotonic() - self.begin))
         self.failed += self.verdict == "failed"
@@ -63,6 +75,7 @@ class Result(unittest.TestResult):
 def run(suite):
     """Runs the tests; gives the exit status."""
     print("KTAP version 1\n1..%d" % suite.countTestCases(), flush=True)
+    signal.signal(signal.SIGALRM, overdue)
     result = Result()
     suite.run(result)
     diagnostic("failed: %d of %d" % (result.failed, result.testsRun))
