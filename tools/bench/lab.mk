@@ -9,7 +9,7 @@ LAB_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -I../../include/uapi -MMD -MP \
 	-pthread
 
 # Sessions are opened and asked as the selftests do it.
-LAB_SHARED := options series addresses session ktap
+LAB_SHARED := options series addresses session file ktap
 
 LAB_PROGRAMS := $(LAB_BIN)/bench-vmm $(LAB_BIN)/bench-outside
 

@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <linux/capability.h>
 
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
 #include "world.h"
@@ -818,15 +819,8 @@ static void module_in_use(void)
 /* False where the kernel has none. */
 static bool lock_down(const char *level)
 {
-	int fd;
-
 	mount("securityfs", SECURITYFS, "securityfs", 0, NULL);
-	fd = open(SECURITYFS "/lockdown", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	must(write(fd, level, strlen(level)), "lockdown");
-	close(fd);
-	return true;
+	return !file_put(SECURITYFS "/lockdown", level);
 }
 
 static void locked_down(void)

@@ -51,21 +51,6 @@ static struct world probe;
 static long long lost_at_start;
 static int folders_at_start;
 
-/* KVM has a folder for each, named <pid>-<descriptor>. */
-static int count_vms_without_owner(void)
-{
-	DIR *dir = opendir("/sys/kernel/debug/kvm");
-	struct dirent *entry;
-	int pid, fd, nr = 0;
-
-	must(dir ? 0 : -1, "/sys/kernel/debug/kvm");
-	while ((entry = readdir(dir)))
-		nr += sscanf(entry->d_name, "%d-%d", &pid, &fd) == 2 &&
-		      kill(pid, 0);
-	closedir(dir);
-	return nr;
-}
-
 /* Asks about a guest that nothing happens to. */
 static int ask_probe(void)
 {
@@ -84,7 +69,7 @@ static void check_nothing_left(const char *what)
 {
 	CHECK_EQ_AT(what, pages_lost(), lost_at_start);
 	CHECK_EQ_AT(what, count_folders(), folders_at_start);
-	CHECK_EQ_AT(what, count_vms_without_owner(), 0);
+	CHECK_EQ_AT(what, count_ownerless_vms(), 0);
 	CHECK_EQ_AT(what, ask_probe(), 0);
 }
 

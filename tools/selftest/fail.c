@@ -13,49 +13,18 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <linux/kvm.h>
 
 #include "commands.h"
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
+#include "module.h"
 
 #define DEBUG "/sys/kernel/debug/"
 
 /* No command needs as many. */
 #define MAX_FAULTS 20000
-
-/* ---- Small files ---- */
-
-static int try_put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-/* The number in a file, or -errno. */
-static long long get_number(const char *path)
-{
-	char text[32] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int ret = -errno;
-
-	if (fd < 0)
-		return ret;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		ret = -errno;
-	else
-		ret = 0;
-	close(fd);
-	return ret ?: strtoll(text, NULL, 0);
-}
 
 /* ---- Faults ---- */
 
@@ -76,12 +45,11 @@ struct faults {
 /* Open all the time, so that nothing else is done between arming and the call. */
 static int nth_fd = -1;
 
-/* What the kernel lacks for it; NULL if nothing. */
-static const char *nth_missing(void)
+static bool skip_without_nth(void)
 {
 	if (nth_fd < 0)
 		nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	return nth_fd < 0 ? "CONFIG_FAULT_INJECTION" : NULL;
+	return skip_without(nth_fd >= 0, "CONFIG_FAULT_INJECTION");
 }
 
 static void nth_arm(unsigned int n)
@@ -161,16 +129,8 @@ static void set_up_faults(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(files); i++)
-		if (try_put_file(files[i].path, files[i].value))
+		if (file_put(files[i].path, files[i].value))
 			printf("# no %s\n", files[i].path);
-}
-
-static bool skip_without(const char *what)
-{
-	if (what)
-		printf("# the kernel has no %s\n", what);
-	ktap_skipped = what;
-	return what;
 }
 
 /* ---- The guest ---- */
@@ -462,7 +422,7 @@ static void every_allocation(void)
 {
 	const struct sweep how = { .f = &allocations, .nr_pts = FEW_PTS };
 
-	if (!skip_without(nth_missing()))
+	if (!skip_without_nth())
 		CHECK(sweep_all(&how) > 100);
 }
 
@@ -475,7 +435,7 @@ static void every_allocation_with_hints(void)
 		.hinted = true,
 	};
 
-	if (!skip_without(nth_missing()))
+	if (!skip_without_nth())
 		sweep_all(&how);
 }
 
@@ -488,7 +448,7 @@ static void every_copy_of_a_grown_struct(void)
 		.grown = true,
 	};
 
-	if (!skip_without(nth_missing()))
+	if (!skip_without_nth())
 		CHECK(sweep_all(&how) > 2 * (ways_end - commands));
 }
 
@@ -514,7 +474,7 @@ static void every_open(void)
 	bool fired;
 	int fd;
 
-	if (skip_without(nth_missing()))
+	if (skip_without_nth())
 		return;
 	do {
 		nth_arm(++n);
@@ -539,7 +499,7 @@ static void every_close(void)
 	bool fired;
 	int session, ret;
 
-	if (skip_without(nth_missing()))
+	if (skip_without_nth())
 		return;
 	guest_with(&g, FEW_PTS);
 	do {
@@ -637,7 +597,7 @@ static void read_files(const struct faults *f)
 
 static void every_allocation_of_files(void)
 {
-	if (!skip_without(nth_missing()))
+	if (!skip_without_nth())
 		read_files(&allocations);
 }
 
@@ -669,8 +629,8 @@ static void no_folders_left(void)
 static void scan_for_leaks(void)
 {
 	sleep(KMEMLEAK_SECONDS);
-	try_put_file(KMEMLEAK, "scan");
-	try_put_file(KMEMLEAK, "scan");
+	file_put(KMEMLEAK, "scan");
+	file_put(KMEMLEAK, "scan");
 }
 
 static void nothing_leaked(void)
@@ -680,10 +640,8 @@ static void nothing_leaked(void)
 	int nr = 0;
 
 	file = fopen(KMEMLEAK, "r");
-	if (!file) {
-		skip_without("kmemleak");
+	if (skip_without(file, "kmemleak"))
 		return;
-	}
 	scan_for_leaks();
 	while (fgets(line, sizeof(line), file)) {
 		printf("# %s", line);
@@ -693,38 +651,12 @@ static void nothing_leaked(void)
 	CHECK_EQ(nr, 0);
 }
 
-/* The module beside this program, for the kernel that runs. */
-static int open_module(void)
-{
-	char path[512], *end;
-	struct utsname name;
-	ssize_t len;
-
-	if (getenv("VMEM_MODULE"))
-		return open(getenv("VMEM_MODULE"), O_RDONLY | O_CLOEXEC);
-	must(uname(&name), "uname");
-	len = must(readlink("/proc/self/exe", path, sizeof(path) / 2),
-		   "/proc/self/exe");
-	path[len] = '\0';
-	end = strrchr(path, '/');
-	snprintf(end, sizeof(path) - (end - path), "/../module/%s/vmem.ko",
-		 name.release);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /* Nobody holds on to it. It is back for whoever comes next. */
 static void module_goes(void)
 {
-	int fd = open_module();
-
-	CHECK_EQ(get_number("/sys/module/vmem/refcnt"), 0);
-	if (fd < 0) {
-		skip_without("vmem.ko beside this program");
-		return;
-	}
-	if (CHECK_EQ(syscall(SYS_delete_module, "vmem", O_NONBLOCK), 0))
-		must(syscall(SYS_finit_module, fd, "", 0), "finit_module");
-	close(fd);
+	CHECK_EQ(file_number("/sys/module/vmem/refcnt"), 0);
+	if (CHECK_EQ(module_remove(), 0))
+		CHECK_EQ(module_insert(), 0);
 }
 
 static const struct ktap_case cases[] = {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * folder.c - the folder of a session in debugfs, and its counters
+ * folder.c - folders in debugfs: of sessions, with their counters, and of VMs
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 
 #include "folder.h"
 #include "ktap.h"
@@ -27,6 +28,21 @@ int count_folders(void)
 	must(dir ? 0 : -1, VMEM_DIR);
 	while ((entry = readdir(dir)))
 		nr += is_folder(entry);
+	closedir(dir);
+	return nr;
+}
+
+/* KVM has a folder for each VM, named <pid>-<descriptor>. */
+int count_ownerless_vms(void)
+{
+	DIR *dir = opendir("/sys/kernel/debug/kvm");
+	struct dirent *entry;
+	int pid, fd, nr = 0;
+
+	must(dir ? 0 : -1, "/sys/kernel/debug/kvm");
+	while ((entry = readdir(dir)))
+		nr += sscanf(entry->d_name, "%d-%d", &pid, &fd) == 2 &&
+		      kill(pid, 0);
 	closedir(dir);
 	return nr;
 }

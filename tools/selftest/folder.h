@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * folder.h - the folder of a session in debugfs, and its counters
+ * folder.h - folders in debugfs: of sessions, with their counters, and of VMs
  */
 #ifndef VMEM_SELFTEST_FOLDER_H
 #define VMEM_SELFTEST_FOLDER_H
@@ -11,6 +11,9 @@ struct folder {
 
 /* How many sessions have one. */
 int count_folders(void);
+
+/* VMs that are there though their processes have gone. */
+int count_ownerless_vms(void);
 
 /* That of the session that this process attached last. */
 struct folder newest_folder(void);

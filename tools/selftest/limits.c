@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
 #include "world.h"
@@ -57,35 +58,17 @@ static void sessions_of_max_files(void)
 
 /* ---- The memory cgroup ---- */
 
-static bool write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) > 0;
-
-	close(fd);
-	return ok;
-}
-
-static long long charged(void)
-{
-	int fd = (int)must(open(CGROUP "/memory.current", O_RDONLY | O_CLOEXEC),
-			   "memory.current");
-	char text[32] = "";
-
-	must(read(fd, text, sizeof(text) - 1), "memory.current");
-	close(fd);
-	return atoll(text);
-}
+#define CHARGED CGROUP "/memory.current"
 
 static void enter_cgroup(void)
 {
-	must(write_to(CGROUP "/cgroup.procs", "0") ? 0 : -1, "cgroup.procs");
+	must(file_put(CGROUP "/cgroup.procs", "0"), "cgroup.procs");
 }
 
 /* Runs @fn in a child that is in a cgroup of its own, if there are such. */
 static void in_cgroup(void (*fn)(void *arg))
 {
-	write_to(CGROUPS "/cgroup.subtree_control", "+memory");
+	file_put(CGROUPS "/cgroup.subtree_control", "+memory");
 	must(mkdir(CGROUP, 0700), CGROUP);
 	if (access(CGROUP "/memory.max", W_OK)) {
 		printf("# no memory cgroups\n");
@@ -104,7 +87,7 @@ static void in_cgroup(void (*fn)(void *arg))
  */
 static void check_charged(const char *what, long long before, long long bytes)
 {
-	long long more = charged() - before;
+	long long more = file_number(CHARGED) - before;
 
 	printf("# %s: %lld KiB charged for %lld\n", what, more / 1024,
 	       bytes / 1024);
@@ -144,7 +127,7 @@ static void charge_regions(void *arg)
 	ram = ram_new(0, info.out_max_regions * PAGE);
 	regions = many_regions(&ram, info.out_max_regions);
 	enter_cgroup();
-	before = charged();
+	before = file_number(CHARGED);
 	for (i = 0; i < NR_SESSIONS; i++)
 		CHECK_EQ(session_attach_regions(sessions[i], regions,
 						info.out_max_regions),
@@ -215,7 +198,7 @@ static void charge_roots(void *arg)
 	crowd_init(&crowd);
 	crowd_repeat_roots(&crowd);
 	enter_cgroup();
-	before = charged();
+	before = file_number(CHARGED);
 	set_spaces(&crowd);
 	check_charged("roots", before,
 		      (long long)NR_SESSIONS * VMEM_MAX_ROOTS *
@@ -243,7 +226,7 @@ static void charge_walks(void *arg)
 	/* What the test itself has for the records is there by then. */
 	CHECK_EQ(session_walk_spaces(crowd.sessions[0], &records), 0);
 	enter_cgroup();
-	before = charged();
+	before = file_number(CHARGED);
 	for (i = 1; i < NR_SESSIONS; i++) {
 		records.nr = 0;
 		CHECK_EQ(session_walk_spaces(crowd.sessions[i], &records), 0);
@@ -298,7 +281,7 @@ static void walk_over_the_limit(void *arg)
 	/* So is every page that it has: none comes when there is no room. */
 	must(mlockall(MCL_CURRENT), "mlockall");
 	enter_cgroup();
-	limit_to(charged() + MB(2));
+	limit_to(file_number(CHARGED) + MB(2));
 	for (i = 1; i < NR_SESSIONS && !ret; i++)
 		ret = set_and_walk(&crowd, crowd.sessions[i], &records);
 	CHECK_EQ(ret, -ENOMEM);

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "file.h"
 #include "ktap.h"
 #include "session.h"
 #include "tables.h"
@@ -449,13 +450,8 @@ static long long count_orphans(void)
 
 static void refresh_stats(void)
 {
-	int fd;
-
 	/* Adds up what each CPU has counted for itself. */
-	fd = (int)must(open("/proc/sys/vm/stat_refresh", O_WRONLY),
-		       "/proc/sys/vm/stat_refresh");
-	must(write(fd, "1", 1), "/proc/sys/vm/stat_refresh");
-	close(fd);
+	must(file_put("/proc/sys/vm/stat_refresh", "1"), "stat_refresh");
 }
 
 long long pins_ever(void)

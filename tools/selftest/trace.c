@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <linux/userfaultfd.h>
 
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
 #include "world.h"
@@ -25,23 +26,15 @@
 
 /* ---- tracefs ---- */
 
-static void write_to(const char *path, const char *text)
-{
-	int fd = (int)must(open(path, O_WRONLY | O_TRUNC | O_CLOEXEC), path);
-
-	must(write(fd, text, strlen(text)), path);
-	close(fd);
-}
-
 static void trace_on(void)
 {
-	write_to(INSTANCE "/trace", "\n");
-	write_to(INSTANCE "/events/vmem/enable", "1");
+	must(file_put(INSTANCE "/trace", "\n"), "trace");
+	must(file_put(INSTANCE "/events/vmem/enable", "1"), "events");
 }
 
 static void trace_off(void)
 {
-	write_to(INSTANCE "/events/vmem/enable", "0");
+	must(file_put(INSTANCE "/events/vmem/enable", "0"), "events");
 }
 
 static char trace_text[65536];
@@ -471,7 +464,7 @@ static void off_is_silent(void)
 
 	begin(&tr);
 	trace_off();
-	write_to(INSTANCE "/trace", "\n");
+	must(file_put(INSTANCE "/trace", "\n"), "trace");
 	translate_some(&tr);
 	close(tr.session);
 	tr.session = -1;

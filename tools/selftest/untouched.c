@@ -15,6 +15,7 @@
 #include <sys/swap.h>
 #include <linux/userfaultfd.h>
 
+#include "file.h"
 #include "ktap.h"
 #include "world.h"
 
@@ -165,36 +166,6 @@ static __u64 pagemap_of(const void *address)
 #define PAGEMAP_PFN (BIT_ULL(55) - 1)
 #define PAGEMAP_SWAPPED BIT_ULL(62)
 
-static bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) >= 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-static long read_number(const char *path)
-{
-	char text[32] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	must(read(fd, text, sizeof(text) - 1), path);
-	close(fd);
-	return strtol(text, NULL, 0);
-}
-
-static bool skip_without(bool there, const char *what)
-{
-	if (!there)
-		printf("# the kernel has no %s\n", what);
-	ktap_skipped |= !there;
-	return !there;
-}
-
 /* ---- What is shared stays so ---- */
 
 static const char *const shares[] = { "Rss",	       "Pss",
@@ -247,7 +218,7 @@ static void fork_stays_shared(void)
 
 static long pages_sharing(void)
 {
-	return read_number(KSM "pages_sharing");
+	return file_number(KSM "pages_sharing");
 }
 
 /* Pages of two kinds, so that all but a few are merged. */
@@ -257,13 +228,13 @@ static void merge(const struct home *h)
 	int i;
 
 	must(madvise(h->data, DATA_LEN, MADV_MERGEABLE), "MADV_MERGEABLE");
-	write_file(KSM "sleep_millisecs", "1");
-	write_file(KSM "pages_to_scan", "20000");
-	write_file(KSM "run", "1");
+	file_put(KSM "sleep_millisecs", "1");
+	file_put(KSM "pages_to_scan", "20000");
+	file_put(KSM "run", "1");
 	for (i = 0; i < 600 && pages_sharing() < want; i++)
 		usleep(100000);
 	/* It goes on sharing what it shares, and looks for no more. */
-	write_file(KSM "run", "0");
+	file_put(KSM "run", "0");
 	CHECK(pages_sharing() >= want);
 }
 
@@ -272,7 +243,7 @@ static void ksm_stays_merged(void)
 	long before[ARRAY_SIZE(shares)], sharing;
 	struct home h;
 
-	if (skip_without(read_number(KSM "run") >= 0, "KSM"))
+	if (skip_without(file_number(KSM "run") >= 0, "KSM"))
 		return;
 	home_init(&h);
 	memset(h.data, 1, DATA_LEN / 2);
@@ -285,8 +256,8 @@ static void ksm_stays_merged(void)
 	CHECK_EQ(pages_sharing(), sharing);
 	check_shares(&h, before);
 	printf("# %ld pages share others\n", sharing);
-	write_file(KSM "run", "2");
-	write_file(KSM "run", "0");
+	file_put(KSM "run", "2");
+	file_put(KSM "run", "0");
 	home_free(&h);
 }
 
@@ -319,7 +290,7 @@ static void huge_page_splits(void)
 		snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(),
 			 (unsigned long)h.pt,
 			 (unsigned long)(h.pt + MB(2) / sizeof(*h.pt)));
-		if (!skip_without(write_file(SPLIT, text), SPLIT))
+		if (!skip_without(!file_put(SPLIT, text), SPLIT))
 			CHECK_EQ(smaps_kb(h.pt, "AnonHugePages"), 0);
 		ask_pt(&h, "split");
 	}
@@ -370,7 +341,7 @@ static void table_is_moved(void)
 static bool have_swap(void)
 {
 	if (system("modprobe -q zram 2>/dev/null") < 0 ||
-	    !write_file("/sys/block/zram0/disksize", "64M") ||
+	    file_put("/sys/block/zram0/disksize", "64M") ||
 	    system("mkswap " ZRAM " >/dev/null 2>&1"))
 		return false;
 	return !swapon(ZRAM, 0);
@@ -450,8 +421,8 @@ static void *page_in(const struct area *area)
 /* The table is in such memory, and all of it is wanted. */
 static void contiguous_memory(void)
 {
-	const struct area area = { read_number(CMA "base_pfn"),
-				   read_number(CMA "count") };
+	const struct area area = { file_number(CMA "base_pfn"),
+				   file_number(CMA "count") };
 	char text[32];
 	struct home h;
 	__u64 *page;
@@ -467,12 +438,12 @@ static void contiguous_memory(void)
 	world_add_slot(&h.w, PT_SLOT, PT_GPA, page, PAGE);
 	ask_pt(&h, "before");
 	CHECK(is_in(&area, page));
-	snprintf(text, sizeof(text), "%ld", area.nr - read_number(CMA "used"));
-	CHECK(write_file(CMA "alloc", text));
-	CHECK_EQ(read_number(CMA "used"), area.nr);
+	snprintf(text, sizeof(text), "%lld", area.nr - file_number(CMA "used"));
+	CHECK_EQ(file_put(CMA "alloc", text), 0);
+	CHECK_EQ(file_number(CMA "used"), area.nr);
 	CHECK(!is_in(&area, page));
 	ask_pt(&h, "moved");
-	write_file(CMA "free", text);
+	file_put(CMA "free", text);
 	home_free(&h);
 	munmap(page, PAGE);
 }

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <linux/kvm.h>
 
+#include "file.h"
 #include "ktap.h"
 #include "world.h"
 
@@ -667,11 +668,10 @@ void *device_page(void)
 
 void set_huge_pages(const char *nr)
 {
-	int fd = open(HUGE_PAGES, O_WRONLY | O_CLOEXEC);
+	int ret = file_put(HUGE_PAGES, nr);
 
-	if (fd >= 0 && write(fd, nr, strlen(nr)) < 0)
-		printf("# %s: %s\n", HUGE_PAGES, strerror(errno));
-	close(fd);
+	if (ret)
+		printf("# %s: %s\n", HUGE_PAGES, strerror(-ret));
 }
 
 #define SLABS "/sys/kernel/slab"
@@ -681,32 +681,23 @@ void shrink_slabs(void)
 	struct dirent *entry;
 	char path[512];
 	DIR *dir = opendir(SLABS);
-	int fd;
 
 	must(dir ? 0 : -1, SLABS);
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), SLABS "/%s/shrink", entry->d_name);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
 		/* It may have gone meanwhile. */
-		if (fd < 0)
-			continue;
-		must(write(fd, "1", 1), path);
-		close(fd);
+		file_put(path, "1");
 	}
 	closedir(dir);
 }
 
 long kernel_memory(void)
 {
-	int fd = (int)must(open("/proc/sys/vm/drop_caches", O_WRONLY),
-			   "drop_caches");
-
 	/* What is freed after a grace period is freed by then. */
 	usleep(500000);
-	must(write(fd, "3", 1), "drop_caches");
-	close(fd);
+	must(file_put("/proc/sys/vm/drop_caches", "3"), "drop_caches");
 	shrink_slabs();
 	return kilobytes("Slab") + kilobytes("VmallocUsed");
 }
