@@ -977,7 +977,7 @@ static void close_while_ballooning(void)
 }
 
 #define LARGE GB(1)
-#define NR_CHANGERS 6
+#define NR_CHANGERS 64
 
 /* Memory whose tables are there and empty takes a while to be looked through. */
 static void *change_all_the_time(void *large)
