@@ -9,20 +9,21 @@
  * with a breakpoint that is not in memory any more, takes it for one that was just
  * removed, tries again, and that goes on for ever.
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 
-/* QEMU's own, which exports them for its modules. */
-extern void *qemu_get_cpu(int index) __attribute__((weak));
-extern void tb_flush(void *cpu) __attribute__((weak));
-
+/* QEMU exports its functions for its modules. */
 static void *flush_when_told(void *told)
 {
+	void *(*get_cpu)(int index) = dlsym(RTLD_DEFAULT, "qemu_get_cpu");
+	void (*flush)(void *cpu) = dlsym(RTLD_DEFAULT, "tb_flush");
 	int number;
 
 	while (!sigwait(told, &number))
-		if (qemu_get_cpu && tb_flush && qemu_get_cpu(0))
-			tb_flush(qemu_get_cpu(0));
+		if (get_cpu && flush && get_cpu(0))
+			flush(get_cpu(0));
 	return NULL;
 }
 
