@@ -7,13 +7,20 @@ usage: test.py [--sanitize | STEP...]
 Without arguments, all steps but those on the kernel with sanitizers, whose names
 begin with "sanitize-"; with --sanitize, those.
 
-Every step prints KTAP, or is kunit.py, which prints a summary of its own. A
-step that ends with an error although no test in it failed, or in which no test
-ran, counts as one failure. If the emulation under the lab let a guest die, the
-step is run once more, twice at most, and that is said. The last line is
-"N passed, N failed", with ", N skipped" where that is so.
+Every step prints KTAP, or is kunit.py, which prints a summary of its own. A program
+that does not report as many results as it planned counts as one failure, and so
+does a step that ends with an error although no test in it failed, or in which no
+test ran.
+
+Where the emulation under the lab let a guest or the lab die, by the lab's own
+verdict, the step is run once more: a test that had failed before has failed all the
+same, unless it failed for want of the guest. That may happen as often as BUDGET
+says, in all steps together, and is told at the end, beside how guests fared
+without vmem in the lab. The last line is "N passed, N failed", with ", N skipped"
+where that is so.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -50,7 +57,7 @@ STEPS = {
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
-    "console": ["tools/selftest/lab_console.py"],
+    "harness": ["tools/selftest/harness.py"],
     "budget": ["tools/bench/budget.py"],
     "fuzz": ["tools/fuzz/fuzz"],
     "device": [*LAB, "--", *DEVICE],
@@ -63,29 +70,38 @@ STEPS = {
     "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
 }
 
-RESULT = re.compile(r"^(not )?ok \d+(?:.*# (SKIP)\b)?")
-SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
-# The lab's exit status where a guest died, or the lab in a guest's vCPU, without
-# a trace of vmem. What failed because of that says nothing.
-EMULATION_DIED = 126
+# How often the emulation may die, in all steps together
+BUDGET = 1
+CONTROL = [*LAB, *GUESTS, "--without-vmem", "--", "tools/selftest/control.py"]
+VERDICT = os.path.join(TOP, "build/lab/verdict")
 
+PLAN = re.compile(r"1\.\.(\d+)$")
+RESULT = re.compile(r"(not )?ok \d+(?:.*# (SKIP|LOST)\b)?")
+SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Count:
+    """What a step's output reports. @lost are those of the failed tests that
+    say that it was for want of a guest."""
+
     def __init__(self):
-        self.passed = self.failed = self.skipped = 0
+        self.passed = self.failed = self.skipped = self.lost = 0
+        self.planned = None     # results of the program at hand
+        self.seen = 0
+        self.broken = 0         # plans that were not kept
 
     def line(self, line):
-        """Count what one line of a step's output reports."""
         line = COLOUR.sub("", line)
-        if match := RESULT.match(line):
-            if match[1]:
-                self.failed += 1
-            elif match[2]:
-                self.skipped += 1
-            else:
-                self.passed += 1
+        if match := PLAN.match(line):
+            self.end_plan()
+            self.planned, self.seen = int(match[1]), 0
+        elif match := RESULT.match(line):
+            self.seen += 1
+            self.failed += bool(match[1])
+            self.lost += bool(match[1] and match[2] == "LOST")
+            self.skipped += not match[1] and match[2] == "SKIP"
+            self.passed += not match[1] and match[2] != "SKIP"
         elif match := SUMMARY.search(line):
             for what, number in re.findall(r"(\w+): (\d+)", match[1]):
                 self.kunit(what, int(number))
@@ -97,6 +113,14 @@ class Count:
             self.skipped += number
         else:
             self.failed += number
+
+    def end_plan(self):
+        """The program's output is over: are all of its results there?"""
+        if self.seen != (self.planned or 0):
+            self.broken += 1
+            print(f"# plan not kept: {self.seen} results, not {self.planned or 'any'}",
+                  flush=True)
+        self.planned, self.seen = None, 0
 
     def ran(self):
         return self.passed + self.failed
@@ -111,38 +135,88 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
-def attempt(name):
-    """Run one step; its output goes through, counted."""
-    count = Count()
-    print(f"# {name}: {' '.join(STEPS[name])}", flush=True)
-    step = subprocess.Popen(STEPS[name], stdout=subprocess.PIPE, cwd=TOP,
-                            stdin=subprocess.DEVNULL, text=True,
-                            errors="replace")
-    for line in step.stdout:
-        count.line(line.rstrip("\n"))
-        sys.stdout.write(line)
-        sys.stdout.flush()
-    return step.wait(), count
+class Tests:
+    """All steps of a run, and how often the emulation died in them."""
 
+    def __init__(self, steps, control=None, verdict=VERDICT):
+        self.steps = steps
+        self.control = control
+        self.verdict = verdict
+        self.total = Count()
+        self.died = []          # in which steps
+        self.controls = []      # what a control run says
 
-def run(name):
-    """Run one step, and judge it as a whole."""
-    begin = time.monotonic()
-    status, count = attempt(name)
-    for _ in range(2):
-        if status != EMULATION_DIED:
-            break
-        print(f"# {name}: the emulation died after {count}: once more",
-              flush=True)
-        status, count = attempt(name)
-    if status and not count.failed:
-        print(f"not ok - {name}: exit status {status}, no test says why")
-        count.failed += 1
-    if not count.ran():
-        print(f"not ok - {name}: no test ran")
-        count.failed += 1
-    print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
-    return count
+    def attempt(self, name):
+        """Run one step; its output goes through, counted. Returns the count, and
+        how the step ended: "ended" with a status, or the lab's verdict."""
+        command = self.steps[name]
+        is_lab = command[:2] == LAB
+        if is_lab:
+            command = [*LAB, "--verdict", self.verdict, *command[2:]]
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.verdict)
+        print(f"# {name}: {' '.join(self.steps[name])}", flush=True)
+        count = Count()
+        step = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TOP,
+                                stdin=subprocess.DEVNULL, text=True,
+                                errors="replace")
+        for line in step.stdout:
+            count.line(line.rstrip("\n"))
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        status = step.wait()
+        count.end_plan()
+        if not is_lab:
+            return count, "ended", str(status)
+        try:
+            with open(self.verdict) as file:
+                how, _, why = file.read().strip().partition(" ")
+        except FileNotFoundError:
+            how, why = "failed", f"no verdict of the lab's, exit status {status}"
+        return count, how, why
+
+    def run_control(self):
+        """The same guests without vmem: do they die there, too?"""
+        if not self.control:
+            return
+        print("# control: " + " ".join(self.control), flush=True)
+        done = subprocess.run([*self.control], cwd=TOP, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        said = done.stdout.strip().splitlines()[-1:] or ["# nothing said"]
+        self.controls.append(f"{said[0].removeprefix('# ')}, status "
+                             f"{done.returncode}")
+
+    def run(self, name):
+        """Run one step, and judge it as a whole."""
+        begin = time.monotonic()
+        before = 0
+        count, how, why = self.attempt(name)
+        while how == "emulation" and len(self.died) < BUDGET:
+            self.died.append(name)
+            before += count.failed - count.lost
+            print(f"# {name}: the emulation died after {count}: {why}", flush=True)
+            self.run_control()
+            count, how, why = self.attempt(name)
+        count.failed += before
+        if how != "ended":
+            print(f"not ok - {name}: {how}: {why}")
+            count.failed += 1
+        elif count.broken or why != "0" and not count.failed:
+            print(f"not ok - {name}: exit status {why}, {count.broken} plans not "
+                  "kept")
+            count.failed += max(count.broken, 1)
+        if not count.ran():
+            print(f"not ok - {name}: no test ran")
+            count.failed += 1
+        print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
+        self.total.add(count)
+
+    def tell(self):
+        if self.died:
+            print(f"# the emulation died {len(self.died)} times of {BUDGET} that are "
+                  f"allowed, in {', '.join(self.died)}; without vmem: "
+                  f"{'; '.join(self.controls) or 'not tried'}")
+        print(self.total)
 
 
 def main():
@@ -153,11 +227,11 @@ def main():
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")
-    total = Count()
+    tests = Tests(STEPS, CONTROL)
     for name in names:
-        total.add(run(name))
-    print(total)
-    sys.exit(total.failed > 0)
+        tests.run(name)
+    tests.tell()
+    sys.exit(tests.total.failed > 0)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,10 @@ class Result(unittest.TestResult):
 
     def addError(self, test, err):
         super().addError(test, err)
+        self._failed("".join(traceback.format_exception(*err)))
         if err[0].__name__ == "LabError":
             self.stop()                 # without the guest, all would fail
-        self._failed("".join(traceback.format_exception(*err)))
+            self.verdict = "lost"
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
@@ -64,11 +65,14 @@ class Result(unittest.TestResult):
         signal.alarm(0)
         super().stopTest(test)
         diagnostic("%.1f s" % (time.monotonic() - self.begin))
-        self.failed += self.verdict == "failed"
-        line = "%sok %d %s" % ("not " if self.verdict == "failed" else "",
-                               self.testsRun, test.shortDescription())
+        failed = self.verdict in ("failed", "lost")
+        self.failed += failed
+        line = "%sok %d %s" % ("not " if failed else "", self.testsRun,
+                               test.shortDescription())
         if self.verdict == "skip":
             line += " # SKIP " + self.reason
+        if self.verdict == "lost":
+            line += " # LOST"
         print(line, flush=True)
 
 

@@ -1,21 +1,25 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the lab makes of its kernel's console: made-up logs, and the verdicts.
-
-Needs no lab.
+"""What the lab makes of its kernel's console, and test.py of what steps print and
+of the lab's verdicts. Every log and every step here is made up, with a fault in
+it. Needs no lab.
 """
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import tap
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../lab"))
+sys.path[:0] = [os.path.join(HERE, "../lab"), os.path.join(HERE, "..")]
 
 import console                                  # noqa: E402
+import test                                     # noqa: E402
 from console import EMULATION, FAILURE, NOTHING  # noqa: E402
 
 BOOT = """\
@@ -207,6 +211,131 @@ class Verdicts(unittest.TestCase):
             self.assertEqual(console.judge(read.reports()), FAILURE)
 
 
+ENDED = "ended 0"
+EMULATED = "emulation guest i686 was lost while the command ran"
+GOOD = "1..2\nok 1 a\nok 2 b\n"
+
+
+class FakeLab:
+    """In the lab's place: each attempt prints something, gives a verdict and exits.
+    The last one goes for all that follow."""
+
+    def __init__(self, folder, *attempts):
+        self.path = os.path.join(folder, "lab")
+        self.verdict = os.path.join(folder, "verdict")
+        for number, (out, verdict, status) in enumerate(attempts):
+            self.write("out", number, out)
+            self.write("verdict", number, verdict)
+            self.write("status", number, str(status))
+        with open(self.path, "w") as file:
+            file.write("""#!/bin/sh
+[ "$2" = --verdict ] || exit 99
+at=$(dirname "$0") n=$(cat "$(dirname "$0")/n" 2>/dev/null || echo 0)
+echo $((n + 1)) >"$at/n"
+[ -e "$at/out$n" ] || n=%d
+cat "$at/out$n"
+[ ! -s "$at/verdict$n" ] || cat "$at/verdict$n" >"$3"
+exit $(cat "$at/status$n")
+""" % (len(attempts) - 1))
+        os.chmod(self.path, 0o755)
+
+    def write(self, what, number, text):
+        with open("%s%d" % (os.path.join(os.path.dirname(self.path), what),
+                            number), "w") as file:
+            file.write(text)
+
+
+class Counts(unittest.TestCase):
+    """test.py, by what it counts; (passed, failed, skipped)."""
+
+    def run_steps(self, *attempts, steps=1):
+        with tempfile.TemporaryDirectory() as folder, \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            lab = FakeLab(folder, *attempts)
+            words = [lab.path, "run"]
+            with unittest.mock.patch.object(test, "LAB", words):
+                tests = test.Tests({str(n): [*words, "--", "tests"]
+                                    for n in range(steps)},
+                                   ["echo", "# control ran"], lab.verdict)
+                for name in tests.steps:
+                    tests.run(name)
+                tests.tell()
+        self.said = out.getvalue()
+        return tests.total.passed, tests.total.failed, tests.total.skipped
+
+    def command(self, *words):
+        with contextlib.redirect_stdout(io.StringIO()):
+            tests = test.Tests({"step": list(words)})
+            tests.run("step")
+        return tests.total.passed, tests.total.failed, tests.total.skipped
+
+    def test_good(self):
+        """test.py: what passed, failed and was skipped is counted"""
+        self.assertEqual(self.run_steps((GOOD, ENDED, 0)), (2, 0, 0))
+        self.assertEqual(self.run_steps(
+            ("1..3\nok 1 a # SKIP no KSM\nnot ok 2 b\nok 3 c\n", "ended 1", 1)),
+            (1, 1, 1))
+        self.assertEqual(self.command("printf", GOOD), (2, 0, 0))
+
+    def test_plans(self):
+        """test.py: a program that does not keep its plan is a failure"""
+        for out in ("1..3\n" + GOOD[5:], "1..1\n" + GOOD[5:], GOOD[5:],
+                    "1..3\nok 1 a\nok 2 b\n" + GOOD):
+            with self.subTest(out=out):
+                self.assertEqual(self.run_steps((out, ENDED, 0))[1], 1)
+                self.assertEqual(self.command("printf", out)[1], 1)
+
+    def test_status(self):
+        """test.py: an exit status that no test explains is a failure"""
+        self.assertEqual(self.run_steps((GOOD, "ended 1", 1)), (2, 1, 0))
+        self.assertEqual(self.command("sh", "-c", "printf '%s'; exit 3" % GOOD),
+                         (2, 1, 0))
+        self.assertEqual(self.run_steps(("", ENDED, 0)), (0, 1, 0))
+
+    def test_own_status(self):
+        """test.py: a command's own exit status 126 is no verdict of the lab's"""
+        self.assertEqual(self.run_steps((GOOD, "ended 126", 126), (GOOD, ENDED, 0)),
+                         (2, 1, 0))
+        self.assertEqual(self.command("sh", "-c", "exit 126"), (0, 1, 0))
+
+    def test_no_verdict(self):
+        """test.py: a lab that gives no verdict has failed"""
+        for status in (0, 125, 126):
+            self.assertEqual(self.run_steps((GOOD, "", status)), (2, 1, 0))
+        for verdict in ("late it took too long", "failed the kernel complained"):
+            self.assertEqual(self.run_steps((GOOD, verdict, 124)), (2, 1, 0))
+
+    def test_lost_guest(self):
+        """test.py: a lost guest is told, and what ran without it is counted once"""
+        lost = "1..2\nok 1 a\nnot ok 2 b # LOST\n"
+        self.assertEqual(self.run_steps((lost, EMULATED, 126), (GOOD, ENDED, 0)),
+                         (2, 0, 0))
+        self.assertIn("the emulation died 1 times", self.said)
+        self.assertIn("control ran", self.said)
+
+    def test_failed_before(self):
+        """test.py: what failed before a guest was lost has failed"""
+        self.assertEqual(self.run_steps(
+            ("1..3\nnot ok 1 a\nnot ok 2 b # LOST\n", EMULATED, 126),
+            (GOOD, ENDED, 0)), (2, 1, 0))
+
+    def test_budget(self):
+        """test.py: guests that are lost again and again are a failure"""
+        lost = ("1..2\nok 1 a\n", EMULATED, 126)
+        self.assertEqual(self.run_steps(lost, lost, (GOOD, ENDED, 0))[1], 1)
+        self.assertEqual(self.run_steps(lost, (GOOD, ENDED, 0), lost,
+                                        (GOOD, ENDED, 0), steps=2)[1], 1)
+
+    def test_lost_and_found(self):
+        """test.py: a test that missed a guest that was there has failed"""
+        self.assertEqual(self.run_steps(
+            ("1..1\nnot ok 1 a # LOST\n", "ended 1", 1)), (0, 1, 0))
+
+
+def main():
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    return tap.run(unittest.TestSuite(map(load, (Verdicts, Counts))))
+
+
 if __name__ == "__main__":
-    sys.exit(tap.run(
-        unittest.defaultTestLoader.loadTestsFromTestCase(Verdicts)))
+    sys.exit(main())
