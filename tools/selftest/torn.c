@@ -550,6 +550,7 @@ static const struct actor i686_thread = {
 enum verdict {
 	RIGHT,
 	TORN,
+	ROUND, /* Who asked was not run for so long that all entries came back. */
 	LATE, /* There was such a state, but not during the call. */
 	MIXTURE, /* There never was. */
 	NR_VERDICTS,
@@ -606,6 +607,8 @@ static enum verdict judge(const struct scene *s, const struct question *q,
 
 	if (answer->out_status == VMEM_TORN)
 		return TORN;
+	if (begun - done >= s->nr_steps)
+		return ROUND;
 	if (begun - done < s->nr_steps / 2 &&
 	    is_one_of(q, story, first, last, answer))
 		return RIGHT;
@@ -642,9 +645,12 @@ static bool ask_once(struct scene *s, const struct question *q, long *nr)
 	for (i = 0; i < q->nr_at_once; i++) {
 		verdict = judge(s, q, &s->stories[i % NR_VAS], done, begun,
 				&answers[i]);
-		if (verdict >= LATE && !nr[LATE] && !nr[MIXTURE])
+		if (verdict >= LATE && !nr[LATE] && !nr[MIXTURE]) {
 			print_translation(verdict == LATE ? "late" : "mixture",
 					  &answers[i]);
+			printf("# in %llu of %u steps\n", begun - done,
+			       s->nr_steps);
+		}
 		nr[verdict]++;
 	}
 	return true;
@@ -666,7 +672,8 @@ static void ask_many_times(struct scene *s, const struct question *q,
 	printf("# %s: %llu answers in %llu steps: %ld right, %ld torn (%.2f %%)",
 	       q->name, nr_done, moved, nr[RIGHT], nr[TORN],
 	       100.0 * (double)nr[TORN] / (double)nr_done);
-	printf(", %ld late, %ld mixtures\n", nr[LATE], nr[MIXTURE]);
+	printf(", %ld in a whole round, %ld late, %ld mixtures\n", nr[ROUND],
+	       nr[LATE], nr[MIXTURE]);
 	CHECK_EQ_AT(q->name, nr[LATE], 0);
 	CHECK_EQ_AT(q->name, nr[MIXTURE], 0);
 	CHECK(nr[RIGHT] > 0);
