@@ -57,6 +57,7 @@ STEPS = {
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
+    "qmp": ["tools/selftest/qmp.py"],
     "harness": ["tools/selftest/harness.py"],
     "budget": ["tools/bench/budget.py"],
     "fuzz": ["tools/fuzz/fuzz"],

@@ -25,14 +25,10 @@ static struct libvmem_error error;
 static bool short_of_memory;
 
 /* There is no guest that runs, and no QEMU. */
-int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
-		     struct libvmem_error *error)
+unsigned int libvmem_qmp_vcpus(const struct libvmem_qmp *qmp,
+			       const struct libvmem_qmp_vcpu **vcpus)
 {
-	return -LIBVMEM_QMP;
-}
-
-void libvmem_qmp_close(struct libvmem_qmp *qmp)
-{
+	return 0;
 }
 
 int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,

@@ -248,6 +248,46 @@ static const struct reason *find_reason(enum step step, int err,
 	return NULL;
 }
 
+/*
+ * The length of a character of UTF-8 that does nothing but show, or 0: no control
+ * character, and none that turns the direction of the text.
+ */
+static int shown(const unsigned char *c)
+{
+	int i, len = *c < 0x80 ? 1 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
+	unsigned int code = len == 1 ? *c : *c & (0x7f >> len);
+
+	if ((*c >= 0x80 && *c < 0xc2) || *c > 0xf4)
+		return 0;
+	for (i = 1; i < len; i++) {
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (c[i] & 0x3f);
+	}
+	if (code < 0x20 || (code >= 0x7f && code < 0xa0) ||
+	    (code >= 0x202a && code <= 0x202e) ||
+	    (code >= 0x2066 && code <= 0x2069))
+		return 0;
+	return len;
+}
+
+/*
+ * What others chose, a VMM's words or a file's, may be in a message, and goes to a
+ * terminal: a question mark for each byte that might steer that.
+ */
+static void tame(char *text)
+{
+	unsigned char *c = (unsigned char *)text;
+	int len;
+
+	while (*c) {
+		len = shown(c);
+		if (!len)
+			*c = '?';
+		c += len ?: 1;
+	}
+}
+
 static void set(struct libvmem_error *error, enum libvmem_code code,
 		enum step step, __u64 address, const char *fmt, va_list ap)
 {
@@ -256,6 +296,7 @@ static void set(struct libvmem_error *error, enum libvmem_code code,
 	error->where = step_names[step];
 	error->address = address;
 	vsnprintf(error->message, sizeof(error->message), fmt, ap);
+	tame(error->message);
 	error->advice[0] = '\0';
 }
 
@@ -263,6 +304,7 @@ static void set_advice(struct libvmem_error *error, const char *advice)
 {
 	if (advice)
 		snprintf(error->advice, sizeof(error->advice), "%s", advice);
+	tame(error->advice);
 }
 
 int error_set(struct libvmem_error *error, enum libvmem_code code,
@@ -289,6 +331,7 @@ int error_advise(struct libvmem_error *error, int ret, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(error->advice, sizeof(error->advice), fmt, ap);
 	va_end(ap);
+	tame(error->advice);
 	return ret;
 }
 

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * QEMU's registers of a vCPU, and whether any of them runs, asked for over QMP
+ * QEMU's registers of a vCPU, and whether any of them runs, asked for over QMP.
+ * Whoever serves the socket is not trusted: he cannot keep us waiting, nor make us
+ * take much memory, nor pass a number that is none.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "qmp.h"
 
-#define TIMEOUT_SECONDS 5
+/* For an answer with the events before it: time, and bytes. */
+#define ANSWER_SECONDS 5
+#define ANSWER_BYTES 0x100000u
 
 /**
  * struct libvmem_qmp - a connection to QEMU
@@ -22,6 +32,10 @@
  * @resumed: QEMU has told that the guest ran on
  * @err: errno of the last read that failed
  * @ended: QEMU has closed the connection
+ * @deadline: when the answer has to be there, in ms of CLOCK_MONOTONIC
+ * @left: bytes that it may still have
+ * @vcpus: the vCPUs, in QEMU's order
+ * @nr_vcpus: elements of @vcpus
  * @at: next byte of @buf that was not given to jansson yet
  * @end: end of what @buf holds
  * @buf: what was read ahead: jansson takes one message at a time from it
@@ -32,23 +46,41 @@ struct libvmem_qmp {
 	bool resumed;
 	int err;
 	bool ended;
+	long long deadline;
+	size_t left;
+	struct libvmem_qmp_vcpu *vcpus;
+	unsigned int nr_vcpus;
 	size_t at;
 	size_t end;
 	char buf[4096];
 };
 
-/* While another client is served, QEMU neither accepts nor answers. */
-static int set_timeouts(const struct libvmem_qmp *qmp)
+static long long now_ms(void)
 {
-	const struct timeval tv = { .tv_sec = TIMEOUT_SECONDS };
+	struct timespec now;
 
-	return setsockopt(qmp->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) ||
-	       setsockopt(qmp->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+static void begin_answer(struct libvmem_qmp *qmp)
+{
+	qmp->deadline = now_ms() + ANSWER_SECONDS * 1000;
+	qmp->left = ANSWER_BYTES;
+}
+
+/* While another client is served, QEMU neither accepts nor answers. */
+static int set_timeout(const struct libvmem_qmp *qmp)
+{
+	const struct timeval tv = { .tv_sec = ANSWER_SECONDS };
+
+	return setsockopt(qmp->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 }
 
 static int connect_socket(struct libvmem_qmp *qmp, struct libvmem_error *error)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int ret;
 
 	if (strlen(qmp->path) >= sizeof(addr.sun_path))
 		return error_set(error, LIBVMEM_QMP, STEP_QMP_CONNECT, 0,
@@ -59,34 +91,69 @@ static int connect_socket(struct libvmem_qmp *qmp, struct libvmem_error *error)
 	if (qmp->fd < 0)
 		return error_of(error, STEP_QMP_CONNECT, errno, 0, NULL,
 				"cannot open a socket");
-	if (set_timeouts(qmp))
+	if (set_timeout(qmp))
 		return error_of(error, STEP_QMP_CONNECT, errno, 0, NULL,
 				"cannot set a timeout on %s", qmp->path);
-	if (connect(qmp->fd, (struct sockaddr *)&addr, sizeof(addr)))
+	do {
+		ret = connect(qmp->fd, (struct sockaddr *)&addr, sizeof(addr));
+	} while (ret && errno == EINTR);
+	if (ret)
 		return error_of(error, STEP_QMP_CONNECT, errno, 0, NULL,
 				"cannot connect to %s", qmp->path);
 	return 0;
+}
+
+/*
+ * Wait until there is something to read. What is there by then is in time, though
+ * the process may have been stopped meanwhile.
+ */
+static int wait_for_bytes(const struct libvmem_qmp *qmp)
+{
+	struct pollfd fd = { .fd = qmp->fd, .events = POLLIN };
+	long long left;
+	int ret;
+
+	do {
+		left = qmp->deadline - now_ms();
+		ret = poll(&fd, 1, left > 0 ? (int)left : 0);
+	} while (ret < 0 && errno == EINTR);
+	if (ret < 0)
+		return errno;
+	return ret ? 0 : EAGAIN;
+}
+
+static void read_ahead(struct libvmem_qmp *qmp)
+{
+	ssize_t got = 0;
+
+	qmp->at = 0;
+	qmp->end = 0;
+	qmp->err = wait_for_bytes(qmp);
+	if (!qmp->err)
+		got = recv(qmp->fd, qmp->buf, sizeof(qmp->buf), MSG_DONTWAIT);
+	if (got < 0)
+		qmp->err = errno;
+	else
+		qmp->end = got;
+	qmp->ended = !qmp->err && !got;
 }
 
 /* For jansson: one byte at a time, as it must not take more than a message. */
 static size_t give_byte(void *buffer, size_t len, void *data)
 {
 	struct libvmem_qmp *qmp = data;
-	ssize_t got = 1;
 
 	if (!len)
 		return 0;
-	if (qmp->at == qmp->end) {
-		do {
-			got = read(qmp->fd, qmp->buf, sizeof(qmp->buf));
-		} while (got < 0 && errno == EINTR);
-		qmp->at = 0;
-		qmp->end = got > 0 ? got : 0;
+	if (!qmp->left) {
+		qmp->err = EMSGSIZE;
+		return (size_t)-1;
 	}
-	qmp->err = got < 0 ? errno : 0;
-	qmp->ended = !got;
-	if (got <= 0)
-		return got < 0 ? (size_t)-1 : 0;
+	if (qmp->at == qmp->end)
+		read_ahead(qmp);
+	if (qmp->at == qmp->end)
+		return qmp->ended ? 0 : (size_t)-1;
+	qmp->left--;
 	*(char *)buffer = qmp->buf[qmp->at++];
 	return 1;
 }
@@ -94,10 +161,16 @@ static size_t give_byte(void *buffer, size_t len, void *data)
 static int receive(struct libvmem_qmp *qmp, json_t **message,
 		   struct libvmem_error *error)
 {
+	qmp->err = 0;
 	*message = json_load_callback(give_byte, qmp, JSON_DISABLE_EOF_CHECK,
 				      NULL);
 	if (*message)
 		return 0;
+	if (qmp->err == EMSGSIZE)
+		return error_set(error, LIBVMEM_QMP, STEP_QMP_TALK, 0,
+				 "is it QEMU's?",
+				 "%s answers with more than %u bytes",
+				 qmp->path, ANSWER_BYTES);
 	if (qmp->err)
 		return error_of(error, STEP_QMP_TALK, qmp->err, 0, NULL,
 				"cannot read from %s", qmp->path);
@@ -115,8 +188,10 @@ static int receive_answer(struct libvmem_qmp *qmp, json_t **message,
 			  struct libvmem_error *error)
 {
 	json_t *event;
-	int ret = receive(qmp, message, error);
+	int ret;
 
+	begin_answer(qmp);
+	ret = receive(qmp, message, error);
 	while (!ret && (event = json_object_get(*message, "event"))) {
 		if (json_is_string(event) &&
 		    !strcmp(json_string_value(event), "RESUME"))
@@ -139,7 +214,9 @@ static int send_command(struct libvmem_qmp *qmp, json_t *command,
 		return error_memory(error, NULL);
 	len = strlen(text);
 	/* So short a text fits into the socket's buffer at once. */
-	sent = send(qmp->fd, text, len, MSG_NOSIGNAL);
+	do {
+		sent = send(qmp->fd, text, len, MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
 	free(text);
 	if (sent == len)
 		return 0;
@@ -179,8 +256,10 @@ static int greet(struct libvmem_qmp *qmp, struct libvmem_error *error)
 {
 	json_t *greeting, *result;
 	bool is_qmp;
-	int ret = receive(qmp, &greeting, error);
+	int ret;
 
+	begin_answer(qmp);
+	ret = receive(qmp, &greeting, error);
 	if (ret)
 		return ret;
 	is_qmp = json_object_get(greeting, "QMP");
@@ -196,7 +275,161 @@ static int greet(struct libvmem_qmp *qmp, struct libvmem_error *error)
 	return ret;
 }
 
-int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
+/* A thread's ID as the process itself knows it, in a container or not; or -1. */
+static long long own_tid(int task_fd, const char *name)
+{
+	long long tid = -1;
+	char path[64], line[512];
+	FILE *status;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/status", name);
+	fd = openat(task_fd, path, O_RDONLY | O_CLOEXEC);
+	status = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!status) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	while (tid < 0 && fgets(line, sizeof(line), status)) {
+		const char *last = strrchr(line, '\t');
+
+		if (last && !strncmp(line, "NSpid:", 6))
+			tid = atoll(last);
+	}
+	fclose(status);
+	return tid;
+}
+
+/**
+ * struct threads - threads of a process, by the IDs that it knows them by
+ * @tids: the IDs
+ * @nr: elements of @tids
+ */
+struct threads {
+	long long *tids;
+	size_t nr;
+};
+
+static int list_threads(pid_t pid, struct threads *threads,
+			struct libvmem_error *error)
+{
+	struct dirent *entry;
+	long long *more;
+	char path[32];
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return error_of(error, STEP_SCAN, errno, 0, NULL,
+				"cannot list the threads of process %d", pid);
+	while ((entry = readdir(tasks))) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		more = reallocarray(threads->tids, threads->nr + 1,
+				    sizeof(*more));
+		if (!more)
+			break;
+		threads->tids = more;
+		more[threads->nr++] = own_tid(dirfd(tasks), entry->d_name);
+	}
+	closedir(tasks);
+	return entry ? error_memory(error, NULL) : 0;
+}
+
+static bool has_thread(const struct threads *threads, long long tid)
+{
+	for (size_t i = 0; i < threads->nr; i++)
+		if (threads->tids[i] == tid && tid > 0)
+			return true;
+	return false;
+}
+
+/* KVM's name for a vCPU is its APIC ID. A QEMU that does not tell has numbers alike. */
+static __u32 ask_apic_id(struct libvmem_qmp *qmp, const char *path,
+			 __u32 otherwise)
+{
+	json_t *command = json_pack("{s:s,s:{s:s,s:s}}", "execute", "qom-get",
+				    "arguments", "path", path, "property",
+				    "apic-id");
+	json_t *result;
+	__u32 id = otherwise;
+
+	if (execute(qmp, command, "an APIC ID", &result, NULL))
+		return id;
+	if (json_is_integer(result) && json_integer_value(result) >= 0 &&
+	    json_integer_value(result) <= UINT_MAX)
+		id = (__u32)json_integer_value(result);
+	json_decref(result);
+	return id;
+}
+
+static int take_vcpu(struct libvmem_qmp *qmp, json_t *vcpu, pid_t pid,
+		     const struct threads *threads, struct libvmem_error *error)
+{
+	struct libvmem_qmp_vcpu *new = &qmp->vcpus[qmp->nr_vcpus];
+	json_int_t index, tid;
+	const char *path;
+
+	if (json_unpack(vcpu, "{s:I,s:I,s:s}", "cpu-index", &index, "thread-id",
+			&tid, "qom-path", &path) ||
+	    index < 0 || index > INT_MAX)
+		return error_set(error, LIBVMEM_QMP, STEP_QMP_TALK, 0,
+				 "is it QEMU's, 2.12 or later?",
+				 "%s does not list its vCPUs", qmp->path);
+	if (pid && !has_thread(threads, tid))
+		return error_set(
+			error, LIBVMEM_QMP, STEP_QMP_CONNECT, 0,
+			"give the socket of the QEMU that --pid names",
+			"%s is not process %d's: vCPU %lld is not its thread",
+			qmp->path, pid, (long long)index);
+	new->index = (unsigned int)index;
+	new->apic_id = ask_apic_id(qmp, path, new->index);
+	qmp->nr_vcpus++;
+	return 0;
+}
+
+static int take_vcpus(struct libvmem_qmp *qmp, pid_t pid,
+		      struct libvmem_error *error)
+{
+	struct threads threads = {};
+	json_t *list;
+	size_t i, nr;
+	int ret;
+
+	ret = execute(qmp, json_pack("{s:s}", "execute", "query-cpus-fast"),
+		      "a list of its vCPUs", &list, error);
+	if (ret)
+		return ret;
+	nr = json_array_size(list);
+	if (nr > VMEM_MAX_ROOTS)
+		nr = VMEM_MAX_ROOTS;
+	qmp->vcpus = calloc(nr + 1, sizeof(*qmp->vcpus));
+	if (!qmp->vcpus)
+		ret = error_memory(error, NULL);
+	if (!ret && pid)
+		ret = list_threads(pid, &threads, error);
+	for (i = 0; i < nr && !ret; i++)
+		ret = take_vcpu(qmp, json_array_get(list, i), pid, &threads,
+				error);
+	free(threads.tids);
+	json_decref(list);
+	if (!ret && !nr)
+		ret = error_set(error, LIBVMEM_QMP, STEP_QMP_TALK, 0,
+				"is it QEMU's, 2.12 or later?",
+				"%s lists no vCPU", qmp->path);
+	return ret;
+}
+
+unsigned int libvmem_qmp_vcpus(const struct libvmem_qmp *qmp,
+			       const struct libvmem_qmp_vcpu **vcpus)
+{
+	*vcpus = qmp->vcpus;
+	return qmp->nr_vcpus;
+}
+
+int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path, pid_t pid,
 		     struct libvmem_error *error)
 {
 	struct libvmem_qmp *new = calloc(1, sizeof(*new));
@@ -212,6 +445,8 @@ int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
 		ret = connect_socket(new, error);
 	if (!ret)
 		ret = greet(new, error);
+	if (!ret)
+		ret = take_vcpus(new, pid, error);
 	if (ret)
 		libvmem_qmp_close(new);
 	else
@@ -225,6 +460,7 @@ void libvmem_qmp_close(struct libvmem_qmp *qmp)
 		return;
 	if (qmp->fd >= 0)
 		close(qmp->fd);
+	free(qmp->vcpus);
 	free(qmp->path);
 	free(qmp);
 }
@@ -247,13 +483,27 @@ static const char *find_value(const char *text, const char *name)
 	return NULL;
 }
 
+/*
+ * The next word, if it is a number of @bits: nothing but hexadecimal digits, and
+ * not too many. Returns what is behind it, or NULL.
+ */
+static const char *take_hex(const char *text, unsigned int bits, __u64 *value)
+{
+	size_t len;
+
+	if (!text)
+		return NULL;
+	text += strspn(text, " ");
+	len = strspn(text, "0123456789abcdefABCDEF");
+	if (!len || len > bits / 4 || !strchr(" \r\n", text[len]))
+		return NULL;
+	*value = strtoull(text, NULL, 16);
+	return text + len;
+}
+
 static bool find_reg(const char *text, const char *name, __u64 *value)
 {
-	const char *digits = find_value(text, name);
-
-	if (digits)
-		*value = strtoull(digits, NULL, 16);
-	return digits;
+	return take_hex(find_value(text, name), 64, value);
 }
 
 static void parse_regs(const char *text, struct libvmem_regs *out)
@@ -358,12 +608,19 @@ static bool find_segment(const char *text, const char *name,
 			 struct core_segment *out)
 {
 	const char *at = find_value(text, name);
-	unsigned long long base;
+	__u64 selector, base, limit, flags;
 
-	if (!at || sscanf(at, "%x %llx %x %x", &out->selector, &base,
-			  &out->limit, &out->flags) != 4)
+	at = take_hex(at, 16, &selector);
+	at = take_hex(at, 64, &base);
+	at = take_hex(at, 32, &limit);
+	if (!take_hex(at, 32, &flags))
 		return false;
-	out->base = base;
+	*out = (struct core_segment){
+		.selector = selector,
+		.limit = limit,
+		.flags = flags,
+		.base = base,
+	};
 	return true;
 }
 
@@ -372,11 +629,13 @@ static bool find_table(const char *text, const char *name,
 		       struct core_segment *out)
 {
 	const char *at = find_value(text, name);
-	unsigned long long base;
+	__u64 base, limit;
 
-	if (!at || sscanf(at, "%llx %x", &base, &out->limit) != 2)
+	at = take_hex(at, 64, &base);
+	if (!take_hex(at, 32, &limit))
 		return false;
 	out->base = base;
+	out->limit = limit;
 	return true;
 }
 

@@ -157,13 +157,8 @@ static int take_qmp(const struct libvmem_source *source,
 		    struct libvmem_regs *known, struct libvmem_error *error)
 {
 	struct libvmem_regs from;
-	struct libvmem_qmp *qmp;
-	int ret = libvmem_qmp_open(&qmp, source->qmp, error);
+	int ret = libvmem_qmp_regs(source->qmp, source->vcpu, &from, error);
 
-	if (ret)
-		return ret;
-	ret = libvmem_qmp_regs(qmp, source->vcpu, &from, error);
-	libvmem_qmp_close(qmp);
 	if (!ret)
 		take(known, &from);
 	return ret;
@@ -200,11 +195,34 @@ static int take_image(struct libvmem *vm, unsigned int vcpu,
 	return 0;
 }
 
-static int take_guest(struct libvmem *vm, unsigned int vcpu,
+/* The module's index of what QEMU calls vCPU @index; the first if it has none. */
+static unsigned int index_of(struct libvmem *vm, const struct libvmem_qmp *qmp,
+			     unsigned int index)
+{
+	const struct libvmem_qmp_vcpu *vcpus;
+	unsigned int i = 0, n, nr = libvmem_qmp_vcpus(qmp, &vcpus);
+	struct vmem_vcpu_args args;
+
+	while (i < nr && vcpus[i].index != index)
+		i++;
+	for (n = 0; i < nr && n < VMEM_MAX_ROOTS; n++) {
+		if (libvmem_vcpu(vm, n, &args, NULL))
+			break;
+		if (args.out_id == vcpus[i].apic_id)
+			return n;
+	}
+	return 0;
+}
+
+static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 		      struct libvmem_regs *known, struct libvmem_error *error)
 {
+	unsigned int vcpu = source->vcpu;
+
 	if (vm->image)
 		return take_image(vm, vcpu, known, error);
+	if (source->qmp)
+		vcpu = index_of(vm, source->qmp, vcpu);
 	if (known->have & LIBVMEM_CR3)
 		return take_vcpu(vm, vcpu, known, error);
 	return error_set(
@@ -229,7 +247,7 @@ int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 	if (source->arch)
 		take(&known, source->arch);
 	if (!ret && known.have != LIBVMEM_ALL_REGS)
-		ret = take_guest(vm, source->vcpu, &known, error);
+		ret = take_guest(vm, source, &known, error);
 	*regs = known.regs;
 	return ret;
 }
@@ -249,19 +267,25 @@ static bool pages_alike(const struct libvmem_source *source,
 	       libvmem_top_level(&roots->regs);
 }
 
-/* KVM and QEMU number vCPUs alike: in the order of their creation. */
+/* Without QEMU, a guest that runs would tell no CR3. */
 static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
-		     struct libvmem_qmp *qmp, struct libvmem_roots *roots,
-		     struct libvmem_error *error)
+		     struct libvmem_roots *roots, struct libvmem_error *error)
 {
+	const struct libvmem_qmp_vcpu *vcpus = NULL;
 	struct libvmem_regs from;
-	unsigned int nr;
-	int ret = nr_vcpus(vm, &nr, error);
+	unsigned int nr, index;
+	int ret = 0;
 
+	if (source->qmp)
+		nr = libvmem_qmp_vcpus(source->qmp, &vcpus);
+	else
+		ret = nr_vcpus(vm, &nr, error);
 	roots->nr = 0;
-	for (unsigned int i = 0; i < nr && !ret; i++) {
-		if (qmp)
-			ret = libvmem_qmp_regs(qmp, i, &from, error);
+	for (unsigned int i = 0; !ret && i < nr; i++) {
+		index = vcpus ? vcpus[i].index : i;
+		if (vcpus)
+			ret = libvmem_qmp_regs(source->qmp, index, &from,
+					       error);
 		else
 			ret = regs_of_vcpu(vm, i, &from, error);
 		if (ret)
@@ -269,27 +293,10 @@ static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
 		if (pages_alike(source, &from, roots))
 			roots->cr3s[roots->nr++] = from.regs.cr3;
 		else
-			roots->left_out[roots->nr_left_out++] = i;
+			roots->left_out[roots->nr_left_out++] = index;
 	}
 	if (!roots->nr)
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
-	return ret;
-}
-
-static int take_all_cr3s(struct libvmem *vm,
-			 const struct libvmem_source *source,
-			 struct libvmem_roots *roots,
-			 struct libvmem_error *error)
-{
-	struct libvmem_qmp *qmp = NULL;
-	int ret = 0;
-
-	/* Without it, a guest that runs would tell no CR3. */
-	if (source->qmp)
-		ret = libvmem_qmp_open(&qmp, source->qmp, error);
-	if (!ret && (qmp || vm->image))
-		ret = take_cr3s(vm, source, qmp, roots, error);
-	libvmem_qmp_close(qmp);
 	return ret;
 }
 
@@ -322,10 +329,11 @@ int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 	if (source->nr_cr3s || !all || source->given.have & LIBVMEM_CR3)
 		return 0;
-	if (!vm->image || !vm->image->nr_spaces)
-		return take_all_cr3s(vm, source, roots, error);
-	take_spaces(vm->image, roots);
-	return 0;
+	if (vm->image && vm->image->nr_spaces)
+		take_spaces(vm->image, roots);
+	else if (vm->image || source->qmp)
+		ret = take_cr3s(vm, source, roots, error);
+	return ret;
 }
 
 struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,

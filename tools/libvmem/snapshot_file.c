@@ -155,9 +155,14 @@ static int cpu_of_vm(struct job *job, unsigned int index, struct core_cpu *cpu)
 static int get_cpus(struct job *job)
 {
 	const struct libvmem_roots *roots = job->args->roots;
+	const struct libvmem_qmp_vcpu *vcpus = NULL;
 	unsigned int i;
-	int ret = nr_vcpus(job->vm, &job->nr_cpus, job->error);
+	int ret = 0;
 
+	if (job->args->qmp)
+		job->nr_cpus = libvmem_qmp_vcpus(job->args->qmp, &vcpus);
+	else
+		ret = nr_vcpus(job->vm, &job->nr_cpus, job->error);
 	if (ret)
 		return ret;
 	job->cpus = kcalloc(job->nr_cpus + 1, sizeof(*job->cpus), GFP_KERNEL);
@@ -167,11 +172,13 @@ static int get_cpus(struct job *job)
 		struct core_cpu *cpu = &job->cpus[i];
 		int space;
 
-		if (job->args->qmp)
-			ret = qmp_cpu(job->args->qmp, i, cpu, job->error);
+		if (vcpus)
+			ret = qmp_cpu(job->args->qmp, vcpus[i].index, cpu,
+				      job->error);
 		else
 			ret = cpu_of_vm(job, i, cpu);
 		space = find_space(roots, roots->nr, cpu->cr[3]);
+		job->made->strays += vcpus && space < 0;
 		cpu->cr[3] = new_root(job, space < 0 ? 0 : space);
 	}
 	return ret;

@@ -431,13 +431,15 @@ class Snapshot(lablib.GuestTest):
 
 
 class Resuming:
-    """A QEMU that serves one client, and tells it before its second answer to
-    query-status that the guest ran meanwhile."""
+    """A QEMU that serves one client, and tells it before one of its answers to a
+    command that the guest ran meanwhile."""
 
     EVENT = b'{"event": "RESUME", "timestamp": {}}\r\n'
 
-    def __init__(self, path, qemu):
+    def __init__(self, path, qemu, command, nth):
         self.qemu = qemu
+        self.command = command
+        self.nth = nth
         self.asked = 0
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
@@ -462,9 +464,10 @@ class Resuming:
             while command := theirs.recv(65536):
                 ours.sendall(command)
                 answer = answers.readline()
-                if b"query-status" in command:
-                    self.asked += 1
-                theirs.sendall(self.EVENT * (self.asked == 2) + answer)
+                now = self.command in command
+                self.asked += now
+                theirs.sendall(self.EVENT * (now and self.asked == self.nth) +
+                               answer)
 
 
 class Errors(live_errors.Refusals):
@@ -522,16 +525,17 @@ class Errors(live_errors.Refusals):
             self.stopped.qmp.execute("stop")
 
     def test_ran_meanwhile(self):
-        """error: a guest that ran while the snapshot was made"""
+        """error: a guest that ran while it was asked, or while it was copied"""
         path = os.path.join(self.folder, "qmp")
         self.before.add("qmp")
-        words = self.words("0", "%x" % (256 * PAGE - 1))
-        with self.stopped.qmp.away(), \
-                Resuming(path, self.guest.qmp_path) as qemu:
-            self.refused([*words, "--qmp", path], "ran meanwhile",
-                         "try again")
-        self.assertEqual(qemu.asked, 2)
-        os.unlink(path)
+        words = [*self.target, "--qmp", path, "snapshot", "-o", self.path, "0",
+                 "%x" % (256 * PAGE - 1)]
+        for command, nth in ((b"info registers", 1), (b"query-status", 3)):
+            with self.subTest(command=command), self.stopped.qmp.away(), \
+                    Resuming(path, self.guest.qmp_path, command, nth) as qemu:
+                self.refused(words, "ran meanwhile", "try again")
+            self.assertGreaterEqual(qemu.asked, nth)
+            os.unlink(path)
 
     def test_base(self):
         """error: places where it cannot be"""

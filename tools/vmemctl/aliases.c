@@ -362,7 +362,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	free(aliases.refs);
 	free(aliases.tables);
 	walked_free(&aliases.walked);
-	libvmem_close(vm);
+	guest_close(vm, opts);
 }
 
 const struct command aliases_command = {

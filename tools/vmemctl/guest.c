@@ -4,18 +4,28 @@
  */
 #include "vmemctl.h"
 
-struct libvmem *guest_open(const struct opts *opts)
+struct libvmem *guest_open(struct opts *opts)
 {
 	struct libvmem_error error;
 	struct libvmem *vm;
 	int ret;
 
+	if (opts->qmp)
+		check(libvmem_qmp_open(&opts->source.qmp, opts->qmp, opts->pid,
+				       &error),
+		      &error);
 	if (opts->image)
 		ret = libvmem_open_image(&vm, opts->image, &error);
 	else
 		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
 	check(ret, &error);
 	return vm;
+}
+
+void guest_close(struct libvmem *vm, struct opts *opts)
+{
+	libvmem_qmp_close(opts->source.qmp);
+	libvmem_close(vm);
 }
 
 /* Nothing says where the tables are: the command line has to. */

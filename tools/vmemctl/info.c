@@ -3,6 +3,7 @@
  * vmemctl info: a guest's memory and vCPUs, and the module's limits
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmemctl.h"
 
@@ -14,7 +15,7 @@
  * @nr_slots: length of @slots
  * @room: pieces that @slots has room for
  * @vcpus: @info.out_nr_vcpus of them
- * @has_cr3: CR3 of @vcpus is known
+ * @has_cr3: whether CR3 of each of @vcpus is known; NULL if none is
  */
 struct guest {
 	const struct libvmem_image *image;
@@ -23,7 +24,7 @@ struct guest {
 	size_t nr_slots;
 	size_t room;
 	struct vmem_vcpu_args *vcpus;
-	bool has_cr3;
+	bool *has_cr3;
 };
 
 static void *array(void *old, size_t nr, size_t size)
@@ -58,22 +59,28 @@ static void get_vcpus(struct libvmem *vm, struct guest *guest)
 		check(libvmem_vcpu(vm, i, &guest->vcpus[i], &error), &error);
 }
 
-/* KVM and QEMU number vCPUs alike: in the order of their creation. */
-static void get_cr3s(const char *path, struct guest *guest)
+/* KVM keeps the vCPUs that were plugged out, and QEMU knows them no more. */
+static void get_cr3s(struct libvmem_qmp *qmp, struct guest *guest)
 {
+	const struct libvmem_qmp_vcpu *vcpus;
+	unsigned int nr = libvmem_qmp_vcpus(qmp, &vcpus);
 	struct libvmem_error error;
 	struct libvmem_regs known;
-	struct libvmem_qmp *qmp;
 
-	check(libvmem_qmp_open(&qmp, path, &error), &error);
-	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
-		check(libvmem_qmp_regs(qmp, i, &known, &error), &error);
-		guest->vcpus[i].out_regs.cr3 = known.regs.cr3;
+	for (unsigned int i = 0; i < nr; i++) {
+		check(libvmem_qmp_regs(qmp, vcpus[i].index, &known, &error),
+		      &error);
+		for (unsigned int j = 0; j < guest->info.out_nr_vcpus; j++) {
+			if (guest->vcpus[j].out_id != vcpus[i].apic_id)
+				continue;
+			guest->vcpus[j].out_regs.cr3 = known.regs.cr3;
+			guest->has_cr3[j] = true;
+		}
 	}
-	libvmem_qmp_close(qmp);
 }
 
-static void get_guest(struct libvmem *vm, const char *qmp, struct guest *guest)
+static void get_guest(struct libvmem *vm, struct libvmem_qmp *qmp,
+		      struct guest *guest)
 {
 	struct libvmem_error error;
 
@@ -81,9 +88,13 @@ static void get_guest(struct libvmem *vm, const char *qmp, struct guest *guest)
 	check(libvmem_info(vm, &guest->info, &error), &error);
 	check(libvmem_memslots(vm, add_slot, guest, &error), &error);
 	get_vcpus(vm, guest);
+	if (!qmp && !guest->image)
+		return;
+	guest->has_cr3 =
+		array(NULL, guest->info.out_nr_vcpus, sizeof(*guest->has_cr3));
+	memset(guest->has_cr3, !qmp, guest->info.out_nr_vcpus);
 	if (qmp)
 		get_cr3s(qmp, guest);
-	guest->has_cr3 = qmp || guest->image;
 }
 
 static const char *source_name(__u32 source)
@@ -133,8 +144,10 @@ static void print_vcpus(const struct guest *guest)
 
 		out("%4u  %4u  %8llx  %8llx  %4llx  %10u  ", i, vcpu->out_id,
 		    regs->cr0, regs->cr4, regs->efer, regs->maxphyaddr);
-		if (guest->has_cr3)
+		if (guest->has_cr3 && guest->has_cr3[i])
 			out("%16llx  ", regs->cr3);
+		else if (guest->has_cr3)
+			out("%16s  ", "-");
 		out("%s\n", mode_text(regs));
 	}
 }
@@ -222,7 +235,9 @@ static json_t *json_vcpus(const struct guest *guest)
 		json_set(o, "efer", json_hex(regs->efer));
 		json_set(o, "maxphyaddr", json_integer(regs->maxphyaddr));
 		if (guest->has_cr3)
-			json_set(o, "cr3", json_hex(regs->cr3));
+			json_set(o, "cr3",
+				 guest->has_cr3[i] ? json_hex(regs->cr3) :
+						     json_null());
 		json_add(vcpus, o);
 	}
 	return vcpus;
@@ -286,7 +301,8 @@ static void run(struct opts *opts, int nr_args, char **args)
 		print_text(&guest);
 	free(guest.slots);
 	free(guest.vcpus);
-	libvmem_close(vm);
+	free(guest.has_cr3);
+	guest_close(vm, opts);
 }
 
 const struct command info_command = {

@@ -139,7 +139,7 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 		parse_cow(regs, arg);
 		return 0;
 	case OPT_QMP:
-		source->qmp = arg;
+		opts->qmp = arg;
 		return 0;
 	case OPT_EXCLUDE:
 		parse_excluded(opts, arg);
@@ -258,7 +258,7 @@ static void show_help(const struct command *command)
 
 static void check_target(const struct opts *opts)
 {
-	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->source.qmp))
+	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->qmp))
 		usage("--image excludes --pid, --vm-fd and --qmp: its guest does not run");
 	if (!opts->pid && !opts->image)
 		usage("which guest? give --pid PID of the process that runs it, or --image FILE");

@@ -88,7 +88,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	guest_roots(vm, opts, false, &roots);
 	for (unsigned int i = 0; i < roots.nr; i++)
 		list_maps(opts, vm, &roots, i);
-	libvmem_close(vm);
+	guest_close(vm, opts);
 }
 
 const struct command maps_command = {

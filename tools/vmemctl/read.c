@@ -184,7 +184,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 		read_text(&r);
 	if (r.got.status != VMEM_MAPPED)
 		fail_short(&r);
-	libvmem_close(r.vm);
+	guest_close(r.vm, opts);
 }
 
 const struct command read_command = {

@@ -41,15 +41,14 @@ static int show_progress(__u64 done, __u64 todo, void *priv)
 }
 
 static void make(struct libvmem *vm, const struct opts *opts,
-		 struct libvmem_qmp *qmp, struct new_file *file,
-		 struct snapshot *s)
+		 struct new_file *file, struct snapshot *s)
 {
 	const struct libvmem_snapshot_args args = {
 		.roots = &s->roots,
 		.scope = &opts->scope,
 		.base = s->base,
 		.flags = opts->strict ? LIBVMEM_SNAPSHOT_STRICT : 0,
-		.qmp = qmp,
+		.qmp = opts->source.qmp,
 		.progress = show_progress,
 	};
 	struct libvmem_error error;
@@ -62,15 +61,14 @@ static void make(struct libvmem *vm, const struct opts *opts,
 	check(ret, &error);
 }
 
-/* QEMU serves one client at a time, so this comes after guest_roots(). */
-static struct libvmem_qmp *open_qmp(const struct opts *opts)
+/* Before its registers are read: they are of a guest that stood still since. */
+static void check_stopped(const struct opts *opts)
 {
-	struct libvmem_qmp *qmp = NULL;
+	struct libvmem_qmp *qmp = opts->source.qmp;
 	struct libvmem_error error;
 
-	if (opts->source.qmp)
-		check(libvmem_qmp_open(&qmp, opts->source.qmp, &error), &error);
-	return qmp;
+	if (qmp)
+		check(libvmem_qmp_check_stopped(qmp, &error), &error);
 }
 
 static void warn_of(const struct libvmem_snapshot *made)
@@ -81,6 +79,9 @@ static void warn_of(const struct libvmem_snapshot *made)
 	if (made->unreadable)
 		warn("warning: %llu pages or tables are unreadable, and are left out",
 		     made->unreadable);
+	if (made->strays)
+		warn("warning: %u vCPUs have the first space's root there: theirs is left out",
+		     made->strays);
 }
 
 static void print_text(const struct snapshot *s)
@@ -172,7 +173,6 @@ static void check_args(const struct opts *opts, __u64 base)
 static void run(struct opts *opts, int nr_args, char **args)
 {
 	static struct snapshot s;
-	struct libvmem_qmp *qmp;
 	struct new_file *file;
 	struct libvmem *vm;
 
@@ -181,13 +181,12 @@ static void run(struct opts *opts, int nr_args, char **args)
 	s.base = opts->has_base ? opts->base : LIBVMEM_SNAPSHOT_BASE;
 	check_args(opts, s.base);
 	vm = guest_open(opts);
+	check_stopped(opts);
 	guest_roots(vm, opts, true, &s.roots);
 	libvmem_drop_repeated_roots(&s.roots);
-	qmp = open_qmp(opts);
 	file = new_file_open(s.path);
-	make(vm, opts, qmp, file, &s);
-	libvmem_qmp_close(qmp);
-	libvmem_close(vm);
+	make(vm, opts, file, &s);
+	guest_close(vm, opts);
 	new_file_commit(file);
 	progress_end();
 

@@ -212,7 +212,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	else
 		print_text(&walked);
 	walked_free(&walked);
-	libvmem_close(vm);
+	guest_close(vm, opts);
 }
 
 const struct command spaces_command = {

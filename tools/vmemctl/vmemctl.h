@@ -26,7 +26,8 @@
  * @pid: process that holds the VM, 0 if not given
  * @vm_fd: its descriptor of the VM, -1 if not given
  * @image: path of the image, or NULL
- * @source: where registers come from
+ * @qmp: path of QEMU's socket, or NULL
+ * @source: where registers come from; its connection is guest_open()'s
  * @cr3s: those of @source
  * @scope: the excluded ranges; its addresses are set by the command
  * @excluded: those of @scope
@@ -46,6 +47,7 @@ struct opts {
 	pid_t pid;
 	int vm_fd;
 	const char *image;
+	const char *qmp;
 	struct libvmem_source source;
 	__u64 cr3s[VMEM_MAX_ROOTS];
 	struct libvmem_scope scope;
@@ -140,7 +142,9 @@ void parse_excluded(struct opts *opts, char *s);
 
 /* guest.c: what every command asks the library first, or fail(). */
 
-struct libvmem *guest_open(const struct opts *opts);
+/* And connects to its QEMU, if that is to be asked. */
+struct libvmem *guest_open(struct opts *opts);
+void guest_close(struct libvmem *vm, struct opts *opts);
 void guest_regs(struct libvmem *vm, const struct opts *opts,
 		struct vmem_regs *regs);
 

@@ -211,7 +211,7 @@ static void find_owners(struct libvmem *vm, const struct libvmem_roots *roots)
 	      &error);
 }
 
-static void translate_all(const struct opts *opts, const __u64 *vas, int nr)
+static void translate_all(struct opts *opts, const __u64 *vas, int nr)
 {
 	static struct libvmem_roots roots;
 	struct libvmem *vm = guest_open(opts);
@@ -221,7 +221,7 @@ static void translate_all(const struct opts *opts, const __u64 *vas, int nr)
 		find_owners(vm, &roots);
 	for (unsigned int i = 0; i < roots.nr; i++)
 		translate(opts, vm, &roots, i, vas, nr);
-	libvmem_close(vm);
+	guest_close(vm, opts);
 }
 
 static void run(struct opts *opts, int nr_args, char **args)

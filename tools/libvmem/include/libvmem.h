@@ -324,16 +324,38 @@ const struct libvmem_regs *libvmem_arch_regs(const char *name);
 struct libvmem_qmp;
 
 /**
- * libvmem_qmp_open - connect to QEMU
+ * struct libvmem_qmp_vcpu - a vCPU as QEMU numbers it
+ * @index: QEMU's number of it; in a guest whose vCPUs were plugged in and out, not
+ *	the module's
+ * @apic_id: its APIC ID, which is KVM's name for it: @out_id of VMEM_VCPU
+ */
+struct libvmem_qmp_vcpu {
+	unsigned int index;
+	__u32 apic_id;
+};
+
+/**
+ * libvmem_qmp_open - connect to QEMU, and list its vCPUs
  * @qmp: set to the connection; NULL after a failure
  * @path: path of the socket of QEMU's -qmp option. QEMU serves one client at a
- *	time; another one waits for 5 seconds.
+ *	time; another one waits for 5 seconds, as for every answer.
+ * @pid: the process that it must be QEMU's: its vCPUs are threads of that; or 0
  * @error: the failure, or NULL
  *
- * Return: 0; -LIBVMEM_QMP; -LIBVMEM_NO_MEMORY.
+ * Return: 0; -LIBVMEM_QMP; -LIBVMEM_NO_PROCESS; -LIBVMEM_NO_MEMORY.
  */
-int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path,
+int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path, pid_t pid,
 		     struct libvmem_error *error);
+
+/**
+ * libvmem_qmp_vcpus - the vCPUs that QEMU had when the connection was opened
+ * @qmp: the connection
+ * @vcpus: set to the list, which lives as long as the connection
+ *
+ * Return: how many they are, at least 1; of more than VMEM_MAX_ROOTS, the first.
+ */
+unsigned int libvmem_qmp_vcpus(const struct libvmem_qmp *qmp,
+			       const struct libvmem_qmp_vcpu **vcpus);
 
 /**
  * libvmem_qmp_close - end a connection
@@ -344,7 +366,7 @@ void libvmem_qmp_close(struct libvmem_qmp *qmp);
 /**
  * libvmem_qmp_regs - registers of a vCPU, from QEMU
  * @qmp: the connection
- * @vcpu: index of the vCPU
+ * @vcpu: QEMU's index of the vCPU
  * @regs: set; has CR3, and never MAXPHYADDR
  * @error: the failure, or NULL
  *
@@ -370,15 +392,15 @@ int libvmem_qmp_check_stopped(struct libvmem_qmp *qmp,
  * @given: registers that the caller knows
  * @cr3s: CR3 of each space, in order of primacy; the first wins over @given
  * @nr_cr3s: elements of @cr3s, up to VMEM_MAX_ROOTS; 0 to find CR3
- * @qmp: path of QEMU's QMP socket, or NULL
+ * @qmp: a connection to the guest's QEMU, or NULL
  * @arch: see libvmem_arch_regs(), or NULL
- * @vcpu: index of the vCPU to take registers from
+ * @vcpu: index of the vCPU to take registers from: QEMU's where there is @qmp
  */
 struct libvmem_source {
 	struct libvmem_regs given;
 	const __u64 *cr3s;
 	unsigned int nr_cr3s;
-	const char *qmp;
+	struct libvmem_qmp *qmp;
 	const struct libvmem_regs *arch;
 	unsigned int vcpu;
 };
@@ -671,6 +693,7 @@ struct libvmem_snapshot_args {
  * @dropped: entries that lead nowhere; left out
  * @unreadable: pages, in units of 4 KiB, each mapping counted, and tables that
  *	cannot be read; left out
+ * @strays: vCPUs whose space is none of the roots; they have the first one's root
  * @file_size: bytes of the file
  * @guest_size: bytes of the guest's memory
  * @extents: its memory, by rising address; the first begins with the root
@@ -685,6 +708,7 @@ struct libvmem_snapshot {
 	__u64 empty_links;
 	__u64 dropped;
 	__u64 unreadable;
+	unsigned int strays;
 	__u64 file_size;
 	__u64 guest_size;
 	struct libvmem_extent extents[LIBVMEM_MAX_EXTENTS];
