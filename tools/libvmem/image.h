@@ -40,6 +40,7 @@ struct image_segment {
  * @size: its size in bytes
  * @segments: the memory, by rising address, disjoint
  * @nr_segments: how many pieces it is in
+ * @notes_size: bytes of notes that were read
  * @vcpus: registers of each vCPU, from QEMU's notes
  * @cpus: all that the same notes say of each
  * @nr_vcpus: how many they are
@@ -54,6 +55,7 @@ struct image {
 	size_t size;
 	struct image_segment *segments;
 	size_t nr_segments;
+	size_t notes_size;
 	struct vmem_regs *vcpus;
 	struct core_cpu *cpus;
 	unsigned int nr_vcpus;

@@ -14,7 +14,7 @@
 /* QEMU's note as its first writers had it ends with CR4. */
 #define CPU_SIZE offsetof(struct core_cpu, kernel_gs_base)
 
-/* Far beyond the notes of 4096 vCPUs and spaces. */
+/* Of all segments of notes. Far beyond the notes of 4096 vCPUs and spaces. */
 #define MAX_NOTES_SIZE (64u << 20)
 
 bool image_is_elf(const struct image *image)
@@ -310,10 +310,11 @@ static int read_note_segment(struct image *image, Elf *elf,
 		return refuse(
 			image, error, "is truncated",
 			"its notes end behind the end of the file: dump or copy it again");
-	if (phdr->p_filesz > MAX_NOTES_SIZE)
+	if (phdr->p_filesz > MAX_NOTES_SIZE - image->notes_size)
 		return refuse(image, error, "is damaged",
-			      "it has %#llx bytes of notes",
-			      (unsigned long long)phdr->p_filesz);
+			      "it has more than %u MiB of notes",
+			      MAX_NOTES_SIZE >> 20);
+	image->notes_size += phdr->p_filesz;
 	data = elf_getdata_rawchunk(elf, phdr->p_offset, phdr->p_filesz,
 				    ELF_T_NHDR);
 	if (!data)

@@ -9,6 +9,7 @@ sanitizers watch; both must say the same.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import docs
@@ -1085,6 +1087,59 @@ class Errors(Case):
                          "no memory where CR3 points", "b000")
 
 
+class Greed(Case):
+    """Small files that ask for much. What is kept is bounded."""
+
+    MEMORY = 64 << 20
+
+    def few(self, *words, cut=None):
+        """Runs vmemctl with little memory; after @cut bytes nobody reads on."""
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (self.MEMORY, self.MEMORY))
+
+        with subprocess.Popen([VMEMCTL, *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              preexec_fn=limit) as process:
+            out = process.stdout.read(cut or -1)
+            process.stdout.close()
+            err = process.stderr.read().decode()
+            return process.wait(timeout=SECONDS), out, err
+
+    def unfolding(self):
+        """Four tables, of which each names the next 512 times: 2^36 pages, none
+        of which goes on where the one before ended."""
+        memory = images.Memory("<Q")
+        for gpa in (0x1000, 0x2000, 0x3000):
+            memory.table(gpa, dict.fromkeys(range(512), gpa + 0x1000 | 7))
+        memory.table(0x4000, {i: 0x5000 | 5 | i % 2 << 1 for i in range(512)})
+        return self.file(memory.raw(), "unfolding")
+
+    def test_rows(self):
+        """2^36 rows of JSON take no more memory than one"""
+        image = self.unfolding()
+        for words in (["-j", "maps"], ["maps"]):
+            status, out, err = self.few("--image", image, "--arch", "amd64",
+                                        "--cr3", "1000", *words, cut=32 << 20)
+            self.assertEqual(len(out), 32 << 20, err)
+            self.assertNotIn("memory", err)
+            tap.diagnostic("%s: status %d, %s" % (" ".join(words), status,
+                                                  err.strip()))
+
+    def test_notes(self):
+        """thousands of segments of notes are as much as one"""
+        notes = images.note("none", 7, bytes(1 << 20))
+        nr = 65000
+        core = bytearray(images.elf([Segment(0, b"", kind=images.PT_NOTE)] * nr +
+                                    [Segment(0x1000, bytes(4096))],
+                                    phnum=nr + 1))
+        at = len(core)
+        for i in range(nr):
+            core[64 + 56 * i:64 + 56 * (i + 1)] = struct.pack(
+                "<IIQQQQQQ", images.PT_NOTE, 4, at, 0, 0, len(notes), len(notes),
+                4)
+        self.damaged(bytes(core) + notes, "64 MiB of notes")
+
+
 class SnapshotErrors(Case):
     """After an error there is no file, or the old one as it was."""
 
@@ -1097,6 +1152,32 @@ class SnapshotErrors(Case):
         self.assertEqual(set(os.listdir(self.folder)), before)
         with open(old, "rb") as file:
             self.assertEqual(file.read(), b"old")
+
+    def test_killed(self):
+        """a snapshot that is killed leaves nothing behind"""
+        memory = images.Memory("<Q")
+        memory.table(0x1000, {0: 0x2007})
+        memory.table(0x2000, {0: 0x3007})
+        memory.table(0x3000, {i: i << 21 | 0x87 for i in range(64)})
+        image = self.file(memory.raw(), "guest")
+        os.truncate(image, 128 << 20)
+        before = set(os.listdir(self.folder))
+        killed = 0
+        for i in range(30):
+            with subprocess.Popen(
+                    [VMEMCTL, "--image", image, "--arch", "amd64", "--cr3",
+                     "1000", "snapshot", "-o",
+                     os.path.join(self.folder, "new")],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+                time.sleep(0.002 * i)
+                process.kill()
+            killed += process.returncode < 0
+            # It may have been complete by then.
+            self.assertLessEqual(set(os.listdir(self.folder)) - before, {"new"})
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, "new"))
+        self.assertGreater(killed, 5)
+        tap.diagnostic("killed %d times" % killed)
 
     def test_usage(self):
         """error: command lines of snapshot that make no sense"""
@@ -1321,7 +1402,7 @@ def main():
     os.environ["PATH"] = os.path.dirname(VMEMCTL) + ":" + os.environ["PATH"]
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     suite = unittest.TestSuite(
-        load(case) for case in (Answers, Snapshot, Info, Memory, Errors,
+        load(case) for case in (Answers, Snapshot, Info, Memory, Errors, Greed,
                                 SnapshotErrors, Hostile))
     suite.addTest(Examples("README.md", docs.readme_examples()))
     suite.addTest(Examples("vmemctl.8", docs.man_page_examples()))

@@ -95,6 +95,20 @@ class Symbols(unittest.TestCase):
         self.assertEqual(names, listed())
         tap.diagnostic("%d functions" % len(names))
 
+    def test_hardened(self):
+        """what root runs is built with what compiler and linker have against bugs"""
+        for path in ("bin/vmemctl", "lib/libvmem.so"):
+            with self.subTest(path):
+                said = run("readelf", "-W", "-h", "-l", "-d",
+                           os.path.join(BUILD, path))
+                self.assertRegex(said, r"Type: +DYN")
+                self.assertIn("GNU_RELRO", said)
+                self.assertRegex(said, r"\bNOW\b")
+                self.assertRegex(said, r"GNU_STACK .* RW ")
+                self.assertRegex(
+                    run("objdump", "-d", os.path.join(BUILD, path)),
+                    "__stack_chk_fail")
+
     def test_header(self):
         """libvmem.h: it declares what the map lists, and nothing else"""
         self.assertEqual(declared(), listed())

@@ -20,7 +20,8 @@
  * struct new_file - a file that is being written
  * @path: its path once it is complete
  * @folder: the folder of @path
- * @part: its path until it is complete; NULL before and after
+ * @part: its path until it is complete; NULL before and after, and as long as it
+ *	has no name at all
  * @fd: its descriptor
  */
 struct new_file {
@@ -132,23 +133,33 @@ void new_file_fail(const struct new_file *file, int err)
 	die("cannot write %s: %s", file->path, reason(err));
 }
 
-struct new_file *new_file_open(const char *path)
+/* A file without a name goes with its last descriptor, however we end. */
+static void open_part(void)
 {
 	char *part;
 
+	only.fd = open(only.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (only.fd >= 0)
+		return;
+	/* Not every file system has such. */
+	part = text(only.folder, PART_NAME);
+	atexit(remove_part);
+	only.fd = mkostemp(part, O_CLOEXEC);
+	if (only.fd < 0)
+		new_file_fail(&only, errno);
+	only.part = part;
+}
+
+struct new_file *new_file_open(const char *path)
+{
 	check_old(path);
 	if (!path[0] || path[strlen(path) - 1] == '/')
 		die("cannot write %s: this names no file: give another FILE",
 		    path);
 	only.path = path;
 	only.folder = folder_of(path);
-	part = text(only.folder, PART_NAME);
 	catch_signals();
-	atexit(remove_part);
-	only.fd = mkostemp(part, O_CLOEXEC);
-	if (only.fd < 0)
-		new_file_fail(&only, errno);
-	only.part = part;
+	open_part();
 	return &only;
 }
 
@@ -169,15 +180,48 @@ static void sync_folder(const struct new_file *file)
 	}
 }
 
-void new_file_commit(struct new_file *file)
+static int link_at(const struct new_file *file, const char *path)
 {
-	if (fsync(file->fd) || close(file->fd))
-		new_file_fail(file, errno);
-	new_file_check_signals();
+	char name[32];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", file->fd);
+	return linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+
+/*
+ * Give the complete file its name. Over an old file that takes a second name, for
+ * as long as a rename takes.
+ */
+static void name_it(struct new_file *file)
+{
+	int fd;
+
+	if (!file->part) {
+		if (!link_at(file, file->path))
+			return;
+		if (errno != EEXIST)
+			new_file_fail(file, errno);
+		file->part = text(file->folder, PART_NAME);
+		atexit(remove_part);
+		fd = mkostemp(file->part, O_CLOEXEC);
+		if (fd < 0 || close(fd) || unlink(file->part) ||
+		    link_at(file, file->part))
+			new_file_fail(file, errno);
+	}
 	if (rename(file->part, file->path))
 		new_file_fail(file, errno);
 	free(file->part);
 	file->part = NULL;
+}
+
+void new_file_commit(struct new_file *file)
+{
+	if (fsync(file->fd))
+		new_file_fail(file, errno);
+	new_file_check_signals();
+	name_it(file);
+	if (close(file->fd))
+		new_file_fail(file, errno);
 	sync_folder(file);
 	free(file->folder);
 }
