@@ -1125,6 +1125,20 @@ class Greed(Case):
             tap.diagnostic("%s: status %d, %s" % (" ".join(words), status,
                                                   err.strip()))
 
+    def test_rights(self):
+        """what answers has no capability, and gets none"""
+        with subprocess.Popen(
+                [VMEMCTL, "--image", self.unfolding(), "--arch", "amd64",
+                 "--cr3", "1000", "maps"], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE) as process:
+            self.assertTrue(process.stdout.read(1))
+            with open("/proc/%d/status" % process.pid) as file:
+                status = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.M))
+            process.kill()
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            self.assertEqual(int(status[name], 16), 0, name)
+        self.assertEqual(status["NoNewPrivs"], "1")
+
     def test_notes(self):
         """thousands of segments of notes are as much as one"""
         notes = images.note("none", 7, bytes(1 << 20))
@@ -1152,6 +1166,22 @@ class SnapshotErrors(Case):
         self.assertEqual(set(os.listdir(self.folder)), before)
         with open(old, "rb") as file:
             self.assertEqual(file.read(), b"old")
+
+    def test_folder(self):
+        """root's snapshot in a folder that is another user's"""
+        folder = os.path.join(self.folder, "nobody")
+        os.mkdir(folder, 0o700)
+        os.chown(folder, NOBODY, NOBODY)
+        path = os.path.join(folder, "new")
+        words = ["--image", self.file(images.amd64_snapshot()), "snapshot", "-o",
+                 path]
+        for _ in range(2):      # and over one that is there
+            done = run(VMEMCTL, words)
+            self.assertEqual((done.returncode, done.stderr.decode()),
+                             (0, LEFT_OUT))
+            self.assertEqual(os.listdir(folder), ["new"])
+            os.chown(path, NOBODY, NOBODY)
+            os.chmod(folder, 0o1777)
 
     def test_killed(self):
         """a snapshot that is killed leaves nothing behind"""
