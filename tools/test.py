@@ -65,10 +65,10 @@ STEPS = {
     "access": [*LAB, *ACCESS],
     "live": [*LAB, *GUESTS, *LIVE],
     "sanitize-kunit": ["kunit/run", "--sanitizer"],
-    "sanitize-device": [*LAB, *SANITIZER, "--timeout", "3600", "--", *FEWER,
+    "sanitize-device": [*LAB, *SANITIZER, "--timeout", "7200", "--", *FEWER,
                         *DEVICE, "build/bin/fail"],
     "sanitize-access": [*LAB, *SANITIZER, *ACCESS],
-    "sanitize-live": [*LAB, *SANITIZER, *GUESTS, *LIVE],
+    "sanitize-live": [*LAB, *SANITIZER, "--timeout", "7200", *GUESTS, *LIVE],
 }
 
 # How often the emulation may die, in all steps together
