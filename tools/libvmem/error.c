@@ -136,6 +136,8 @@ static const struct reason reasons[] = {
 	  "the kernel is locked down: boot without lockdown=confidentiality" },
 
 	{ STEP_IMAGE, ENOENT, NULL, LIBVMEM_SYSTEM, "there is no such file" },
+	{ STEP_IMAGE, ENXIO, NULL, LIBVMEM_BAD_IMAGE,
+	  "it is a socket: give a file with a guest's memory" },
 	{ STEP_IMAGE, EACCES, NULL, LIBVMEM_DENIED,
 	  "permission denied: run as root, or as the user whose file it is" },
 
@@ -229,8 +231,8 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, EFAULT, NULL, LIBVMEM_SYSTEM, OUR_BUG },
 	{ STEP_ANY, ENOTCONN, NULL, LIBVMEM_SYSTEM, OUR_BUG },
 	{ STEP_ANY, EISCONN, NULL, LIBVMEM_SYSTEM, OUR_BUG },
-	/* The session is ours alone, and has one thread. */
-	{ STEP_ANY, EBUSY, NULL, LIBVMEM_SYSTEM, OUR_BUG },
+	{ STEP_ANY, EBUSY, NULL, LIBVMEM_SYSTEM,
+	  "another thread asks with the same handle: give each its own" },
 	{ STEP_ANY, ENODATA, NULL, LIBVMEM_SYSTEM, OUR_BUG },
 };
 

@@ -15,6 +15,7 @@ import os
 import random
 import re
 import resource
+import socket
 import struct
 import subprocess
 import sys
@@ -509,7 +510,8 @@ class Answers(Case):
                "page_size": 4096, "kind": "basic", "writable": False,
                "user": True, "executable": True}
         found = self.json(image, "maps", "400000", "400fff")
-        self.assertEqual(found, {"root": hex(A), "mappings": [row]})
+        self.assertEqual(found, {"root": hex(A), "mappings": [row],
+                                 "anomalies": 0, "torn": 0})
         found = self.json(image, "spaces", "400000", "400fff")
         self.assertEqual(found["spaces"][0]["mappings"], [{"this_space": row}])
         self.assertEqual(found["stats"]["spaces"], 2)
@@ -1124,6 +1126,30 @@ class Greed(Case):
             self.assertNotIn("memory", err)
             tap.diagnostic("%s: status %d, %s" % (" ".join(words), status,
                                                   err.strip()))
+
+    def test_second_root(self):
+        """JSON is whole, too, where the second root cannot be read"""
+        raw = self.file(images.amd64().raw(), "raw")
+        done = self.ask(["--image", raw, "--arch", "amd64", "--cr3",
+                         "%x,%x,%x" % (A, 1 << 40, B), "-j", "maps"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"no memory where CR3 points", done.stderr)
+        found = json.loads(done.stdout)
+        self.assertEqual([set(space) for space in found], [
+            {"root", "mappings", "anomalies", "torn"},
+            {"root", "mappings", "error"}])
+        self.assertEqual(found[0]["anomalies"], 2)
+        self.assertTrue(found[0]["mappings"])
+
+    def test_socket(self):
+        """error: a socket, and a FIFO that nobody writes"""
+        path = os.path.join(self.folder, "socket")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            self.refuses(["--image", path, "info"], "a socket", "give a file")
+        os.mkfifo(os.path.join(self.folder, "fifo"))
+        self.refuses(["--image", os.path.join(self.folder, "fifo"), "info"],
+                     "fifo")
 
     def test_rights(self):
         """what answers has no capability, and gets none"""

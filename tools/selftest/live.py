@@ -536,7 +536,7 @@ class Json(LiveTest):
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "maps")
-        self.assertEqual(set(out), {"root", "mappings"})
+        self.assertEqual(set(out), {"root", "mappings", "anomalies", "torn"})
         lablib.number(out["root"])
         for row in out["mappings"]:
             self.assertEqual(set(row), {

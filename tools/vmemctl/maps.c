@@ -65,16 +65,20 @@ static void list_maps(const struct opts *opts, struct libvmem *vm,
 	};
 	struct libvmem_error error;
 	struct libvmem_found found;
+	int ret;
 
 	if (!opts->json && roots->nr > 1)
 		print_heading(roots, index);
-	check(libvmem_ranges(vm, &o.regs, opts->scope.va, opts->scope.last_va,
-			     put_mapping, &o, &found, &error),
-	      &error);
-	if (opts->json)
+	ret = libvmem_ranges(vm, &o.regs, opts->scope.va, opts->scope.last_va,
+			     put_mapping, &o, &found, &error);
+	if (opts->json) {
+		space.found = &found;
+		json_check(&space, ret, &error);
 		json_end_space(&space);
-	else
+	} else {
+		check(ret, &error);
 		print_total(&found);
+	}
 	warn_of(&found);
 }
 

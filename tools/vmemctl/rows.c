@@ -84,13 +84,36 @@ void json_put_row(struct json_space *space, json_t *row)
 	json_put_next(&space->has_rows, row);
 }
 
+static void end_list(const struct json_space *space)
+{
+	out(space->roots->nr > 1 ? "]\n" : "\n");
+}
+
 void json_end_space(struct json_space *space)
 {
 	if (!space->begun)
 		begin_space(space);
-	out("]}");
+	out("]");
+	if (space->found)
+		out(",\"anomalies\":%llu,\"torn\":%llu",
+		    space->found->anomalies, space->found->torn);
+	out("}");
 	if (space->index + 1 == space->roots->nr)
-		out(space->roots->nr > 1 ? "]\n" : "\n");
+		end_list(space);
+}
+
+void json_check(struct json_space *space, int ret,
+		const struct libvmem_error *error)
+{
+	if (ret < 0 && (space->begun || space->index)) {
+		if (!space->begun)
+			begin_space(space);
+		out("],\"error\":");
+		json_put(json_path(error->message));
+		out("}");
+		end_list(space);
+	}
+	check(ret, error);
 }
 
 void json_set_perms(json_t *o, __u32 perms)

@@ -239,22 +239,29 @@ void print_stats(const struct walked *walked);
  * @roots: the spaces: if they are several, their objects make up a list
  * @index: the space of this object
  * @key: of the list in the object
+ * @found: what else there was besides the rows, or NULL; set when it ends
  * @begun: the object has begun
  * @has_rows: there is a row in the list
  *
  * Nothing is printed before the first row, so that an error that comes before
- * it leaves stdout empty.
+ * it leaves stdout empty. What is printed is whole: after an error it has a member
+ * "error" with the message.
  */
 struct json_space {
 	const struct libvmem_roots *roots;
 	unsigned int index;
 	const char *key;
+	const struct libvmem_found *found;
 	bool begun;
 	bool has_rows;
 };
 
 void json_put_row(struct json_space *space, json_t *row);
 void json_end_space(struct json_space *space);
+
+/* check(), with the object ended before that. */
+void json_check(struct json_space *space, int ret,
+		const struct libvmem_error *error);
 
 void json_set_perms(json_t *o, __u32 perms);
 json_t *json_mapping(const struct vmem_mapping *m);

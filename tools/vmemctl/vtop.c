@@ -189,15 +189,19 @@ static void translate(const struct opts *opts, struct libvmem *vm,
 		.json = opts->json ? &space : NULL,
 	};
 	struct libvmem_error error;
+	int ret;
 
 	if (!opts->json && roots->nr > 1) {
 		print_space(&roots->regs, index,
 			    libvmem_space_of_root(roots, index));
 		out("\n");
 	}
-	check(ask(vm, roots, index, vas, nr, &o, &error), &error);
-	if (opts->json)
+	ret = ask(vm, roots, index, vas, nr, &o, &error);
+	if (opts->json) {
+		json_check(&space, ret, &error);
 		json_end_space(&space);
+	}
+	check(ret, &error);
 }
 
 static void find_owners(struct libvmem *vm, const struct libvmem_roots *roots)
