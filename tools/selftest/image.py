@@ -1127,6 +1127,27 @@ class Greed(Case):
             tap.diagnostic("%s: status %d, %s" % (" ".join(words), status,
                                                   err.strip()))
 
+    def test_records(self):
+        """what has to be kept of many spaces is bounded, and the bound is told"""
+        nr = 16384
+        data = bytearray((64 + nr) * 4096)
+        pdpts = range(0x2000, 0x2000 + 33 * 4096, 4096)
+        first = 64 * 4096
+        struct.pack_into("<33Q", data, 0x1000, *(gpa | 7 for gpa in pdpts))
+        for i in range(nr):
+            struct.pack_into("<Q", data, pdpts[i // 512] + i % 512 * 8,
+                             first + i * 4096 | 7)
+        data[first:] = struct.pack("<Q", 63 * 4096 | 7) * 512 * nr
+        struct.pack_into("<512Q", data, 63 * 4096,
+                         *(0x1000 * i | 5 for i in range(512)))
+        image = self.file(data, "records")
+        for command in ("spaces", "aliases"):
+            done = run(VMEMCTL, ["--image", image, "--arch", "amd64", "--cr3",
+                                 "1000", command])
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertIn(b"more than 8388608 rows: give fewer roots",
+                          done.stderr)
+
     def test_second_root(self):
         """JSON is whole, too, where the second root cannot be read"""
         raw = self.file(images.amd64().raw(), "raw")

@@ -11,8 +11,12 @@
 
 #include "vmemctl.h"
 
-/* Records that there is room for at first. */
+/*
+ * Records that there is room for at first, and at most: with what is kept beside
+ * each, less than 1 GiB. A hostile guest has 512 for each page of its memory.
+ */
 #define FIRST_ROOM 8192
+#define MAX_RECORDS (8u << 20)
 
 static __u64 add_saturated(__u64 a, __u64 b)
 {
@@ -156,6 +160,9 @@ static int add_record(const struct vmem_record *record, void *priv)
 {
 	struct walked *walked = priv;
 
+	if (walked->nr == MAX_RECORDS)
+		die("the spaces have more than %u rows: give fewer roots, or a range",
+		    MAX_RECORDS);
 	if (walked->nr == walked->room) {
 		walked->room = 2 * walked->room ?: FIRST_ROOM;
 		walked->records = array(walked->records, walked->room,
