@@ -1172,6 +1172,19 @@ class Greed(Case):
         self.refuses(["--image", os.path.join(self.folder, "fifo"), "info"],
                      "fifo")
 
+    def test_cut(self):
+        """error: a file that is cut while it is read"""
+        image = self.unfolding()
+        with subprocess.Popen(
+                [VMEMCTL, "--image", image, "--arch", "amd64", "--cr3", "1000",
+                 "maps"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE) as process:
+            self.assertTrue(process.stdout.read(1))
+            os.truncate(image, 0)
+            _, said = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"shorter meanwhile: ask a copy", said)
+
     def test_rights(self):
         """what answers has no capability, and gets none"""
         with subprocess.Popen(

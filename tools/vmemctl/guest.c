@@ -3,6 +3,7 @@
  * The guest and the address spaces that the command line names
  */
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,6 +33,19 @@ static void drop_rights(bool writes)
 		die("cannot drop capabilities: %m");
 }
 
+/* An image is mapped, and somebody has cut it. Nothing can be said but this. */
+static void end_by_sigbus(int number)
+{
+	static const char text[] =
+		"vmemctl: the image has become shorter meanwhile: ask a copy of it\n";
+
+	ssize_t said = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+	(void)number;
+	(void)said;
+	_exit(EXIT_FAILED);
+}
+
 struct libvmem *guest_open(struct opts *opts)
 {
 	struct libvmem_error error;
@@ -42,6 +56,8 @@ struct libvmem *guest_open(struct opts *opts)
 		check(libvmem_qmp_open(&opts->source.qmp, opts->qmp, opts->pid,
 				       &error),
 		      &error);
+	if (opts->image)
+		signal(SIGBUS, end_by_sigbus);
 	if (opts->image)
 		ret = libvmem_open_image(&vm, opts->image, &error);
 	else
