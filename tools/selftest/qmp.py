@@ -168,13 +168,16 @@ class Hostile(unittest.TestCase):
         for word in (server.path, *words):
             self.assertIn(word, text)
 
-    def accepted(self, process):
+    def accepted(self, server, process):
         """QEMU was asked, and what is wrong is this process: it has no VM."""
-        self.assertNotIn("qmp", self.said(process))
+        text = self.said(process)
+        self.assertNotIn(server.path, text)
+        self.assertIn(str(os.getpid()), text)
 
     def test_good(self):
         """qmp: a server whose vCPU is a thread of the process is taken"""
-        self.accepted(self.start(self.server()))
+        server = self.server()
+        self.accepted(server, self.start(server))
 
     def test_another_process(self):
         """qmp: the socket of another process's QEMU is refused"""
@@ -223,7 +226,8 @@ class Hostile(unittest.TestCase):
             answers.wait()
             server.send(connection, {"return": {}})
 
-        process = self.start(self.server(qmp_capabilities=wait))
+        server = self.server(qmp_capabilities=wait)
+        process = self.start(server)
         time.sleep(0.5)
         for seconds in (0.1, 6):
             process.send_signal(signal.SIGSTOP)
@@ -232,7 +236,7 @@ class Hostile(unittest.TestCase):
                 answers.set()
                 time.sleep(0.5)
             process.send_signal(signal.SIGCONT)
-        self.accepted(process)
+        self.accepted(server, process)
 
     def test_digits(self):
         """qmp: a register is a number of hexadecimal digits, or none"""
