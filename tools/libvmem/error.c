@@ -251,8 +251,8 @@ static const struct reason *find_reason(enum step step, int err,
 }
 
 /*
- * The length of a character of UTF-8 that does nothing but show, or 0: no control
- * character, and none that turns the direction of the text.
+ * Length of a well-formed UTF-8 character; 0 for anything else, for a control
+ * character, and for one that changes the direction of the text.
  */
 static int shown(const unsigned char *c)
 {
@@ -274,8 +274,8 @@ static int shown(const unsigned char *c)
 }
 
 /*
- * What others chose, a VMM's words or a file's, may be in a message, and goes to a
- * terminal: a question mark for each byte that might steer that.
+ * A message may quote a VMM or a file, and goes to a terminal: replace each byte that
+ * might control it.
  */
 static void tame(char *text)
 {

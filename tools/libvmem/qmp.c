@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * QEMU's registers of a vCPU, and whether any of them runs, asked for over QMP.
- * Whoever serves the socket is not trusted: he cannot keep us waiting, nor make us
- * take much memory, nor pass a number that is none.
+ * The server is not trusted: its answers have a time limit and a size limit, and
+ * each number is checked.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -188,10 +188,8 @@ static int receive_answer(struct libvmem_qmp *qmp, json_t **message,
 			  struct libvmem_error *error)
 {
 	json_t *event;
-	int ret;
+	int ret = receive(qmp, message, error);
 
-	begin_answer(qmp);
-	ret = receive(qmp, message, error);
 	while (!ret && (event = json_object_get(*message, "event"))) {
 		if (json_is_string(event) &&
 		    !strcmp(json_string_value(event), "RESUME"))
@@ -241,6 +239,7 @@ static int execute(struct libvmem_qmp *qmp, json_t *command, const char *what,
 	json_t *answer;
 	int ret = send_command(qmp, command, error);
 
+	begin_answer(qmp);
 	if (!ret)
 		ret = receive_answer(qmp, &answer, error);
 	if (ret)
@@ -346,23 +345,31 @@ static bool has_thread(const struct threads *threads, long long tid)
 	return false;
 }
 
-/* KVM's name for a vCPU is its APIC ID. A QEMU that does not tell has numbers alike. */
-static __u32 ask_apic_id(struct libvmem_qmp *qmp, const char *path,
-			 __u32 otherwise)
+/*
+ * KVM identifies a vCPU by its APIC ID. A QEMU that refuses to tell it numbers vCPUs
+ * as KVM does. All vCPUs share the time and the bytes of the list's answer.
+ */
+static int ask_apic_id(struct libvmem_qmp *qmp, const char *path,
+		       struct libvmem_qmp_vcpu *vcpu,
+		       struct libvmem_error *error)
 {
 	json_t *command = json_pack("{s:s,s:{s:s,s:s}}", "execute", "qom-get",
 				    "arguments", "path", path, "property",
 				    "apic-id");
-	json_t *result;
-	__u32 id = otherwise;
+	json_t *answer;
+	json_int_t id;
+	int ret = send_command(qmp, command, error);
 
-	if (execute(qmp, command, "an APIC ID", &result, NULL))
-		return id;
-	if (json_is_integer(result) && json_integer_value(result) >= 0 &&
-	    json_integer_value(result) <= UINT_MAX)
-		id = (__u32)json_integer_value(result);
-	json_decref(result);
-	return id;
+	if (!ret)
+		ret = receive_answer(qmp, &answer, error);
+	if (ret)
+		return ret;
+	vcpu->apic_id = vcpu->index;
+	if (!json_unpack(answer, "{s:I}", "return", &id) && id >= 0 &&
+	    id <= UINT_MAX)
+		vcpu->apic_id = (__u32)id;
+	json_decref(answer);
+	return 0;
 }
 
 static int take_vcpu(struct libvmem_qmp *qmp, json_t *vcpu, pid_t pid,
@@ -385,9 +392,8 @@ static int take_vcpu(struct libvmem_qmp *qmp, json_t *vcpu, pid_t pid,
 			"%s is not process %d's: vCPU %lld is not its thread",
 			qmp->path, pid, (long long)index);
 	new->index = (unsigned int)index;
-	new->apic_id = ask_apic_id(qmp, path, new->index);
 	qmp->nr_vcpus++;
-	return 0;
+	return ask_apic_id(qmp, path, new, error);
 }
 
 static int take_vcpus(struct libvmem_qmp *qmp, pid_t pid,
@@ -484,8 +490,8 @@ static const char *find_value(const char *text, const char *name)
 }
 
 /*
- * The next word, if it is a number of @bits: nothing but hexadecimal digits, and
- * not too many. Returns what is behind it, or NULL.
+ * Parse the next word as a number of up to @bits: hexadecimal digits alone. Returns
+ * the text behind it, or NULL.
  */
 static const char *take_hex(const char *text, unsigned int bits, __u64 *value)
 {

@@ -33,8 +33,9 @@
 /* Reasons, and what to do, in vmemctl's words. */
 #define NO_PTRACE \
 	"it belongs to another process: run as root of the host, or with CAP_SYS_PTRACE"
-#define NO_SEARCH \
-	"it belongs to another user: run as root of the host, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+#define NO_SEARCH                                                       \
+	"it belongs to another user: run as root of the host, or with " \
+	"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 #define NO_DEVICE "permission denied: run as root, or get access to the device"
 #define LOCKED_DOWN \
 	"the kernel is locked down: boot without lockdown=confidentiality"

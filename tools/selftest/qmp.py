@@ -208,6 +208,14 @@ class Hostile(unittest.TestCase):
         """qmp: an answer that comes byte by byte ends"""
         self.refused(self.server(drip), "in time")
         self.refused(self.server(query_cpus_fast=drip), "in time")
+        # One limit for all vCPUs
+        vcpus = {"return": [vcpu(i) for i in range(100)]}
+
+        def late(server, connection):
+            time.sleep(1)
+            server.send(connection, {"return": 0})
+
+        self.refused(self.server(query_cpus_fast=vcpus, qom_get=late), "in time")
 
     def test_flood(self):
         """qmp: an answer without end is cut off, whatever it is made of"""
