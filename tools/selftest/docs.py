@@ -87,24 +87,21 @@ def made_up(guest):
 
 
 @contextlib.contextmanager
-def as_wanted(command, names):
-    """The guest stands still for commands that want one that does."""
-    if " snapshot " not in command or is_offline(command):
+def as_wanted(command, guest):
+    """The guest stands still, with the root that made_up() found on its vCPU, for
+    commands that want one that does."""
+    if " snapshot " not in command:
         yield
         return
-    with lablib.Qmp(names["/run/vm.qmp"]) as qmp:
-        qmp.execute("stop")
-        try:
-            with qmp.away():
-                yield
-        finally:
-            qmp.execute("cont")
+    with guest.in_worker() as stopped, stopped.qmp.away():
+        yield
 
 
 class Examples(unittest.TestCase):
-    def __init__(self, name, commands, names):
+    def __init__(self, name, commands, guest, names):
         super().__init__("examples_run")
         self.name = name
+        self.guest = guest
         self.commands = commands
         self.names = names
 
@@ -115,7 +112,7 @@ class Examples(unittest.TestCase):
         for sign, real in self.names.items():
             command = command.replace(sign, real)
         with tempfile.TemporaryDirectory() as folder, \
-                as_wanted(command, self.names):
+                as_wanted(command, self.guest):
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", command], cwd=folder,
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=120,
@@ -136,10 +133,12 @@ class Examples(unittest.TestCase):
 
 
 def main():
-    names = made_up(lablib.guests()[0])
+    guest = lablib.guests()[0]
+    names = made_up(guest)
     return tap.run(unittest.TestSuite(
         Examples(name, [command for command in commands
-                        if not is_offline(command)], names)
+                        if not is_offline(command)],
+                 guest, names)
         for name, commands in (("README.md", readme_examples()),
                                ("vmemctl.8", man_page_examples()))))
 

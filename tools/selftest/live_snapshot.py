@@ -7,6 +7,7 @@ same addresses map the same contents, and two addresses are one page in both or
 in neither. The contents are compared without vmem, in the two files.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -611,12 +612,20 @@ class Errors(live_errors.Refusals):
                 self.interrupt(number)
                 self.unchanged()
 
+    def is_writing(self, pid):
+        """A file of the folder is open, which has no name there yet."""
+        fds = "/proc/%d/fd" % pid
+        with contextlib.suppress(FileNotFoundError):
+            return any(os.readlink(os.path.join(fds, fd))
+                       .startswith(self.folder + "/") for fd in os.listdir(fds))
+        return False
+
     def interrupt(self, number):
         with subprocess.Popen(["vmemctl", *self.words()],
                               stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as process:
-            while set(os.listdir(self.folder)) == self.before:
+            while not self.is_writing(process.pid):
                 self.assertIsNone(process.poll())
             process.send_signal(number)
             out, err = process.communicate(timeout=60)
