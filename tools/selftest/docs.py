@@ -90,7 +90,7 @@ def made_up(guest):
 def as_wanted(command, guest):
     """The guest stands still, with the root that made_up() found on its vCPU, for
     commands that want one that does."""
-    if " snapshot " not in command:
+    if " snapshot " not in command or is_offline(command):
         yield
         return
     with guest.in_worker() as stopped, stopped.qmp.away():

@@ -1459,7 +1459,7 @@ class Examples(docs.Examples):
 
     def __init__(self, name, commands):
         super().__init__(name, [command for command in commands
-                                if docs.is_offline(command)], {})
+                                if docs.is_offline(command)], None, {})
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
