@@ -28,7 +28,7 @@ packages_of() {
 	case $1 in
 	module) echo gcc make kmod xz-utils ;;
 	user) echo gcc g++ make binutils libc6-dev libjansson-dev libelf-dev \
-		pkg-config ;;
+		libseccomp-dev pkg-config ;;
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \

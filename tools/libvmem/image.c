@@ -226,9 +226,7 @@ void image_close(struct image *image)
 	free(image);
 }
 
-/* The first segment that ends above @gpa, or the end of them. */
-static const struct image_segment *find_segment(const struct image *image,
-						__u64 gpa)
+const struct image_segment *image_find(const struct image *image, __u64 gpa)
 {
 	size_t low = 0, high = image->nr_segments;
 
@@ -247,7 +245,7 @@ static const struct image_segment *find_segment(const struct image *image,
 const void *image_page(const struct image *image, __u64 gpa)
 {
 	const struct image_segment *end = image->segments + image->nr_segments;
-	const struct image_segment *s = find_segment(image, gpa);
+	const struct image_segment *s = image_find(image, gpa);
 	const unsigned char *page;
 
 	if (s == end || s->gpa > gpa || gpa - s->gpa + PAGE_BYTES > s->file_len)
@@ -259,7 +257,7 @@ const void *image_page(const struct image *image, __u64 gpa)
 bool image_compose(const struct image *image, __u64 gpa, unsigned char *page)
 {
 	const struct image_segment *end = image->segments + image->nr_segments;
-	const struct image_segment *s = find_segment(image, gpa);
+	const struct image_segment *s = image_find(image, gpa);
 	bool found = false;
 
 	memset(page, 0, PAGE_BYTES);

@@ -80,6 +80,9 @@ void image_close(struct image *image);
 void *image_grow(void *array, size_t nr, size_t size,
 		 struct libvmem_error *error);
 
+/* The first segment that ends above @gpa, or the end of them. */
+const struct image_segment *image_find(const struct image *image, __u64 gpa);
+
 /*
  * The page at @gpa where it lies in the file as a whole, aligned so that its
  * entries can be loaded; NULL if it does not.

@@ -83,28 +83,21 @@ static int ask_memslots(struct offline *offline, void *data)
 {
 	const struct image *image = offline->image;
 	struct vmem_memslots_args *args = data;
+	const struct image_segment *end = image->segments + image->nr_segments;
+	const struct image_segment *s = image_find(image, args->gpa);
 	struct vmem_memslot *slots = (void *)(uintptr_t)args->slots;
-	size_t i;
 
-	args->out_nr = 0;
 	args->out_next_gpa = args->gpa;
-	args->out_more = 0;
-	for (i = 0; i < image->nr_segments; i++) {
-		const struct image_segment *s = &image->segments[i];
-
-		if (s->gpa + s->len <= args->gpa)
-			continue;
-		args->out_more = args->out_nr == args->nr;
-		if (args->out_more)
-			break;
+	for (args->out_nr = 0; args->out_nr < args->nr && s < end; s++) {
 		slots[args->out_nr++] = (struct vmem_memslot){
 			.gpa = s->gpa,
 			.len = s->len,
 			.hva = s->offset,
-			.id = i,
+			.id = s - image->segments,
 		};
 		args->out_next_gpa = s->gpa + s->len;
 	}
+	args->out_more = s < end;
 	return 0;
 }
 

@@ -10,6 +10,7 @@ sanitizers watch; both must say the same.
 
 import concurrent.futures
 import contextlib
+import errno
 import json
 import os
 import random
@@ -27,6 +28,7 @@ import docs
 import images
 import lablib
 import live_snapshot
+import promises
 import tap
 from images import (A, AMD64, B, CODE, DATA, HIGH, I686, PAGE, R, Segment,
                     TEXT)
@@ -1094,10 +1096,10 @@ class Greed(Case):
 
     MEMORY = 64 << 20
 
-    def few(self, *words, cut=None):
+    def few(self, *words, cut=None, memory=MEMORY):
         """Runs vmemctl with little memory; after @cut bytes nobody reads on."""
         def limit():
-            resource.setrlimit(resource.RLIMIT_AS, (self.MEMORY, self.MEMORY))
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
         with subprocess.Popen([VMEMCTL, *words], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -1127,9 +1129,8 @@ class Greed(Case):
             tap.diagnostic("%s: status %d, %s" % (" ".join(words), status,
                                                   err.strip()))
 
-    def test_records(self):
-        """what has to be kept of many spaces is bounded, and the bound is told"""
-        nr = 16384
+    def records(self, nr=16384):
+        """8,388,608 references to one PT, of which no two neighbours are alike."""
         data = bytearray((64 + nr) * 4096)
         pdpts = range(0x2000, 0x2000 + 33 * 4096, 4096)
         first = 64 * 4096
@@ -1137,16 +1138,113 @@ class Greed(Case):
         for i in range(nr):
             struct.pack_into("<Q", data, pdpts[i // 512] + i % 512 * 8,
                              first + i * 4096 | 7)
-        data[first:] = struct.pack("<Q", 63 * 4096 | 7) * 512 * nr
+        data[first:] = struct.pack("<2Q", 63 * 4096 | 7,
+                                   63 * 4096 | 5) * 256 * nr
         struct.pack_into("<512Q", data, 63 * 4096,
                          *(0x1000 * i | 5 for i in range(512)))
-        image = self.file(data, "records")
-        for command in ("spaces", "aliases"):
-            done = run(VMEMCTL, ["--image", image, "--arch", "amd64", "--cr3",
-                                 "1000", command])
-            self.assertEqual((done.returncode, done.stdout), (1, b""))
-            self.assertIn(b"more than 8388608 rows: give fewer roots",
-                          done.stderr)
+        return ["--image", self.file(data, "records"), "--arch", "amd64",
+                "--cr3", "1000"]
+
+    def test_records(self):
+        """what has to be kept of many spaces is bounded, and the bound is told"""
+        done = run(VMEMCTL, [*self.records(), "aliases"])
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual(done.stderr.decode(),
+                         "vmemctl: the spaces have more rows than can be kept, "
+                         "after 8388608: give fewer roots, or a range\n")
+
+    def test_no_room(self):
+        """JSON of spaces is whole where there is no memory for more"""
+        status, out, err = self.few(*self.records(), "-j", "spaces",
+                                    memory=128 << 20)
+        said = re.fullmatch(r"vmemctl: (out of memory for the rows, after "
+                            r"(\d+)): give fewer roots, or a range\n", err)
+        self.assertTrue(said, err)
+        self.assertEqual(status, 1)
+        found = json.loads(out)
+        self.assertEqual(set(found), {"spaces", "error"})
+        self.assertEqual(found["error"], said[1])
+        # A heading is a record, too.
+        self.assertEqual(len(found["spaces"][0]["mappings"]), int(said[2]) - 1)
+
+    def test_reader_leaves(self):
+        """rows of spaces come while the walk goes on, which ends with its reader"""
+        for words in (["spaces"], ["-j", "spaces"]):
+            status, out, err = self.few(*self.records(), *words, cut=4096,
+                                        memory=128 << 20)
+            self.assertEqual((status, err), (1, ""))
+            self.assertEqual(len(out), 4096)
+
+    def slots(self, nr):
+        """A core with so many pieces of memory, of a page each."""
+        header = struct.Struct("<IIQQQQQQ")
+        at = 64 + 64 + header.size * nr
+        data = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 4, 62, 1, 0,
+                           128, 64, 0, 64, header.size, 0xffff, 64, 1, 0)
+        data += struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, nr, 0, 0)
+        data += b"".join(header.pack(1, 7, at, 0, 2 * PAGE * i, PAGE, PAGE, 0)
+                         for i in range(nr)) + bytes(PAGE)
+        return self.file(data, "slots")
+
+    def test_slots(self):
+        """100,000 pieces of memory are listed, as JSON too, in little memory"""
+        nr = 100000
+        image = self.slots(nr)
+        status, out, err = self.few("--image", image, "-j", "info")
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual([slot["gpa"] for slot in json.loads(out)["memslots"]],
+                         [hex(2 * PAGE * i) for i in range(nr)])
+        status, out, err = self.few("--image", image, "info")
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out.count(b"\n"), nr + 4)
+
+    def most(self, words, end):
+        """The most memory that vmemctl had, in MiB, and no less than what a small
+        Python has, which starts it; after @end bytes nobody reads on."""
+        counter = "import resource, subprocess, sys; subprocess.run(sys.argv" \
+            "[1:]); print(resource.getrusage(resource.RUSAGE_CHILDREN)" \
+            ".ru_maxrss >> 10, file=sys.stderr)"
+        with subprocess.Popen(
+                [sys.executable, "-SE", "-c", counter, VMEMCTL, *words],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True) as process:
+            while end > 0 and (read := os.read(process.stdout.fileno(), 1 << 20)):
+                end -= len(read)
+            process.stdout.close()
+            *said, most = process.stderr.read().splitlines()
+        self.assertEqual(said, [])
+        return int(most)
+
+    def test_memory(self):
+        """no command takes more memory than docs/limits.md says"""
+        unfolding = ["--image", self.unfolding(), "--arch", "amd64", "--cr3"]
+        roots = ",".join(["1000"] * 4096)
+        records = self.records(16383)
+        out = os.path.join(self.folder, "out")
+        asked = {
+            "info": ["--image", self.slots(1000000), "info"],
+            "info -j": ["--image", self.slots(1000000), "-j", "info"],
+            "maps": [*unfolding, "1000", "maps"],
+            "maps -j": [*unfolding, "1000", "-j", "maps"],
+            "vtop": [*unfolding, roots, "vtop", *["0"] * 4096],
+            "vtop -j": [*unfolding, roots, "-j", "vtop", *["0"] * 4096],
+            "read": [*records, "read", "0", "0x40000000"],
+            "read -j": [*records, "-j", "read", "0", "0x40000000"],
+            "spaces": [*records, "spaces"],
+            "aliases": [*records, "aliases"],
+            "snapshot": [*records, "snapshot", "-o", out],
+        }
+        limits = {name: float(row["MiB"].replace(",", ""))
+                  for row in promises.rows_with(promises.LIMITS, "command",
+                                                "MiB")
+                  for name in row["command"].replace("`", "").split(", ")}
+        self.assertEqual(set(limits), {*asked, "--qmp"})
+        for name, words in asked.items():
+            with self.subTest(command=name):
+                few = name in ("info", "info -j", "spaces", "aliases")
+                most = self.most(words, 1 << 40 if few else 32 << 20)
+                tap.diagnostic("%s: %d MiB" % (name, most))
+                self.assertLessEqual(most, limits[name])
 
     def test_second_root(self):
         """JSON is whole, too, where the second root cannot be read"""
@@ -1185,19 +1283,51 @@ class Greed(Case):
         self.assertEqual(process.returncode, 1)
         self.assertIn(b"shorter meanwhile: ask a copy", said)
 
-    def test_rights(self):
-        """what answers has no capability, and gets none"""
+    @contextlib.contextmanager
+    def answering(self):
+        """A process that answers, and whose answer nobody takes."""
         with subprocess.Popen(
                 [VMEMCTL, "--image", self.unfolding(), "--arch", "amd64",
                  "--cr3", "1000", "maps"], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE) as process:
             self.assertTrue(process.stdout.read(1))
-            with open("/proc/%d/status" % process.pid) as file:
-                status = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.M))
+            yield process.pid
             process.kill()
+
+    def test_rights(self):
+        """what answers has no capability, and gets none"""
+        with self.answering() as pid:
+            with open("/proc/%d/status" % pid) as file:
+                status = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.M))
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             self.assertEqual(int(status[name], 16), 0, name)
         self.assertEqual(status["NoNewPrivs"], "1")
+        self.assertEqual(status["Seccomp"], "2")
+
+    def test_system_calls(self):
+        """what answers can start nothing, open nothing, and make no memory code"""
+        calls = {"execve": "59, 0, 0, 0", "socket": "41, 1, 1, 0",
+                 "open": "2, \"/\", 0", "openat": "257, -100, \"/\", 0",
+                 "kill": "62, 1, 0", "clone": "56, 0, 0, 0, 0, 0",
+                 "ptrace": "101, 0, 0, 0, 0",
+                 "mmap": "9, 0, 4096, 7, 0x22, -1, 0",
+                 "ioctl": "16, 1, 0x5412, \"x\""}
+        allowed = {"mmap of data": "9, 0, 4096, 3, 0x22, -1, 0",
+                   "getpid": "39"}
+        with self.answering() as pid:
+            for name, words in {**calls, **allowed}.items():
+                done = subprocess.run(
+                    ["gdb", "-nx", "-batch", "-p", str(pid), "-ex",
+                     "print (long)syscall(%s)" % words, "-ex",
+                     "print *(int *)__errno_location()"],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                    timeout=SECONDS, check=False)
+                found = re.findall(r"^\$\d = (-?\d+)$", done.stdout, re.M)
+                self.assertEqual(len(found), 2, done.stdout + done.stderr)
+                if name in calls:
+                    self.assertEqual(found, ["-1", str(errno.EPERM)], name)
+                else:
+                    self.assertGreater(int(found[0]), 0, name)
 
     def test_notes(self):
         """thousands of segments of notes are as much as one"""

@@ -18,6 +18,7 @@ import threading
 import time
 import unittest
 
+import promises
 import tap
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -225,6 +226,31 @@ class Hostile(unittest.TestCase):
                 server = self.server(query_cpus_fast=flood(what))
                 self.refused(server)
                 self.assertLess(server.sent, 8 << 20)
+
+    def test_memory(self):
+        """qmp: an answer that is all lists and objects takes no more memory than
+        docs/limits.md says"""
+        limit, = (float(row["MiB"]) for row in promises.rows_with(
+            promises.LIMITS, "command", "MiB") if row["command"] == "`--qmp`")
+        counter = "import resource, subprocess, sys; subprocess.run(sys.argv" \
+            "[1:]); print(resource.getrusage(resource.RUSAGE_CHILDREN)" \
+            ".ru_maxrss >> 10)"
+        size = (1 << 20) - 1000
+        for answer in ("[%s0]" % ("{}," * (size // 3)),
+                       "[%s0]" % ("[]," * (size // 3)),
+                       '[%s0]' % ('"",' * (size // 3)),
+                       '{%s"":0}' % "".join('"%x":{},' % i
+                                            for i in range(size // 11))):
+            server = self.server(query_cpus_fast=b'{"return":%s}\r\n' %
+                                 answer.encode())
+            done = subprocess.run(
+                [sys.executable, "-SE", "-c", counter, VMEMCTL, "-p",
+                 str(os.getpid()), "--qmp", server.path, "info"],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=PATIENCE, check=False)
+            self.assertIn("vCPU", done.stderr)
+            tap.diagnostic("%s...: %s MiB" % (answer[:9], done.stdout.strip()))
+            self.assertLessEqual(int(done.stdout), limit)
 
     def test_stopped(self):
         """qmp: to be stopped and continued in the middle is no failure"""

@@ -346,13 +346,16 @@ static void print_json(const struct aliases *aliases)
 static void run(struct opts *opts, int nr_args, char **args)
 {
 	static struct libvmem_roots roots;
+	struct libvmem_error error;
 	struct aliases aliases = {};
 	struct libvmem *vm;
 
 	parse_range("aliases", nr_args, args, &opts->scope);
 	vm = guest_open(opts);
 	guest_roots(vm, opts, true, &roots);
-	walk_spaces(vm, &roots, &opts->scope, &aliases.walked);
+	check(walk_spaces(vm, &roots, &opts->scope, NULL, NULL, &aliases.walked,
+			  &error),
+	      &error);
 	collect_refs(&aliases);
 	collect_tables(&aliases);
 	if (opts->json)

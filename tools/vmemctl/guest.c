@@ -2,36 +2,10 @@
 /*
  * The guest and the address spaces that the command line names
  */
-#include <linux/capability.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vmemctl.h"
-
-/*
- * All that takes rights is open: what is left is to ask, and to believe nothing of
- * the answers. A file is still to be put where the caller may put one.
- */
-static void drop_rights(bool writes)
-{
-	const __u32 keep = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
-	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-
-	if (syscall(SYS_capget, &header, caps))
-		die("cannot read capabilities: %m");
-	caps[0].permitted &= writes ? keep : 0;
-	caps[0].effective = caps[0].permitted;
-	caps[0].inheritable = 0;
-	caps[1] = (struct __user_cap_data_struct){};
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    syscall(SYS_capset, &header, caps))
-		die("cannot drop capabilities: %m");
-}
 
 /* An image is mapped, and somebody has cut it. Nothing can be said but this. */
 static void end_by_sigbus(int number)
@@ -63,7 +37,7 @@ struct libvmem *guest_open(struct opts *opts)
 	else
 		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
 	check(ret, &error);
-	drop_rights(opts->output);
+	confine(opts->output);
 	return vm;
 }
 

@@ -8,45 +8,28 @@
 #include "vmemctl.h"
 
 /**
- * struct guest - all that info prints
+ * struct guest - all that info prints beside the pieces of its memory
  * @image: the image that it is, or NULL
  * @info: version and limits
- * @slots: pieces of the guest's memory
- * @nr_slots: length of @slots
- * @room: pieces that @slots has room for
  * @vcpus: @info.out_nr_vcpus of them
  * @has_cr3: whether CR3 of each of @vcpus is known; NULL if none is
+ * @has_slots: a piece of memory is printed, in JSON
  */
 struct guest {
 	const struct libvmem_image *image;
 	struct vmem_info_args info;
-	struct vmem_memslot *slots;
-	size_t nr_slots;
-	size_t room;
 	struct vmem_vcpu_args *vcpus;
 	bool *has_cr3;
+	bool has_slots;
 };
 
-static void *array(void *old, size_t nr, size_t size)
+static void *array(size_t nr, size_t size)
 {
-	void *new = reallocarray(old, nr ? nr : 1, size);
+	void *new = calloc(nr ? nr : 1, size);
 
 	if (!new)
 		die("out of memory");
 	return new;
-}
-
-static int add_slot(const struct vmem_memslot *slot, void *priv)
-{
-	struct guest *guest = priv;
-
-	if (guest->nr_slots == guest->room) {
-		guest->room = 2 * guest->room ?: 64;
-		guest->slots =
-			array(guest->slots, guest->room, sizeof(*guest->slots));
-	}
-	guest->slots[guest->nr_slots++] = *slot;
-	return 0;
 }
 
 static void get_vcpus(struct libvmem *vm, struct guest *guest)
@@ -54,7 +37,7 @@ static void get_vcpus(struct libvmem *vm, struct guest *guest)
 	unsigned int nr = guest->info.out_nr_vcpus;
 	struct libvmem_error error;
 
-	guest->vcpus = array(NULL, nr, sizeof(*guest->vcpus));
+	guest->vcpus = array(nr, sizeof(*guest->vcpus));
 	for (unsigned int i = 0; i < nr; i++)
 		check(libvmem_vcpu(vm, i, &guest->vcpus[i], &error), &error);
 }
@@ -86,12 +69,11 @@ static void get_guest(struct libvmem *vm, struct libvmem_qmp *qmp,
 
 	guest->image = libvmem_image(vm);
 	check(libvmem_info(vm, &guest->info, &error), &error);
-	check(libvmem_memslots(vm, add_slot, guest, &error), &error);
 	get_vcpus(vm, guest);
 	if (!qmp && !guest->image)
 		return;
 	guest->has_cr3 =
-		array(NULL, guest->info.out_nr_vcpus, sizeof(*guest->has_cr3));
+		array(guest->info.out_nr_vcpus, sizeof(*guest->has_cr3));
 	memset(guest->has_cr3, !qmp, guest->info.out_nr_vcpus);
 	if (qmp)
 		get_cr3s(qmp, guest);
@@ -114,21 +96,25 @@ static const char *mode_text(const struct vmem_regs *regs)
 	return libvmem_mode_text(libvmem_mode(regs));
 }
 
-static void print_slots(const struct guest *guest)
+static int print_slot(const struct vmem_memslot *slot, void *priv)
 {
+	bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
 	char size[SIZE_TEXT_MAX];
+
+	(void)priv;
+	out("%4u  %013llx-%013llx  %10s  %016llx  %s\n", slot->id, slot->gpa,
+	    slot->gpa + slot->len - 1, size_text(slot->len, size), slot->hva,
+	    readonly ? "readonly" : "-");
+	return out_ended();
+}
+
+static void print_slots(struct libvmem *vm, const struct guest *guest)
+{
+	struct libvmem_error error;
 
 	out("\n%4s  %-27s  %10s  %-16s  FLAGS\n", "SLOT", "GUEST-PHYSICAL",
 	    "SIZE", guest->image ? "FILE OFFSET" : "HVA");
-	for (size_t i = 0; i < guest->nr_slots; i++) {
-		const struct vmem_memslot *slot = &guest->slots[i];
-		bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
-
-		out("%4u  %013llx-%013llx  %10s  %016llx  %s\n", slot->id,
-		    slot->gpa, slot->gpa + slot->len - 1,
-		    size_text(slot->len, size), slot->hva,
-		    readonly ? "readonly" : "-");
-	}
+	check(libvmem_memslots(vm, print_slot, NULL, &error), &error);
 }
 
 static void print_vcpus(const struct guest *guest)
@@ -177,13 +163,13 @@ static void print_module(const struct vmem_info_args *info)
 	    info->out_max_entries, info->out_max_regions);
 }
 
-static void print_text(const struct guest *guest)
+static void print_text(struct libvmem *vm, const struct guest *guest)
 {
 	if (guest->image)
 		print_image(guest->image);
 	else
 		print_module(&guest->info);
-	print_slots(guest);
+	print_slots(vm, guest);
 	if (guest->info.out_nr_vcpus || !guest->image)
 		print_vcpus(guest);
 	if (guest->image && guest->image->nr_spaces)
@@ -199,24 +185,19 @@ static json_t *json_limits(const struct vmem_info_args *info)
 	return o;
 }
 
-static json_t *json_slots(const struct guest *guest)
+static int put_slot(const struct vmem_memslot *slot, void *priv)
 {
-	json_t *slots = json_array();
+	struct guest *guest = priv;
+	bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
+	json_t *o = json_object();
 
-	for (size_t i = 0; i < guest->nr_slots; i++) {
-		const struct vmem_memslot *slot = &guest->slots[i];
-		bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
-		json_t *o = json_object();
-
-		json_set(o, "id", json_integer(slot->id));
-		json_set(o, "gpa", json_hex(slot->gpa));
-		json_set(o, "len", json_integer(slot->len));
-		json_set(o, guest->image ? "offset" : "hva",
-			 json_hex(slot->hva));
-		json_set(o, "readonly", json_boolean(readonly));
-		json_add(slots, o);
-	}
-	return slots;
+	json_set(o, "id", json_integer(slot->id));
+	json_set(o, "gpa", json_hex(slot->gpa));
+	json_set(o, "len", json_integer(slot->len));
+	json_set(o, guest->image ? "offset" : "hva", json_hex(slot->hva));
+	json_set(o, "readonly", json_boolean(readonly));
+	json_put_next(&guest->has_slots, o);
+	return out_ended();
 }
 
 static json_t *json_vcpus(const struct guest *guest)
@@ -268,22 +249,36 @@ static json_t *json_image(const struct libvmem_image *image)
 	return o;
 }
 
-static void print_json(const struct guest *guest)
+/* Behind a name, to the end of which the object before it is printed. */
+static void put(const char *name, json_t *value)
+{
+	out("%s", name);
+	json_put(value);
+}
+
+/* Piece by piece: a guest may have very many. */
+static void print_json(struct libvmem *vm, struct guest *guest)
 {
 	const struct vmem_info_args *info = &guest->info;
-	json_t *o = json_object();
+	struct libvmem_error error;
+	int ret;
 
-	json_set(o, "api_version", json_integer(info->out_api_version));
+	put("{\"api_version\":", json_integer(info->out_api_version));
 	if (guest->image) {
-		json_set(o, "source", json_name("image"));
-		json_set(o, "image", json_image(guest->image));
+		put(",\"source\":", json_name("image"));
+		put(",\"image\":", json_image(guest->image));
 	} else {
-		json_set(o, "source", json_name(source_name(info->out_source)));
-		json_set(o, "limits", json_limits(info));
+		put(",\"source\":", json_name(source_name(info->out_source)));
+		put(",\"limits\":", json_limits(info));
 	}
-	json_set(o, "memslots", json_slots(guest));
-	json_set(o, "vcpus", json_vcpus(guest));
-	json_print(o);
+	put(",\"vcpus\":", json_vcpus(guest));
+	out(",\"memslots\":[");
+	ret = libvmem_memslots(vm, put_slot, guest, &error);
+	out("]");
+	if (ret < 0)
+		put(",\"error\":", json_path(error.message));
+	out("}\n");
+	check(ret, &error);
 }
 
 static void run(struct opts *opts, int nr_args, char **args)
@@ -296,10 +291,9 @@ static void run(struct opts *opts, int nr_args, char **args)
 	vm = guest_open(opts);
 	get_guest(vm, opts->source.qmp, &guest);
 	if (opts->json)
-		print_json(&guest);
+		print_json(vm, &guest);
 	else
-		print_text(&guest);
-	free(guest.slots);
+		print_text(vm, &guest);
 	free(guest.vcpus);
 	free(guest.has_cr3);
 	guest_close(vm, opts);

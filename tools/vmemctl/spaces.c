@@ -68,49 +68,6 @@ static void print_heading(const struct vmem_regs *regs,
 	out("\n");
 }
 
-/* Returns the number of records that went into the row. */
-static size_t print_row(const struct vmem_regs *regs,
-			const struct vmem_record *records, size_t nr)
-{
-	struct run run;
-
-	switch (records->type) {
-	case VMEM_SPACE:
-		print_heading(regs, records);
-		break;
-	case VMEM_THIS_SPACE:
-		print_mapping(regs, &records->mapping);
-		break;
-	case VMEM_ALIASING:
-		run_find(records, nr, &run);
-		print_run(regs, &run);
-		return run.nr;
-	case VMEM_ANOMALY:
-		print_anomaly(regs, &records->anomaly);
-		break;
-	}
-	return 1;
-}
-
-static void print_text(const struct walked *walked)
-{
-	const struct vmem_regs *regs = &walked->roots->regs;
-	bool wider = false;
-
-	for (size_t i = 0; i < walked->nr; i++) {
-		const struct vmem_record *record = &walked->records[i];
-
-		wider |= record->type == VMEM_ALIASING &&
-			 is_wider(&record->reference);
-	}
-	for (size_t i = 0; i < walked->nr;)
-		i += print_row(regs, &walked->records[i], walked->nr - i);
-	out("\n");
-	if (wider)
-		print_wider_note();
-	print_stats(walked);
-}
-
 static json_t *json_this_space(const struct vmem_mapping *mapping)
 {
 	json_t *o = json_object();
@@ -147,70 +104,186 @@ static json_t *json_anomaly(const struct vmem_anomaly *anomaly)
 	return o;
 }
 
-/* Mappings and references, or else anomalies, from one heading to the next. */
-static void put_records(const struct walked *walked,
-			const struct walked_space *space, bool anomalies)
+/* Rows that are waited for at least before some are shown. */
+#define ROWS_AT_ONCE 1024
+
+/**
+ * struct show - what is printed of a walk while it goes on
+ * @json: as JSON
+ * @shown: records that are printed
+ * @next: there is no use in looking before there are as many
+ * @heading: index of the space's VMEM_SPACE
+ * @has_rows: in JSON, there is a row in the space's list
+ * @wider: there is a reference with rights that its owner's path lacks
+ */
+struct show {
+	bool json;
+	size_t shown;
+	size_t next;
+	size_t heading;
+	bool has_rows;
+	bool wider;
+};
+
+static void print_row(const struct vmem_regs *regs,
+		      const struct vmem_record *record, const struct run *run)
+{
+	switch (record->type) {
+	case VMEM_SPACE:
+		print_heading(regs, record);
+		break;
+	case VMEM_THIS_SPACE:
+		print_mapping(regs, &record->mapping);
+		break;
+	case VMEM_ALIASING:
+		print_run(regs, run);
+		break;
+	case VMEM_ANOMALY:
+		print_anomaly(regs, &record->anomaly);
+		break;
+	}
+}
+
+/* Anomalies have a list of their own, behind the other one. */
+static void json_end_list(const struct show *show, const struct walked *walked)
 {
 	bool begun = false;
 
-	for (size_t i = space->first; i < space->end; i++) {
+	out("],\"anomalies\":[");
+	for (size_t i = show->heading; i < show->shown; i++) {
 		const struct vmem_record *record = &walked->records[i];
 
-		if (record->type == VMEM_ANOMALY && anomalies)
+		if (record->type == VMEM_ANOMALY)
 			json_put_next(&begun, json_anomaly(&record->anomaly));
-		if (record->type == VMEM_THIS_SPACE && !anomalies)
-			json_put_next(&begun,
-				      json_this_space(&record->mapping));
-		if (record->type == VMEM_ALIASING && !anomalies)
-			json_put_next(&begun,
-				      json_reference(&record->reference));
 	}
-}
-
-static void put_space(const struct walked *walked, __u32 root)
-{
-	const struct walked_space *space = &walked->spaces[root];
-	const struct vmem_record *record = &walked->records[space->first];
-	__u32 alias_of = record->space.alias_of;
-
-	out("{\"space\":");
-	json_put(json_hex(record->space.space));
-	out(",\"root_alias_of\":");
-	json_put(alias_of == root ? json_null() : json_integer(alias_of));
-	out(",\"mappings\":[");
-	put_records(walked, space, false);
-	out("],\"anomalies\":[");
-	put_records(walked, space, true);
 	out("]}");
 }
 
-/* Row by row: a tree of them all would take many times their memory. */
-static void print_json(const struct walked *walked)
+static void json_begin_space(struct show *show, const struct walked *walked)
 {
-	out("{\"spaces\":[");
-	for (__u32 root = 0; root < walked->roots->nr; root++) {
-		out("%s", root ? "," : "");
-		put_space(walked, root);
+	const struct vmem_record *record = &walked->records[show->shown];
+	__u32 alias_of = record->space.alias_of;
+
+	if (show->shown)
+		json_end_list(show, walked);
+	out(show->shown ? "," : "{\"spaces\":[");
+	out("{\"space\":");
+	json_put(json_hex(record->space.space));
+	out(",\"root_alias_of\":");
+	json_put(alias_of == record->root ? json_null() :
+					    json_integer(alias_of));
+	out(",\"mappings\":[");
+	show->heading = show->shown;
+	show->has_rows = false;
+}
+
+static void json_put_record(struct show *show, const struct walked *walked)
+{
+	const struct vmem_record *record = &walked->records[show->shown];
+
+	switch (record->type) {
+	case VMEM_SPACE:
+		json_begin_space(show, walked);
+		break;
+	case VMEM_THIS_SPACE:
+		json_put_next(&show->has_rows,
+			      json_this_space(&record->mapping));
+		break;
+	case VMEM_ALIASING:
+		json_put_next(&show->has_rows,
+			      json_reference(&record->reference));
+		break;
 	}
-	out("],\"stats\":");
-	json_put(json_stats(walked));
+}
+
+/* Returns the number of records that went into the row, or 0 if more may. */
+static size_t text_put_row(struct show *show, const struct walked *walked,
+			   bool end)
+{
+	const struct vmem_record *record = &walked->records[show->shown];
+	size_t nr = walked->nr - show->shown;
+	struct run run = { .nr = 1 };
+
+	if (record->type == VMEM_ALIASING) {
+		run_find(record, nr, &run);
+		if (!end && run.nr >= nr - 1)
+			return 0;
+		show->wider |= is_wider(&record->reference);
+	}
+	print_row(&walked->roots->regs, record, &run);
+	return run.nr;
+}
+
+static void show_rows(struct show *show, const struct walked *walked, bool end)
+{
+	while (show->shown < walked->nr) {
+		size_t nr = 1;
+
+		if (show->json)
+			json_put_record(show, walked);
+		else
+			nr = text_put_row(show, walked, end);
+		if (!nr)
+			break;
+		show->shown += nr;
+	}
+}
+
+/* What is looked at twice, since a run may go on, is half of it at most. */
+static int show_some(const struct walked *walked, void *priv)
+{
+	struct show *show = priv;
+	size_t left;
+
+	if (walked->nr < show->next)
+		return 0;
+	show_rows(show, walked, false);
+	left = walked->nr - show->shown;
+	show->next = walked->nr + (left > ROWS_AT_ONCE ? left : ROWS_AT_ONCE);
+	return out_ended();
+}
+
+static void end_text(const struct show *show, const struct walked *walked)
+{
+	out("\n");
+	if (show->wider)
+		print_wider_note();
+	print_stats(walked);
+}
+
+/* Nothing is begun where an error comes first: stdout stays empty then. */
+static void end_json(const struct show *show, const struct walked *walked,
+		     int ret, const struct libvmem_error *error)
+{
+	if (ret < 0 && !show->shown)
+		return;
+	json_end_list(show, walked);
+	out("],\"%s\":", ret < 0 ? "error" : "stats");
+	json_put(ret < 0 ? json_path(error->message) : json_stats(walked));
 	out("}\n");
 }
 
 static void run(struct opts *opts, int nr_args, char **args)
 {
+	struct show show = { .json = opts->json, .next = ROWS_AT_ONCE };
 	static struct libvmem_roots roots;
-	struct libvmem *vm;
+	struct libvmem_error error;
 	struct walked walked;
+	struct libvmem *vm;
+	int ret;
 
 	parse_range("spaces", nr_args, args, &opts->scope);
 	vm = guest_open(opts);
 	guest_roots(vm, opts, true, &roots);
-	walk_spaces(vm, &roots, &opts->scope, &walked);
-	if (opts->json)
-		print_json(&walked);
-	else
-		print_text(&walked);
+	ret = walk_spaces(vm, &roots, &opts->scope, show_some, &show, &walked,
+			  &error);
+	if (ret <= 0)
+		show_rows(&show, &walked, true);
+	if (ret <= 0 && opts->json)
+		end_json(&show, &walked, ret, &error);
+	check(ret, &error);
+	if (!opts->json)
+		end_text(&show, &walked);
 	walked_free(&walked);
 	guest_close(vm, opts);
 }

@@ -140,6 +140,13 @@ void parse_cow(struct vmem_regs *regs, char *s);
 /* A range to exclude, "VA-LAST_VA", into its place among the others. */
 void parse_excluded(struct opts *opts, char *s);
 
+/*
+ * confine.c: from here on the process can ask the device and print, and with @writes
+ * make a file, and has no other rights. Where the kernel has no seccomp, it has no
+ * capabilities.
+ */
+void confine(bool writes);
+
 /* guest.c: what every command asks the library first, or fail(). */
 
 /* And connects to its QEMU, if that is to be asked. */
@@ -200,8 +207,15 @@ struct run {
 	__u64 their_step;
 };
 
-void walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
-		 const struct libvmem_scope *scope, struct walked *walked);
+/*
+ * Returns what libvmem_walk_spaces() does. @grown: is told of each record that
+ * came, in @records up to @nr, and may end the walk; NULL if nobody asks before the
+ * end, when @spaces and @before are there
+ */
+int walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
+		const struct libvmem_scope *scope,
+		int (*grown)(const struct walked *walked, void *priv),
+		void *priv, struct walked *walked, struct libvmem_error *error);
 void walked_free(struct walked *walked);
 
 /* Leaves that a table's region in its owner's space expands to, saturated. */

@@ -7,13 +7,14 @@
  * leaves beside each record, also counts the leaves behind tables that hold
  * references themselves.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "vmemctl.h"
 
 /*
- * Records that there is room for at first, and at most: with what is kept beside
- * each, less than 1 GiB. A hostile guest has 512 for each page of its memory.
+ * Records that there is room for at first, and at most: what that takes is in
+ * docs/limits.md. A hostile guest has 512 for each page of its memory.
  */
 #define FIRST_ROOM 8192
 #define MAX_RECORDS (8u << 20)
@@ -156,32 +157,80 @@ static void index_records(struct walked *walked)
 	}
 }
 
-static int add_record(const struct vmem_record *record, void *priv)
-{
-	struct walked *walked = priv;
+/**
+ * struct adding - records on their way
+ * @walked: where they go
+ * @grown: is told of each that came, or NULL
+ * @priv: for @grown
+ * @full: why there is no place for more, or NULL
+ */
+struct adding {
+	struct walked *walked;
+	int (*grown)(const struct walked *walked, void *priv);
+	void *priv;
+	const char *full;
+};
 
-	if (walked->nr == MAX_RECORDS)
-		die("the spaces have more than %u rows: give fewer roots, or a range",
-		    MAX_RECORDS);
-	if (walked->nr == walked->room) {
-		walked->room = 2 * walked->room ?: FIRST_ROOM;
-		walked->records = array(walked->records, walked->room,
-					sizeof(*walked->records));
+static bool make_room(struct adding *adding)
+{
+	struct walked *walked = adding->walked;
+	size_t room = 2 * walked->room ?: FIRST_ROOM;
+	void *new;
+
+	if (walked->nr < walked->room)
+		return true;
+	if (walked->nr == MAX_RECORDS) {
+		adding->full = "the spaces have more rows than can be kept";
+		return false;
 	}
-	walked->records[walked->nr++] = *record;
-	return 0;
+	new = reallocarray(walked->records, room, sizeof(*walked->records));
+	if (!new) {
+		adding->full = "out of memory for the rows";
+		return false;
+	}
+	walked->records = new;
+	walked->room = room;
+	return true;
 }
 
-void walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
-		 const struct libvmem_scope *scope, struct walked *walked)
+static int add_record(const struct vmem_record *record, void *priv)
 {
-	struct libvmem_error error;
+	struct adding *adding = priv;
+	struct walked *walked = adding->walked;
+
+	if (!make_room(adding))
+		return 1;
+	walked->records[walked->nr++] = *record;
+	return adding->grown ? adding->grown(walked, adding->priv) : 0;
+}
+
+/* Returns the code. */
+static int refuse_more(const struct adding *adding, struct libvmem_error *error)
+{
+	*error = (struct libvmem_error){ .code = LIBVMEM_NO_MEMORY };
+	snprintf(error->message, sizeof(error->message), "%s, after %zu",
+		 adding->full, adding->walked->nr);
+	snprintf(error->advice, sizeof(error->advice),
+		 "give fewer roots, or a range");
+	return -error->code;
+}
+
+int walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
+		const struct libvmem_scope *scope,
+		int (*grown)(const struct walked *walked, void *priv),
+		void *priv, struct walked *walked, struct libvmem_error *error)
+{
+	struct adding adding = { walked, grown, priv, NULL };
+	int ret;
 
 	*walked = (struct walked){ .roots = roots };
-	check(libvmem_walk_spaces(vm, roots, scope, add_record, walked,
-				  &walked->stats, &error),
-	      &error);
-	index_records(walked);
+	ret = libvmem_walk_spaces(vm, roots, scope, add_record, &adding,
+				  &walked->stats, error);
+	if (adding.full)
+		return refuse_more(&adding, error);
+	if (!ret)
+		index_records(walked);
+	return ret;
 }
 
 void walked_free(struct walked *walked)

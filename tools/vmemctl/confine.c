@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What vmemctl may still do once all is open that takes rights: to ask, and to print.
+ * All that it reads from then on is a VMM's, a guest's or a file's.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vmemctl.h"
+
+/* A file is still to be put where the caller may put one. */
+static void drop_capabilities(bool writes)
+{
+	const __u32 keep = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+
+	if (syscall(SYS_capget, &header, caps))
+		die("cannot read capabilities: %m");
+	caps[0].permitted &= writes ? keep : 0;
+	caps[0].effective = caps[0].permitted;
+	caps[0].inheritable = 0;
+	caps[1] = (struct __user_cap_data_struct){};
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    syscall(SYS_capset, &header, caps))
+		die("cannot drop capabilities: %m");
+}
+
+/* With any arguments. */
+static const int calls[] = {
+	SCMP_SYS(read),		SCMP_SYS(write),	SCMP_SYS(writev),
+	SCMP_SYS(pread64),	SCMP_SYS(close),	SCMP_SYS(lseek),
+	SCMP_SYS(fstat),	SCMP_SYS(newfstatat),	SCMP_SYS(poll),
+	SCMP_SYS(sendto),	SCMP_SYS(recvfrom),	SCMP_SYS(brk),
+	SCMP_SYS(munmap),	SCMP_SYS(mremap),	SCMP_SYS(madvise),
+	SCMP_SYS(futex),	SCMP_SYS(clock_gettime),
+	SCMP_SYS(rt_sigaction),	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),	SCMP_SYS(restart_syscall),
+	SCMP_SYS(exit),		SCMP_SYS(exit_group),
+	/* abort() */
+	SCMP_SYS(getpid),	SCMP_SYS(gettid),	SCMP_SYS(tgkill),
+};
+
+/* To write a file, and give it its name. */
+static const int writing[] = {
+	SCMP_SYS(openat),   SCMP_SYS(lstat),	 SCMP_SYS(getrandom),
+	SCMP_SYS(pwrite64), SCMP_SYS(ftruncate), SCMP_SYS(fsync),
+	SCMP_SYS(linkat),   SCMP_SYS(rename),	 SCMP_SYS(unlink),
+};
+
+static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < nr && !ret; i++)
+		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, nrs[i], 0);
+	return ret;
+}
+
+/* Memory that is no code; questions to the device, and whether there is a terminal. */
+static int allow_some(scmp_filter_ctx filter)
+{
+	const struct scmp_arg_cmp no_code =
+		SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+	const struct scmp_arg_cmp question =
+		SCMP_A1(SCMP_CMP_MASKED_EQ, ~0xffull, VMEM_IOC_TYPE << 8);
+	const struct scmp_arg_cmp terminal = SCMP_A1(SCMP_CMP_EQ, TCGETS);
+
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				no_code) ?:
+	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+				no_code) ?:
+	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				question) ?:
+	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				terminal);
+}
+
+static int load_filter(bool writes)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int ret;
+
+	if (!filter)
+		return -ENOMEM;
+	ret = allow(filter, calls, ARRAY_SIZE(calls));
+	if (!ret && writes)
+		ret = allow(filter, writing, ARRAY_SIZE(writing));
+	if (!ret)
+		ret = allow_some(filter);
+	if (!ret)
+		ret = seccomp_load(filter);
+	seccomp_release(filter);
+	return ret;
+}
+
+/* The compiler's sanitizers do much at the end that is not allowed. */
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
+void confine(bool writes)
+{
+	int ret;
+
+	drop_capabilities(writes);
+	ret = SANITIZED ? 0 : load_filter(writes);
+	/* Not every kernel has it. */
+	if (ret && ret != -EINVAL && ret != -ENOSYS)
+		die("cannot be confined by seccomp: %s", strerror(-ret));
+}
