@@ -32,7 +32,7 @@ packages_of() {
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
-		binutils ;;
+		binutils strace ;;
 	style) echo clang-format sparse perl python3 groff shellcheck ;;
 	budget) echo gcc make libc6-dev python3 valgrind ;;
 	fuzz) echo clang libclang-rt-dev llvm make libjansson-dev libelf-dev \

@@ -42,19 +42,21 @@ static const int calls[] = {
 	SCMP_SYS(fstat),	SCMP_SYS(newfstatat),	SCMP_SYS(poll),
 	SCMP_SYS(sendto),	SCMP_SYS(recvfrom),	SCMP_SYS(brk),
 	SCMP_SYS(munmap),	SCMP_SYS(mremap),	SCMP_SYS(madvise),
-	SCMP_SYS(futex),	SCMP_SYS(clock_gettime),
+	SCMP_SYS(futex),	SCMP_SYS(clock_gettime), SCMP_SYS(getrandom),
 	SCMP_SYS(rt_sigaction),	SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigreturn),	SCMP_SYS(restart_syscall),
 	SCMP_SYS(exit),		SCMP_SYS(exit_group),
+	/* qsort() */
+	SCMP_SYS(sysinfo),
 	/* abort() */
 	SCMP_SYS(getpid),	SCMP_SYS(gettid),	SCMP_SYS(tgkill),
 };
 
 /* To write a file, and give it its name. */
 static const int writing[] = {
-	SCMP_SYS(openat),   SCMP_SYS(lstat),	 SCMP_SYS(getrandom),
-	SCMP_SYS(pwrite64), SCMP_SYS(ftruncate), SCMP_SYS(fsync),
-	SCMP_SYS(linkat),   SCMP_SYS(rename),	 SCMP_SYS(unlink),
+	SCMP_SYS(openat),    SCMP_SYS(lstat), SCMP_SYS(fcntl),  SCMP_SYS(pwrite64),
+	SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(linkat), SCMP_SYS(rename),
+	SCMP_SYS(unlink),
 };
 
 static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
@@ -114,6 +116,8 @@ void confine(bool writes)
 {
 	int ret;
 
+	/* It opens a file. */
+	json_object_seed(0);
 	drop_capabilities(writes);
 	ret = SANITIZED ? 0 : load_filter(writes);
 	/* Not every kernel has it. */
