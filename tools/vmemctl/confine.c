@@ -4,6 +4,7 @@
  * All that it reads from then on is a VMM's, a guest's or a file's.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <seccomp.h>
 #include <string.h>
@@ -37,26 +38,42 @@ static void drop_capabilities(bool writes)
 
 /* With any arguments. */
 static const int calls[] = {
-	SCMP_SYS(read),		SCMP_SYS(write),	SCMP_SYS(writev),
-	SCMP_SYS(pread64),	SCMP_SYS(close),	SCMP_SYS(lseek),
-	SCMP_SYS(fstat),	SCMP_SYS(newfstatat),	SCMP_SYS(poll),
-	SCMP_SYS(sendto),	SCMP_SYS(recvfrom),	SCMP_SYS(brk),
-	SCMP_SYS(munmap),	SCMP_SYS(mremap),	SCMP_SYS(madvise),
-	SCMP_SYS(futex),	SCMP_SYS(clock_gettime), SCMP_SYS(getrandom),
-	SCMP_SYS(rt_sigaction),	SCMP_SYS(rt_sigprocmask),
-	SCMP_SYS(rt_sigreturn),	SCMP_SYS(restart_syscall),
-	SCMP_SYS(exit),		SCMP_SYS(exit_group),
+	SCMP_SYS(read),
+	SCMP_SYS(write),
+	SCMP_SYS(writev),
+	SCMP_SYS(pread64),
+	SCMP_SYS(close),
+	SCMP_SYS(lseek),
+	SCMP_SYS(fstat),
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(poll),
+	SCMP_SYS(sendto),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(brk),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(futex),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
 	/* qsort() */
 	SCMP_SYS(sysinfo),
 	/* abort() */
-	SCMP_SYS(getpid),	SCMP_SYS(gettid),	SCMP_SYS(tgkill),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
 };
 
 /* To write a file, and give it its name. */
 static const int writing[] = {
-	SCMP_SYS(openat),    SCMP_SYS(lstat), SCMP_SYS(fcntl),  SCMP_SYS(pwrite64),
-	SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(linkat), SCMP_SYS(rename),
-	SCMP_SYS(unlink),
+	SCMP_SYS(openat),    SCMP_SYS(lstat),  SCMP_SYS(pwrite64),
+	SCMP_SYS(ftruncate), SCMP_SYS(fsync),  SCMP_SYS(linkat),
+	SCMP_SYS(rename),    SCMP_SYS(unlink),
 };
 
 static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
@@ -68,23 +85,32 @@ static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
 	return ret;
 }
 
-/* Memory that is no code; questions to the device, and whether there is a terminal. */
+/* Each with one argument that is as it says. */
 static int allow_some(scmp_filter_ctx filter)
 {
-	const struct scmp_arg_cmp no_code =
-		SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	const struct scmp_arg_cmp question =
-		SCMP_A1(SCMP_CMP_MASKED_EQ, ~0xffull, VMEM_IOC_TYPE << 8);
-	const struct scmp_arg_cmp terminal = SCMP_A1(SCMP_CMP_EQ, TCGETS);
+	const struct {
+		int nr;
+		struct scmp_arg_cmp arg;
+	} some[] = {
+		/* Memory that is no code */
+		{ SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
+		{ SCMP_SYS(mprotect),
+		  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
+		/* Questions to the device; is there a terminal? */
+		{ SCMP_SYS(ioctl),
+		  SCMP_A1(SCMP_CMP_MASKED_EQ, ~0xffull, VMEM_IOC_TYPE << 8) },
+		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS) },
+		/* libelf asks whether the file is open. */
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD) },
+		/* abort() */
+		{ SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, getpid()) },
+	};
+	int ret = 0;
 
-	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				no_code) ?:
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				no_code) ?:
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				question) ?:
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				terminal);
+	for (size_t i = 0; i < ARRAY_SIZE(some) && !ret; i++)
+		ret = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, some[i].nr,
+					     1, &some[i].arg);
+	return ret;
 }
 
 static int load_filter(bool writes)
@@ -120,7 +146,7 @@ void confine(bool writes)
 	json_object_seed(0);
 	drop_capabilities(writes);
 	ret = SANITIZED ? 0 : load_filter(writes);
-	/* Not every kernel has it. */
-	if (ret && ret != -EINVAL && ret != -ENOSYS)
+	/* The kernel has no seccomp: whatever it says is this for libseccomp. */
+	if (ret && ret != -ECANCELED)
 		die("cannot be confined by seccomp: %s", strerror(-ret));
 }
