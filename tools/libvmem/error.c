@@ -266,6 +266,10 @@ static int shown(const unsigned char *c)
 			return 0;
 		code = code << 6 | (c[i] & 0x3f);
 	}
+	/* No character, or one that has a shorter form */
+	if ((len == 3 && code < 0x800) || (len == 4 && code < 0x10000) ||
+	    (code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff)
+		return 0;
 	if (code < 0x20 || (code >= 0x7f && code < 0xa0) ||
 	    (code >= 0x202a && code <= 0x202e) ||
 	    (code >= 0x2066 && code <= 0x2069))

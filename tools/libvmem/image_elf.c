@@ -122,6 +122,10 @@ static int add_vcpu(struct image *image, const struct core_cpu *note,
 	};
 	struct core_cpu *cpus;
 
+	if (image->nr_vcpus == VMEM_MAX_ROOTS)
+		return refuse(image, error, "is damaged",
+			      "it has notes of more than %u vCPUs",
+			      VMEM_MAX_ROOTS);
 	complete_regs(&regs, long_mode);
 	vcpus = image_grow(image->vcpus, image->nr_vcpus, sizeof(*vcpus),
 			   error);

@@ -21,9 +21,14 @@
 
 #include "qmp.h"
 
-/* For an answer with the events before it: time, and bytes. */
+/*
+ * For an answer with the events before it: time, and bytes. All answers together
+ * may take TALK_MS, not counting QUICK_MS of each.
+ */
 #define ANSWER_SECONDS 5
 #define ANSWER_BYTES 0x100000u
+#define TALK_MS 20000
+#define QUICK_MS 10
 
 /**
  * struct libvmem_qmp - a connection to QEMU
@@ -32,7 +37,10 @@
  * @resumed: QEMU has told that the guest ran on
  * @err: errno of the last read that failed
  * @ended: QEMU has closed the connection
- * @deadline: when the answer has to be there, in ms of CLOCK_MONOTONIC
+ * @lost: an answer did not come, or made no sense: the next one may be its
+ * @begun: when the answer was begun to be waited for, in ms of CLOCK_MONOTONIC
+ * @deadline: when it has to be there
+ * @patience: of TALK_MS, what is left
  * @left: bytes that it may still have
  * @vcpus: the vCPUs, in QEMU's order
  * @nr_vcpus: elements of @vcpus
@@ -46,7 +54,10 @@ struct libvmem_qmp {
 	bool resumed;
 	int err;
 	bool ended;
+	bool lost;
+	long long begun;
 	long long deadline;
+	long long patience;
 	size_t left;
 	struct libvmem_qmp_vcpu *vcpus;
 	unsigned int nr_vcpus;
@@ -65,8 +76,21 @@ static long long now_ms(void)
 
 static void begin_answer(struct libvmem_qmp *qmp)
 {
-	qmp->deadline = now_ms() + ANSWER_SECONDS * 1000;
+	long long most = qmp->patience + QUICK_MS;
+
+	if (most > ANSWER_SECONDS * 1000)
+		most = ANSWER_SECONDS * 1000;
+	qmp->begun = now_ms();
+	qmp->deadline = qmp->begun + most;
 	qmp->left = ANSWER_BYTES;
+}
+
+static void end_answer(struct libvmem_qmp *qmp)
+{
+	long long took = now_ms() - qmp->begun - QUICK_MS;
+
+	if (took > 0)
+		qmp->patience -= took < qmp->patience ? took : qmp->patience;
 }
 
 /* While another client is served, QEMU neither accepts nor answers. */
@@ -197,6 +221,7 @@ static int receive_answer(struct libvmem_qmp *qmp, json_t **message,
 		json_decref(*message);
 		ret = receive(qmp, message, error);
 	}
+	qmp->lost = ret;
 	return ret;
 }
 
@@ -208,6 +233,13 @@ static int send_command(struct libvmem_qmp *qmp, json_t *command,
 	ssize_t len, sent;
 
 	json_decref(command);
+	if (qmp->lost) {
+		free(text);
+		return error_set(error, LIBVMEM_QMP, STEP_QMP_TALK, 0,
+				 "connect once more",
+				 "%s owes the answer to an earlier question",
+				 qmp->path);
+	}
 	if (!text)
 		return error_memory(error, NULL);
 	len = strlen(text);
@@ -242,6 +274,7 @@ static int execute(struct libvmem_qmp *qmp, json_t *command, const char *what,
 	begin_answer(qmp);
 	if (!ret)
 		ret = receive_answer(qmp, &answer, error);
+	end_answer(qmp);
 	if (ret)
 		return ret;
 	*result = json_incref(json_object_get(answer, "return"));
@@ -392,6 +425,12 @@ static int take_vcpu(struct libvmem_qmp *qmp, json_t *vcpu, pid_t pid,
 			"%s is not process %d's: vCPU %lld is not its thread",
 			qmp->path, pid, (long long)index);
 	new->index = (unsigned int)index;
+	for (unsigned int i = 0; i < qmp->nr_vcpus; i++)
+		if (qmp->vcpus[i].index == new->index)
+			return error_set(error, LIBVMEM_QMP, STEP_QMP_TALK, 0,
+					 "is it QEMU's?",
+					 "%s lists vCPU %u twice", qmp->path,
+					 new->index);
 	qmp->nr_vcpus++;
 	return ask_apic_id(qmp, path, new, error);
 }
@@ -445,6 +484,7 @@ int libvmem_qmp_open(struct libvmem_qmp **qmp, const char *path, pid_t pid,
 	if (!new)
 		return error_memory(error, NULL);
 	new->fd = -1;
+	new->patience = TALK_MS;
 	new->path = strdup(path);
 	ret = new->path ? 0 : error_memory(error, NULL);
 	if (!ret)

@@ -37,10 +37,36 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 BUILD = os.environ.get("O") or os.path.join(TOP, "build")
 VMEMCTL = os.path.join(BUILD, "bin/vmemctl")
+DYNAMIC = os.path.join(BUILD, "obj/vmemctl/dynamic/vmemctl")
 SANITIZED = os.path.join(BUILD, "obj/san/vmemctl")
 
 # A sanitizer that has something to say ends vmemctl with this
 SANITIZER_STATUS = 99
+
+# Opens no file without a name
+UNNAMED_FILES = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int open(const char *path, int flags, ...)
+{
+	va_list ap;
+	int mode;
+
+	va_start(ap, flags);
+	mode = va_arg(ap, int);
+	va_end(ap);
+	if ((flags & O_TMPFILE) == O_TMPFILE) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+"""
 
 NOBODY = 65534
 SECONDS = 60                            # far more than any answer takes
@@ -1013,6 +1039,7 @@ class Errors(Case):
         self.damaged(self.core(notes=images.note("QEMU", 0, bytes(431))),
                      "vCPU 0", "431 bytes instead of 432")
         self.damaged(self.core(notes=good[:-4]), "make no sense", "byte 0")
+        self.damaged(self.core(notes=good * 4097), "more than 4096 vCPUs")
         self.damaged(self.core(notes=good + bytes(4)), "make no sense")
         long_name = struct.pack("<III", 0xfffffff0, 0, 0)
         self.damaged(self.core(notes=good + long_name), "make no sense")
@@ -1166,6 +1193,23 @@ class Greed(Case):
         self.assertEqual(found["error"], said[1])
         # A heading is a record, too.
         self.assertEqual(len(found["spaces"][0]["mappings"]), int(said[2]) - 1)
+
+    def test_little_room(self):
+        """JSON of spaces is whole where there is no memory after the last record"""
+        image = self.records(300)
+        seen = 0
+        for memory in range(20 << 20, 40 << 20, 300 << 10):
+            status, out, err = self.few(*image, "-j", "spaces", memory=memory)
+            if not status:
+                break
+            self.assertEqual(status, 1)
+            found = re.search(r"rows, after (\d+): give fewer", err)
+            self.assertTrue(found, err)
+            if int(found[1]) > 300 * 512:
+                self.assertIn("error", json.loads(out))
+                seen += 1
+        self.assertEqual(status, 0)
+        self.assertGreater(seen, 0)
 
     def test_reader_leaves(self):
         """rows of spaces come while the walk goes on, which ends with its reader"""
@@ -1329,6 +1373,16 @@ class Greed(Case):
                 else:
                     self.assertGreater(int(found[0]), 0, name)
 
+    def test_not_confined(self):
+        """where the kernel refuses seccomp that is told, and all is answered"""
+        image = self.file(images.amd64_core())
+        done = run("strace", ["-f", "-o", "/dev/null", "-e",
+                              "inject=seccomp:error=ENOMEM:when=2+", VMEMCTL,
+                              "--image", image, "maps"])
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"warning: not confined by seccomp", done.stderr)
+        self.assertIn(b"total: ", done.stdout)
+
     def test_nothing_is_missed(self):
         """no command asks for a system call that it gave up"""
         image = self.file(images.amd64_core())
@@ -1391,6 +1445,46 @@ class SnapshotErrors(Case):
             self.assertEqual(os.listdir(folder), ["new"])
             os.chown(path, NOBODY, NOBODY)
             os.chmod(folder, 0o1777)
+
+    def without_unnamed_files(self):
+        """The environment of a vmemctl that finds no O_TMPFILE."""
+        library = os.path.join(self.folder, "library.so")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"],
+                       input=UNNAMED_FILES, text=True, check=True)
+        return {**os.environ, "LD_PRELOAD": library}
+
+    def test_cut(self):
+        """a snapshot of a file that is cut leaves nothing, by whatever name"""
+        memory = images.Memory("<Q")
+        memory.table(0x1000, {0: 0x2007})
+        memory.table(0x2000, {0: 0x3007})
+        memory.table(0x3000, {i: i << 21 | 0x87 for i in range(128)})
+        environment = self.without_unnamed_files()
+        image = self.file(memory.raw(), "guest")
+        before = set(os.listdir(self.folder))
+        os.truncate(image, 256 << 20)
+        with subprocess.Popen(
+                [DYNAMIC, "--image", image, "--arch", "amd64", "--cr3", "1000",
+                 "snapshot", "-o", os.path.join(self.folder, "new")],
+                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env=environment) as process:
+            while set(os.listdir(self.folder)) == before:
+                self.assertIsNone(process.poll())
+            os.truncate(image, 0x4000)
+            _, said = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"shorter meanwhile", said)
+        self.assertEqual(set(os.listdir(self.folder)), before)
+
+    def test_no_proc(self):
+        """a snapshot where /proc is not mounted"""
+        new = os.path.join(self.folder, "new")
+        done = run("unshare", ["-m", "sh", "-c", "mount -t tmpfs none /proc && "
+                               'exec "$@"', "sh", VMEMCTL, "--image",
+                               self.file(images.amd64_snapshot()), "snapshot",
+                               "-o", new])
+        self.assertEqual((done.returncode, done.stderr.decode()), (0, LEFT_OUT))
+        self.assertTrue(os.path.getsize(new))
 
     def test_killed(self):
         """a snapshot that is killed leaves nothing behind"""

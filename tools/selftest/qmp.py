@@ -218,6 +218,21 @@ class Hostile(unittest.TestCase):
 
         self.refused(self.server(query_cpus_fast=vcpus, qom_get=late), "in time")
 
+    def test_late(self):
+        """qmp: answers that are each in time, and late, end in all"""
+        def late(server, connection):
+            time.sleep(3)
+            server.send(connection, {"return": REGISTERS % "1000"})
+
+        library = Library(self.server(human_monitor_command=late))
+        begun = time.monotonic()
+        statuses = [library.regs(0) for _ in range(9)]
+        self.assertEqual(statuses[:6], [0] * 6)
+        # Nor is the answer that comes yet taken for that to another question.
+        self.assertTrue(all(statuses[6:]), statuses)
+        self.assertLess(time.monotonic() - begun, 60)
+        library.close()
+
     def test_flood(self):
         """qmp: an answer without end is cut off, whatever it is made of"""
         for what in (b'"' + b"x" * 65536, b"[" * 4096, b" " * 65536,
@@ -297,7 +312,7 @@ class Hostile(unittest.TestCase):
         """qmp: a list of vCPUs that is none is refused"""
         for answer in ([], {}, "x", 7, [7], [{}], [{"cpu-index": 0}],
                        [{**vcpu(0), "cpu-index": -1}],
-                       [{**vcpu(0), "qom-path": 7}]):
+                       [{**vcpu(0), "qom-path": 7}], [vcpu(0), vcpu(0)]):
             with self.subTest(answer=answer):
                 self.refused(self.server(query_cpus_fast={"return": answer}),
                              "vCPU")

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "new_file.h"
 #include "vmemctl.h"
 
 /* An image is mapped, and somebody has cut it. Nothing can be said but this. */
@@ -17,6 +18,7 @@ static void end_by_sigbus(int number)
 
 	(void)number;
 	(void)said;
+	new_file_abandon();
 	_exit(EXIT_FAILED);
 }
 

@@ -59,7 +59,7 @@ static const char *reason(int err)
 /* The signal that asked for the end, or 0. */
 static int ended_by;
 
-static void remove_part(void)
+void new_file_abandon(void)
 {
 	if (only.part)
 		unlink(only.part);
@@ -139,11 +139,14 @@ static void open_part(void)
 	char *part;
 
 	only.fd = open(only.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (only.fd >= 0)
+	/* Its name will be made through /proc. */
+	if (only.fd >= 0 && !access("/proc/self/fd", X_OK))
 		return;
+	if (only.fd >= 0)
+		close(only.fd);
 	/* Not every file system has such. */
 	part = text(only.folder, PART_NAME);
-	atexit(remove_part);
+	atexit(new_file_abandon);
 	only.fd = mkostemp(part, O_CLOEXEC);
 	if (only.fd < 0)
 		new_file_fail(&only, errno);
@@ -202,7 +205,7 @@ static void name_it(struct new_file *file)
 		if (errno != EEXIST)
 			new_file_fail(file, errno);
 		file->part = text(file->folder, PART_NAME);
-		atexit(remove_part);
+		atexit(new_file_abandon);
 		fd = mkostemp(file->part, O_CLOEXEC);
 		if (fd < 0 || close(fd) || unlink(file->part) ||
 		    link_at(file, file->part))

@@ -243,12 +243,16 @@ static int show_some(const struct walked *walked, void *priv)
 	return out_ended();
 }
 
-static void end_text(const struct show *show, const struct walked *walked)
+/* After an error what was printed is explained all the same. */
+static void end_text(const struct show *show, const struct walked *walked,
+		     int ret)
 {
-	out("\n");
+	if (!ret || show->wider)
+		out("\n");
 	if (show->wider)
 		print_wider_note();
-	print_stats(walked);
+	if (!ret)
+		print_stats(walked);
 }
 
 /* Nothing is begun where an error comes first: stdout stays empty then. */
@@ -281,9 +285,9 @@ static void run(struct opts *opts, int nr_args, char **args)
 		show_rows(&show, &walked, true);
 	if (ret <= 0 && opts->json)
 		end_json(&show, &walked, ret, &error);
+	else if (ret <= 0)
+		end_text(&show, &walked, ret);
 	check(ret, &error);
-	if (!opts->json)
-		end_text(&show, &walked);
 	walked_free(&walked);
 	guest_close(vm, opts);
 }

@@ -142,8 +142,8 @@ void parse_excluded(struct opts *opts, char *s);
 
 /*
  * confine.c: from here on the process can ask the device and print, and with @writes
- * make a file, and has no other rights. Where the kernel has no seccomp, it has no
- * capabilities.
+ * make a file, and has no other rights. Warns where the kernel refuses seccomp: then
+ * only capabilities are dropped.
  */
 void confine(bool writes);
 

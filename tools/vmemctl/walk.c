@@ -126,23 +126,15 @@ static __u64 count_leaves(const struct walked *walked,
 	}
 }
 
-static void *array(void *old, size_t nr, size_t size)
-{
-	void *new = reallocarray(old, nr, size);
-
-	if (!new)
-		die("out of memory for the records: ask for fewer roots or a smaller range");
-	return new;
-}
-
-static void index_records(struct walked *walked)
+/* False if there is no memory for it. */
+static bool index_records(struct walked *walked)
 {
 	__u64 sum = 0;
 
-	walked->before = array(NULL, walked->nr + 1, sizeof(*walked->before));
-	walked->before[0] = 0;
-	walked->spaces =
-		array(NULL, walked->roots->nr, sizeof(*walked->spaces));
+	walked->before = calloc(walked->nr + 1, sizeof(*walked->before));
+	walked->spaces = calloc(walked->roots->nr, sizeof(*walked->spaces));
+	if (!walked->before || !walked->spaces)
+		return false;
 	for (size_t i = 0; i < walked->nr; i++) {
 		const struct vmem_record *record = &walked->records[i];
 		struct walked_space *space = &walked->spaces[record->root];
@@ -155,6 +147,7 @@ static void index_records(struct walked *walked)
 		walked->before[i + 1] = sum;
 		space->end = i + 1;
 	}
+	return true;
 }
 
 /**
@@ -171,6 +164,8 @@ struct adding {
 	const char *full;
 };
 
+#define NO_MEMORY "out of memory for the rows"
+
 static bool make_room(struct adding *adding)
 {
 	struct walked *walked = adding->walked;
@@ -185,7 +180,7 @@ static bool make_room(struct adding *adding)
 	}
 	new = reallocarray(walked->records, room, sizeof(*walked->records));
 	if (!new) {
-		adding->full = "out of memory for the rows";
+		adding->full = NO_MEMORY;
 		return false;
 	}
 	walked->records = new;
@@ -226,11 +221,9 @@ int walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 	*walked = (struct walked){ .roots = roots };
 	ret = libvmem_walk_spaces(vm, roots, scope, add_record, &adding,
 				  &walked->stats, error);
-	if (adding.full)
-		return refuse_more(&adding, error);
-	if (!ret)
-		index_records(walked);
-	return ret;
+	if (!ret && !index_records(walked))
+		adding.full = NO_MEMORY;
+	return adding.full ? refuse_more(&adding, error) : ret;
 }
 
 void walked_free(struct walked *walked)
