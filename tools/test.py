@@ -49,7 +49,7 @@ ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
         "tools/selftest/live_memory.py", "tools/selftest/samples.py",
-        "tools/selftest/docs.py"]
+        "tools/selftest/docs.py", "tools/selftest/live_vcpus.py"]
 
 STEPS = {
     "style": ["tools/style.sh"],
