@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""vmemctl and libvmem against a QMP server that is none, or means harm.
+"""vmemctl and libvmem against a QMP server that is none, or means harm; and so
+under the compiler's sanitizers.
 
 Needs no lab, no module and no root: QEMU is asked before the device is opened.
 """
@@ -18,6 +19,7 @@ import threading
 import time
 import unittest
 
+import image
 import promises
 import tap
 
@@ -25,6 +27,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 BUILD = os.environ.get("O") or os.path.join(TOP, "build")
 VMEMCTL = os.path.join(BUILD, "bin/vmemctl")
+SANITIZED = os.path.join(BUILD, "obj/san/vmemctl")
 LIBVMEM = os.path.join(BUILD, "lib/libvmem.so")
 
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
@@ -140,7 +143,11 @@ class Library:
         self.lib.libvmem_qmp_close(self.qmp)
 
 
-class Hostile(unittest.TestCase):
+class Words(unittest.TestCase):
+    """What a server says, to vmemctl."""
+
+    TOOL = VMEMCTL
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -151,7 +158,7 @@ class Hostile(unittest.TestCase):
 
     def start(self, server, pid=None):
         return subprocess.Popen(
-            [VMEMCTL, "-p", str(pid or os.getpid()), "--qmp", server.path,
+            [self.TOOL, "-p", str(pid or os.getpid()), "--qmp", server.path,
              "info"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE)
 
@@ -205,6 +212,37 @@ class Hostile(unittest.TestCase):
         self.refused(self.server(qmp_capabilities={
             "error": {"desc": "не \u00fc\u4e2d"}}), "не \u00fc\u4e2d")
 
+    def test_lists(self):
+        """qmp: a list of vCPUs that is none is refused"""
+        for answer in ([], {}, "x", 7, [7], [{}], [{"cpu-index": 0}],
+                       [{**vcpu(0), "cpu-index": -1}],
+                       [{**vcpu(0), "qom-path": 7}], [vcpu(0), vcpu(0)]):
+            with self.subTest(answer=answer):
+                self.refused(self.server(query_cpus_fast={"return": answer}),
+                             "vCPU")
+
+    def test_flood(self):
+        """qmp: an answer without end is cut off, whatever it is made of"""
+        for what in (b'"' + b"x" * 65536, b"[" * 4096, b" " * 65536,
+                     b'{"event": "SPAM"}\r\n' * 100):
+            with self.subTest(what=what[:20]):
+                server = self.server(query_cpus_fast=flood(what))
+                self.refused(server)
+                self.assertLess(server.sent, 8 << 20)
+
+
+class SanitizedWords(Words):
+    """The same under the compiler's sanitizers."""
+
+    TOOL = SANITIZED
+
+    def shortDescription(self):
+        return super().shortDescription().replace("qmp:", "qmp, sanitized:")
+
+
+class Hostile(Words):
+    """Its manners besides, and the library."""
+
     def test_drip(self):
         """qmp: an answer that comes byte by byte ends"""
         self.refused(self.server(drip), "in time")
@@ -232,15 +270,6 @@ class Hostile(unittest.TestCase):
         self.assertTrue(all(statuses[6:]), statuses)
         self.assertLess(time.monotonic() - begun, 60)
         library.close()
-
-    def test_flood(self):
-        """qmp: an answer without end is cut off, whatever it is made of"""
-        for what in (b'"' + b"x" * 65536, b"[" * 4096, b" " * 65536,
-                     b'{"event": "SPAM"}\r\n' * 100):
-            with self.subTest(what=what[:20]):
-                server = self.server(query_cpus_fast=flood(what))
-                self.refused(server)
-                self.assertLess(server.sent, 8 << 20)
 
     def test_memory(self):
         """qmp: an answer that is all lists and objects takes no more memory than
@@ -308,16 +337,14 @@ class Hostile(unittest.TestCase):
         self.assertEqual(library.vcpus(), [(0, 0), (3, 6), (7, 7)])
         library.close()
 
-    def test_lists(self):
-        """qmp: a list of vCPUs that is none is refused"""
-        for answer in ([], {}, "x", 7, [7], [{}], [{"cpu-index": 0}],
-                       [{**vcpu(0), "cpu-index": -1}],
-                       [{**vcpu(0), "qom-path": 7}], [vcpu(0), vcpu(0)]):
-            with self.subTest(answer=answer):
-                self.refused(self.server(query_cpus_fast={"return": answer}),
-                             "vCPU")
+
+def main():
+    image.build()
+    os.environ["ASAN_OPTIONS"] = "exitcode=%d:detect_leaks=0" % \
+        image.SANITIZER_STATUS
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    return tap.run(unittest.TestSuite((load(Hostile), load(SanitizedWords))))
 
 
 if __name__ == "__main__":
-    sys.exit(tap.run(
-        unittest.defaultTestLoader.loadTestsFromTestCase(Hostile)))
+    sys.exit(main())
