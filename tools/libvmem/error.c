@@ -266,7 +266,7 @@ static int shown(const unsigned char *c)
 			return 0;
 		code = code << 6 | (c[i] & 0x3f);
 	}
-	/* No character, or one that has a shorter form */
+	/* Overlong forms, surrogates, and beyond Unicode */
 	if ((len == 3 && code < 0x800) || (len == 4 && code < 0x10000) ||
 	    (code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff)
 		return 0;

@@ -22,8 +22,8 @@
 #include "qmp.h"
 
 /*
- * For an answer with the events before it: time, and bytes. All answers together
- * may take TALK_MS, not counting QUICK_MS of each.
+ * Limits of one answer, with the events before it. All answers together may take
+ * TALK_MS, not counting QUICK_MS of each.
  */
 #define ANSWER_SECONDS 5
 #define ANSWER_BYTES 0x100000u
@@ -37,10 +37,10 @@
  * @resumed: QEMU has told that the guest ran on
  * @err: errno of the last read that failed
  * @ended: QEMU has closed the connection
- * @lost: an answer did not come, or made no sense: the next one may be its
- * @begun: when the answer was begun to be waited for, in ms of CLOCK_MONOTONIC
- * @deadline: when it has to be there
- * @patience: of TALK_MS, what is left
+ * @lost: an answer is missing, so the next one received may be to an older command
+ * @begun: start of the wait for the answer, in ms of CLOCK_MONOTONIC
+ * @deadline: end of that wait
+ * @patience: ms left of TALK_MS
  * @left: bytes that it may still have
  * @vcpus: the vCPUs, in QEMU's order
  * @nr_vcpus: elements of @vcpus

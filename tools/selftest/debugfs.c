@@ -550,7 +550,7 @@ static void memslots_are_the_ioctls(void)
 	ram_free(&more);
 }
 
-/* Whatever else the machine does, one of so many tries is hardly disturbed. */
+/* The fastest of these is not disturbed by other load. */
 #define TRIES 5
 
 static double list_by_ioctl(int session, struct vmem_memslot *slots, __u32 nr)

@@ -302,7 +302,7 @@ static void rest_of_set_spaces(const struct sweep *s, int session, int ret)
 	free(records.rows);
 }
 
-/* A call is done, and its array written, where only its struct could not be. */
+/* If only the struct could not be written, the call is done and its array complete. */
 static __u64 records_told(const struct sweep *s, const struct call *call,
 			  int ret)
 {

@@ -656,7 +656,7 @@ static bool ask_once(struct scene *s, const struct question *q, long *nr)
 	return true;
 }
 
-/* Nothing can be said of calls that outlast a round: then less is asked at once. */
+/* A call that outlasts a round cannot be judged: ask less at once. */
 static bool is_too_slow(struct question *q, long nr_round)
 {
 	if (!nr_round || q->nr_at_once < 4)

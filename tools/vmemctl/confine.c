@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What vmemctl may still do once all is open that takes rights: to ask, and to print.
- * All that it reads from then on is a VMM's, a guest's or a file's.
+ * Confinement: vmemctl gives up rights before it reads data that a VMM, a guest or
+ * the writer of a file controls
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 #include "vmemctl.h"
 
-/* A file is still to be put where the caller may put one. */
+/* A snapshot may go wherever root may write. */
 static void drop_capabilities(bool writes)
 {
 	const __u32 keep = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
@@ -36,7 +36,7 @@ static void drop_capabilities(bool writes)
 		die("cannot drop capabilities: %m");
 }
 
-/* With any arguments. */
+/* Allowed with any arguments */
 static const int calls[] = {
 	SCMP_SYS(read),
 	SCMP_SYS(write),
@@ -69,7 +69,7 @@ static const int calls[] = {
 	SCMP_SYS(gettid),
 };
 
-/* To write a file, and give it its name. */
+/* Allowed to write and name a snapshot */
 static const int writing[] = {
 	SCMP_SYS(openat),   SCMP_SYS(lstat),	 SCMP_SYS(access),
 	SCMP_SYS(pwrite64), SCMP_SYS(ftruncate), SCMP_SYS(fsync),
@@ -85,22 +85,22 @@ static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
 	return ret;
 }
 
-/* Each with one argument that is as it says. */
+/* Allow system calls for some values of one argument. */
 static int allow_some(scmp_filter_ctx filter)
 {
 	const struct {
 		int nr;
 		struct scmp_arg_cmp arg;
 	} some[] = {
-		/* Memory that is no code */
+		/* No executable memory */
 		{ SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
 		{ SCMP_SYS(mprotect),
 		  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
-		/* Questions to the device; is there a terminal? */
+		/* /dev/vmem; isatty() */
 		{ SCMP_SYS(ioctl),
 		  SCMP_A1(SCMP_CMP_MASKED_EQ, ~0xffull, VMEM_IOC_TYPE << 8) },
 		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS) },
-		/* libelf asks whether the file is open. */
+		/* libelf */
 		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD) },
 		/* abort() */
 		{ SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, getpid()) },
@@ -120,7 +120,7 @@ static int load_filter(bool writes)
 
 	if (!filter)
 		return -ENOMEM;
-	/* The kernel's own errors */
+	/* Return the kernel's errno instead of -ECANCELED. */
 	ret = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (!ret)
 		ret = allow(filter, calls, ARRAY_SIZE(calls));
@@ -134,7 +134,7 @@ static int load_filter(bool writes)
 	return ret;
 }
 
-/* The compiler's sanitizers do much at the end that is not allowed. */
+/* LeakSanitizer starts a tracer at exit. */
 #ifdef __SANITIZE_ADDRESS__
 #define SANITIZED true
 #else
@@ -145,7 +145,7 @@ void confine(bool writes)
 {
 	int ret;
 
-	/* It opens a file. */
+	/* jansson reads its seed from a file. */
 	json_object_seed(0);
 	drop_capabilities(writes);
 	ret = SANITIZED ? 0 : load_filter(writes);

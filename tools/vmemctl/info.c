@@ -8,12 +8,12 @@
 #include "vmemctl.h"
 
 /**
- * struct guest - all that info prints beside the pieces of its memory
+ * struct guest - all that info prints except memory slots, which are streamed
  * @image: the image that it is, or NULL
  * @info: version and limits
  * @vcpus: @info.out_nr_vcpus of them
  * @has_cr3: whether CR3 of each of @vcpus is known; NULL if none is
- * @has_slots: a piece of memory is printed, in JSON
+ * @has_slots: for JSON, the list of slots has an element
  */
 struct guest {
 	const struct libvmem_image *image;
@@ -249,14 +249,14 @@ static json_t *json_image(const struct libvmem_image *image)
 	return o;
 }
 
-/* Behind a name, to the end of which the object before it is printed. */
+/* Print a member: @name includes the punctuation before the value. */
 static void put(const char *name, json_t *value)
 {
 	out("%s", name);
 	json_put(value);
 }
 
-/* Piece by piece: a guest may have very many. */
+/* Streamed, since a guest may have many slots */
 static void print_json(struct libvmem *vm, struct guest *guest)
 {
 	const struct vmem_info_args *info = &guest->info;

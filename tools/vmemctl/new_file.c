@@ -139,12 +139,12 @@ static void open_part(void)
 	char *part;
 
 	only.fd = open(only.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	/* Its name will be made through /proc. */
+	/* name_it() links it through /proc. */
 	if (only.fd >= 0 && !access("/proc/self/fd", X_OK))
 		return;
 	if (only.fd >= 0)
 		close(only.fd);
-	/* Not every file system has such. */
+	/* Some file systems lack O_TMPFILE. */
 	part = text(only.folder, PART_NAME);
 	atexit(new_file_abandon);
 	only.fd = mkostemp(part, O_CLOEXEC);

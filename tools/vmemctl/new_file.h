@@ -22,7 +22,7 @@ int new_file_fd(const struct new_file *file);
 /* die() if a signal has asked for the end of the program. */
 void new_file_check_signals(void);
 
-/* Remove what there is of a file that is not complete; a signal handler may call it. */
+/* Remove an incomplete file. Async-signal-safe. */
 void new_file_abandon(void);
 
 /* The file is complete: give it its name. */

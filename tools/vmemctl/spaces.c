@@ -104,17 +104,17 @@ static json_t *json_anomaly(const struct vmem_anomaly *anomaly)
 	return o;
 }
 
-/* Rows that are waited for at least before some are shown. */
+/* Fewest new records for another attempt to print rows */
 #define ROWS_AT_ONCE 1024
 
 /**
- * struct show - what is printed of a walk while it goes on
- * @json: as JSON
- * @shown: records that are printed
- * @next: there is no use in looking before there are as many
- * @heading: index of the space's VMEM_SPACE
- * @has_rows: in JSON, there is a row in the space's list
- * @wider: there is a reference with rights that its owner's path lacks
+ * struct show - progress of the output, which goes on beside the walk
+ * @json: print JSON
+ * @shown: number of records printed
+ * @next: number of records at the next attempt
+ * @heading: index of the current space's VMEM_SPACE
+ * @has_rows: for JSON, the space's list has a row
+ * @wider: a printed reference has rights that its owner's path lacks
  */
 struct show {
 	bool json;
@@ -144,7 +144,7 @@ static void print_row(const struct vmem_regs *regs,
 	}
 }
 
-/* Anomalies have a list of their own, behind the other one. */
+/* JSON lists a space's anomalies after its mappings. */
 static void json_end_list(const struct show *show, const struct walked *walked)
 {
 	bool begun = false;
@@ -196,7 +196,7 @@ static void json_put_record(struct show *show, const struct walked *walked)
 	}
 }
 
-/* Returns the number of records that went into the row, or 0 if more may. */
+/* Returns the number of records printed, or 0 if the run may still grow. */
 static size_t text_put_row(struct show *show, const struct walked *walked,
 			   bool end)
 {
@@ -229,7 +229,10 @@ static void show_rows(struct show *show, const struct walked *walked, bool end)
 	}
 }
 
-/* What is looked at twice, since a run may go on, is half of it at most. */
+/*
+ * A run may grow with the next records, and is then scanned again. Waiting for as many
+ * records as are pending keeps the scans linear.
+ */
 static int show_some(const struct walked *walked, void *priv)
 {
 	struct show *show = priv;
@@ -243,7 +246,7 @@ static int show_some(const struct walked *walked, void *priv)
 	return out_ended();
 }
 
-/* After an error what was printed is explained all the same. */
+/* The rows before an error keep their explanation. */
 static void end_text(const struct show *show, const struct walked *walked,
 		     int ret)
 {
@@ -255,7 +258,7 @@ static void end_text(const struct show *show, const struct walked *walked,
 		print_stats(walked);
 }
 
-/* Nothing is begun where an error comes first: stdout stays empty then. */
+/* If the walk fails before its first row, stdout stays empty. */
 static void end_json(const struct show *show, const struct walked *walked,
 		     int ret, const struct libvmem_error *error)
 {

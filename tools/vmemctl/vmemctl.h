@@ -141,9 +141,9 @@ void parse_cow(struct vmem_regs *regs, char *s);
 void parse_excluded(struct opts *opts, char *s);
 
 /*
- * confine.c: from here on the process can ask the device and print, and with @writes
- * make a file, and has no other rights. Warns where the kernel refuses seccomp: then
- * only capabilities are dropped.
+ * confine.c: drop capabilities, and all system calls but those to query the device
+ * and to print; with @writes, also those to create a file. Warns if the kernel
+ * refuses seccomp.
  */
 void confine(bool writes);
 
@@ -208,9 +208,9 @@ struct run {
 };
 
 /*
- * Returns what libvmem_walk_spaces() does. @grown: is told of each record that
- * came, in @records up to @nr, and may end the walk; NULL if nobody asks before the
- * end, when @spaces and @before are there
+ * Collect the records of a walk. @grown, unless NULL, is called after each new record:
+ * @records and @nr are valid, @spaces and @before are not yet. A value other than 0
+ * ends the walk. Returns 0, that value, or a negative code.
  */
 int walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 		const struct libvmem_scope *scope,

@@ -13,8 +13,8 @@
 #include "vmemctl.h"
 
 /*
- * Records that there is room for at first, and at most: what that takes is in
- * docs/limits.md. A hostile guest has 512 for each page of its memory.
+ * Initial and largest number of records; docs/limits.md has their memory. A hostile
+ * guest can make 512 of each page of its memory.
  */
 #define FIRST_ROOM 8192
 #define MAX_RECORDS (8u << 20)
@@ -126,7 +126,7 @@ static __u64 count_leaves(const struct walked *walked,
 	}
 }
 
-/* False if there is no memory for it. */
+/* False if memory is short. */
 static bool index_records(struct walked *walked)
 {
 	__u64 sum = 0;
@@ -151,11 +151,11 @@ static bool index_records(struct walked *walked)
 }
 
 /**
- * struct adding - records on their way
- * @walked: where they go
- * @grown: is told of each that came, or NULL
+ * struct adding - argument of add_record()
+ * @walked: destination of the records
+ * @grown: see walk_spaces()
  * @priv: for @grown
- * @full: why there is no place for more, or NULL
+ * @full: reason why no record can be added any more, or NULL
  */
 struct adding {
 	struct walked *walked;
