@@ -11,8 +11,8 @@
 B := $(CURDIR)/build
 SETUP := tools/setup.sh
 
-# The kernel that `make module` builds for; by default the lab's, which is
-# Debian's newest.
+# The kernel that `make module` builds for: the folder of its headers, or a version
+# of tools/kernels; by default the lab's own. With KDIR nothing is fetched.
 KDIR ?=
 
 all: module tools ## vmem.ko and the tools
@@ -20,7 +20,7 @@ all: module tools ## vmem.ko and the tools
 # An external module is built where its sources are, so it gets a folder of
 # links, and the tree stays clean. The folder bears the kernel's release.
 module: ## vmem.ko for Debian's kernel, or for KDIR=
-	@$(SETUP) module
+	@[ -n "$(KDIR)" ] || $(SETUP) module
 	@tools/module.sh "$(KDIR)" "$(B)/module"
 
 tools: ## vmemctl and the test programs

@@ -186,7 +186,6 @@ static const struct file_operations vmem_fops = {
 	.release = vmem_release,
 	.unlocked_ioctl = vmem_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.llseek = no_llseek,
 };
 
 static struct miscdevice vmem_device = {

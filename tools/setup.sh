@@ -3,13 +3,16 @@
 #
 # setup.sh - install and fetch what building and testing vmem needs.
 #
-# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|fuzz|bench|all]...
+# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|fuzz|bench|matrix|
+#                        all|VERSION]...
 #
-# The default is all, which is what the tests need: bench is not in it.
+# The default is all, which is what the tests need: bench and matrix are not in
+# it. VERSION is a kernel of Debian's: of the machine's own release (6.12), or of
+# another suite (7.3@trixie-backports, which gets a chroot with its compiler).
 #
 # Tools come from Debian packages, installed through apt, and only those that
-# are missing. Kernels, a static busybox and the kernel source are not
-# installed: they are fetched and unpacked under build/, with an apt state of
+# are missing. Kernels, their headers, a static busybox and the kernel source are
+# not installed: they are fetched and unpacked under build/, with an apt state of
 # our own, so that the machine's dpkg architectures and boot files stay as
 # they are. Says nothing when there is nothing to do.
 
@@ -26,7 +29,7 @@ die() { say "$*"; exit 1; }
 
 packages_of() {
 	case $1 in
-	module) echo gcc make kmod xz-utils ;;
+	module) echo gcc make kmod xz-utils pahole ;;
 	user) echo gcc g++ make binutils libc6-dev libjansson-dev libelf-dev \
 		libseccomp-dev pkg-config ;;
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
@@ -38,6 +41,7 @@ packages_of() {
 	fuzz) echo clang libclang-rt-dev llvm make libjansson-dev libelf-dev \
 		pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
+	matrix) echo debootstrap ;;
 	esac
 }
 
@@ -74,24 +78,35 @@ install_missing() {
 
 # --- downloads, with an apt state of our own ---------------------------------
 
-# apt_of ARCHITECTURE TOOL ARGS...: apt-get or apt-cache with the system's
-# sources and keyrings, but with lists, cache and (empty) dpkg status of our
-# own. One state for each architecture: apt drops a source's index as a whole
-# when one architecture's part is broken, and i386's must not cost amd64's.
+# apt_of STATE TOOL ARGS...: apt-get or apt-cache with lists, cache and (empty)
+# dpkg status of our own. STATE is an architecture, with the system's sources, or
+# another suite for amd64. One state for each: apt drops a source's index as a
+# whole when one architecture's part is broken, and i386's must not cost amd64's.
 apt_of() {
-	local arch=$1 tool=$2
+	local state=$1 tool=$2
 	shift 2
-	"$tool" -c "$build/apt/$arch/apt.conf" -qq "$@"
+	"$tool" -c "$build/apt/$state/apt.conf" -qq "$@"
+}
+
+# Where the machine has Debian's packages from
+mirror() {
+	local release
+	release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	# shellcheck disable=SC2016 # apt's own variables
+	apt-get indextargets --format '$(RELEASE) $(REPO_URI)' \
+		'Created-By: Packages' |
+		sed -n "s/^$release //p" | head -n 1
 }
 
 # Read with -c, that is after the system's configuration: takes its hooks out.
 private_index() {
-	local arch=$1 dir=$build/apt/$1
+	local state=$1 dir=$build/apt/$1 arch=amd64
 	[ ! -e "$dir/fresh.$$" ] || return 0
 	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" \
 		"$build/downloads"
 	rm -f "$dir"/fresh.*
 	: >"$dir/status"
+	[ "$state" != i386 ] || arch=i386
 	cat >"$dir/apt.conf" <<-CONF
 	#clear APT::Architectures;
 	#clear APT::Update::Pre-Invoke;
@@ -106,15 +121,26 @@ private_index() {
 	Dir::State::status "$dir/status";
 	Dir::Cache "$dir/cache";
 	CONF
-	say "fetching the package index of $arch..."
+	case $state in amd64 | i386) ;; *)
+		echo "deb [signed-by=$keyring] $(mirror) $state main" \
+			>"$dir/sources.list"
+		cat >>"$dir/apt.conf" <<-CONF
+		Dir::Etc::SourceList "$dir/sources.list";
+		Dir::Etc::SourceParts "/dev/null";
+		CONF
+		;;
+	esac
+	say "fetching the package index of $state..."
 	# As in install_missing, but what came of it may be an older kernel.
-	apt_of "$arch" apt-get update >"$dir/update.log" 2>&1 || true
+	apt_of "$state" apt-get update >"$dir/update.log" 2>&1 || true
 	grep -q '^[EW]:' "$dir/update.log" &&
 		say "some sources failed ($dir/update.log), using the others"
 	: >"$dir/fresh.$$"
 }
 
-# field ARCHITECTURE PACKAGE NAME: one field of the newest version's record
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# field STATE PACKAGE NAME: one field of the newest version's record
 field() {
 	apt_of "$1" apt-cache show --no-all-versions "$2" 2>/dev/null |
 		sed -n "s/^$3: //p" | head -n 1
@@ -124,19 +150,19 @@ no_package() {
 	die "no package $2 for $1: see $build/apt/$1/update.log"
 }
 
-# fetch ARCHITECTURE PACKAGE: prints the path of its .deb, downloaded if need be
+# fetch STATE PACKAGE: prints the path of its .deb, downloaded if need be
 fetch() {
-	local arch=$1 pkg=$2 size version suffix deb
-	size=$(field "$arch" "$pkg" Size)
-	version=$(field "$arch" "$pkg" Version)
-	suffix=$(field "$arch" "$pkg" Architecture).deb # may be "all"
-	[ -n "$size" ] || no_package "$arch" "$pkg"
+	local state=$1 pkg=$2 size version suffix deb
+	size=$(field "$state" "$pkg" Size)
+	version=$(field "$state" "$pkg" Version)
+	suffix=$(field "$state" "$pkg" Architecture).deb # may be "all"
+	[ -n "$size" ] || no_package "$state" "$pkg"
 	# apt writes an epoch's colon as %3a
 	deb=$build/downloads/${pkg}_${version//:/%3a}_$suffix
 	if [ "$(stat -c %s "$deb" 2>/dev/null)" != "$size" ]; then
 		say "downloading $pkg ($(((size + 999999) / 1000000)) MB)..."
 		(cd "$build/downloads" &&
-			apt_of "$arch" apt-get download "$pkg" >&2) ||
+			apt_of "$state" apt-get download "$pkg" >&2) ||
 			die "cannot download $pkg"
 	fi
 	printf '%s\n' "$deb"
@@ -152,18 +178,79 @@ unpack() {
 # The directories below appear under their final name once they are complete,
 # so that their presence is the stamp.
 
-# kernel NAME ARCHITECTURE META-PACKAGE: build/kernels/NAME, and in its file
-# `release` what uname -r says there
+# release STATE VERSION FLAVOUR: the newest one that has headers and an image,
+# which is signed on another day
+release() {
+	local version=${2//./\\.} release
+	version=${version//+/\\+}
+	apt_of "$1" apt-cache pkgnames "linux-headers-$2" |
+		sed -nE "s/^linux-headers-($version(\\.[0-9]+)?([+][a-z0-9]+|-[0-9]+)?-$3)$/\\1/p" |
+		sort -rV |
+		while read -r release; do
+			[ -z "$(field "$1" "linux-image-$release" Size)" ] || {
+				echo "$release"
+				break
+			}
+		done
+}
+
+# What a kernel's image and headers are made of: of late the image's package is
+# empty, and needs two others.
+kernel_packages() {
+	local state=$1 release=$2 pkg
+	for pkg in "linux-image-$release" "linux-headers-$release"; do
+		echo "$pkg"
+		field "$state" "$pkg" Depends |
+			grep -oE 'linux-(base|binary|modules|kbuild|headers)-[^ ,]*' || true
+	done
+}
+
+# kernel VERSION[@SUITE] FLAVOUR: build/kernels/VERSION[@SUITE]-FLAVOUR. In its file
+# `release` is what uname -r says there, `build` is the folder of its headers, which
+# name the place where they are to be.
 kernel() {
-	local arch=$2 meta=$3 dir=$build/kernels/$1 image deb
+	local version=${1%@*} flavour=$2 dir=$build/kernels/$1-$2 state=amd64
+	local release pkg deb
 	[ ! -e "$dir" ] || return 0
-	private_index "$arch"
-	image=$(field "$arch" "$meta" Depends | grep -o '^linux-image-[^ ,]*') ||
-		no_package "$arch" "$meta"
-	deb=$(fetch "$arch" "$image")
-	unpack "$deb" "$dir.part"
-	depmod -b "$dir.part" "${image#linux-image-}"
-	echo "${image#linux-image-}" >"$dir.part/release"
+	case $1-$2 in
+	*@*) state=${1#*@} ;;
+	*-686*) state=i386 ;;
+	esac
+	private_index "$state"
+	release=$(release "$state" "$version" "$flavour")
+	[ -n "$release" ] || no_package "$state" "linux-headers-$version...-$flavour"
+	rm -rf "$dir.part"
+	mkdir -p "$dir.part"
+	for pkg in $(kernel_packages "$state" "$release"); do
+		deb=$(fetch "$state" "$pkg")
+		dpkg-deb -x "$deb" "$dir.part"
+	done
+	[ -e "$dir.part/lib" ] || ln -s usr/lib "$dir.part/lib"
+	mkdir -p "$dir.part/boot"
+	[ -e "$dir.part/boot/vmlinuz-$release" ] ||
+		ln "$dir.part/lib/modules/$release/vmlinuz" \
+			"$dir.part/boot/vmlinuz-$release"
+	ln -s "usr/src/linux-headers-$release" "$dir.part/build"
+	sed -i "s,/usr/src/,$dir/usr/src/," "$dir.part/build/Makefile"
+	depmod -b "$dir.part" "$release"
+	echo "$release" >"$dir.part/release"
+	mv "$dir.part" "$dir"
+}
+
+# chroot_of SUITE: build/suites/SUITE, with what compiles a module there
+chroot_of() {
+	local suite=${1%-backports} dir
+	dir=$build/suites/$suite
+	[ ! -e "$dir" ] || return 0
+	[ "$(id -u)" = 0 ] || die "a chroot of $suite: only root can make it"
+	install_missing debootstrap
+	say "making a chroot of $suite..."
+	rm -rf "$dir.part"
+	mkdir -p "$dir.part"
+	debootstrap --variant=minbase --keyring="$keyring" \
+		--include=gcc,make,kmod,xz-utils,pahole "$suite" "$dir.part" \
+		"$(mirror)" >"$dir.log" 2>&1 ||
+		die "debootstrap of $suite failed: see $dir.log"
 	mv "$dir.part" "$dir"
 }
 
@@ -192,11 +279,14 @@ source_tree() {
 	mv "$tree.part" "$tree"
 }
 
-# The headers must be those of the lab kernel, whatever kernel runs here.
-headers() {
-	kernel amd64 amd64 linux-image-amd64
-	install_missing "linux-headers-$(<"$build/kernels/amd64/release")"
+# A version that the table of kernels has, or any other
+kernel_of_version() {
+	case $1 in *@*) chroot_of "${1#*@}" ;; esac
+	kernel "$1" amd64
 }
+
+mapfile -t versions < <(sed '/^#/d' "$top/tools/kernels")
+lab=${versions[0]}
 
 # --- what was asked for ------------------------------------------------------
 
@@ -205,7 +295,8 @@ sets=("$@")
 packages=()
 for set in "${sets[@]}"; do
 	case $set in
-	module | user | kunit | lab | style | budget | fuzz | bench) ;;
+	module | user | kunit | lab | style | budget | fuzz | bench | matrix) ;;
+	[0-9]*) ;;
 	all)
 		sets=(module user kunit lab style budget fuzz)
 		break
@@ -228,16 +319,22 @@ install_missing "${packages[@]}"
 
 for set in "${sets[@]}"; do
 	case $set in
-	module) headers ;;
+	module) kernel "$lab" amd64 ;;
 	kunit) source_tree ;;
+	matrix)
+		for version in "${versions[@]}"; do
+			kernel_of_version "$version"
+		done
+		;;
+	[0-9]*) kernel_of_version "$set" ;;
 	lab)
-		headers
-		kernel i686 i386 linux-image-686
+		kernel "$lab" amd64
+		kernel "$lab" 686
 		busybox amd64 amd64
 		busybox i686 i386
 		;;
 	style)
-		headers
+		kernel "$lab" amd64
 		source_tree
 		;;
 	esac
