@@ -19,6 +19,7 @@
 #include <linux/uaccess.h>
 #include <vmem/ioctl.h>
 #include <vmem/translate.h>
+#include <vmem/version.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/vmem.h>
@@ -230,4 +231,5 @@ static void __exit vmem_exit(void)
 module_exit(vmem_exit);
 
 MODULE_DESCRIPTION("Live guest page-table introspection");
+MODULE_VERSION(VMEM_VERSION);
 MODULE_LICENSE("GPL");

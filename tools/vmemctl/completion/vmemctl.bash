@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2207 # words hold no blanks
+#
+# Completion for bash: commands and options are what `vmemctl --help` lists.
+
+# The processes that hold a VM, as far as the caller may look
+_vmemctl_pids() {
+	find /proc/[0-9]*/fd -lname 'anon_inode:kvm-vm' 2>/dev/null |
+		cut -d/ -f3 | sort -un
+}
+
+_vmemctl() {
+	local cur prev words cword split=false commands word
+	_init_completion -s || return
+
+	case $prev in
+	-p | --pid)
+		COMPREPLY=($(compgen -W '$(_vmemctl_pids)' -- "$cur"))
+		return
+		;;
+	--image | --qmp | -o | --output)
+		_filedir
+		return
+		;;
+	--arch)
+		COMPREPLY=($(compgen -W 'amd64 i686' -- "$cur"))
+		return
+		;;
+	esac
+	if $split; then
+		return
+	fi
+	if [[ $cur == -* ]]; then
+		COMPREPLY=($(compgen -W '$(_parse_help "$1")' -- "$cur"))
+		[[ ${COMPREPLY-} != *= ]] || compopt -o nospace
+		return
+	fi
+	commands=$("$1" --help 2>/dev/null |
+		sed -n '/^Commands:/,/^$/s/^  \([a-z]\{1,\}\) .*/\1/p')
+	for word in "${words[@]:1:cword-1}"; do
+		[[ ! $'\n'$commands$'\n' == *$'\n'"$word"$'\n'* ]] || return
+	done
+	COMPREPLY=($(compgen -W '$commands' -- "$cur"))
+} && complete -F _vmemctl vmemctl
