@@ -94,8 +94,7 @@ struct reason {
 	const char *text;
 };
 
-#define NOT_LOADED \
-	"the vmem module is not loaded: modprobe vmem, or insmod vmem.ko"
+#define NOT_LOADED "the vmem module is not loaded: modprobe vmem"
 #define NOT_A_PROCESS "it is a thread: give the PID of its process"
 #define NO_PTRACE \
 	"it belongs to another process: run as root of the host, or with CAP_SYS_PTRACE"

@@ -8,17 +8,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "image.h"
 #include "vm.h"
 
 #define DEVICE "/dev/vmem"
+#define NOT_INSTALLED                                                     \
+	"the vmem module is not loaded, and not installed for Linux %s: " \
+	"install vmem-dkms and that kernel's headers, or build it and "   \
+	"insmod vmem.ko"
 #define VM_LINK "anon_inode:kvm-vm"
 
 /* How many VMs an error message lists. */
@@ -201,6 +207,36 @@ static struct libvmem *new_vm(struct libvmem_error *error)
 	return vm;
 }
 
+/* Whether modprobe would find the module for this kernel. */
+static bool is_installed(const char *release)
+{
+	bool found = false;
+	char path[128], *line = NULL;
+	size_t size = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/lib/modules/%s/modules.dep", release);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	while (!found && getline(&line, &size, file) > 0)
+		found = strstr(line, "/vmem.ko");
+	free(line);
+	fclose(file);
+	return found;
+}
+
+static int no_device(struct libvmem_error *error, int err)
+{
+	int ret = error_of(error, STEP_OPEN, err, 0, NULL, "cannot open %s",
+			   DEVICE);
+	struct utsname name;
+
+	if (err != ENOENT || uname(&name) || is_installed(name.release))
+		return ret;
+	return error_advise(error, ret, NOT_INSTALLED, name.release);
+}
+
 /* A session on the device, attached to the VM that is called @name. */
 static int begin_session(struct libvmem *vm, int vm_fd, const char *name,
 			 struct libvmem_error *error)
@@ -212,8 +248,7 @@ static int begin_session(struct libvmem *vm, int vm_fd, const char *name,
 
 	vm->dev = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (vm->dev < 0)
-		return error_of(error, STEP_OPEN, errno, 0, NULL,
-				"cannot open %s", DEVICE);
+		return no_device(error, errno);
 	if (ioctl(vm->dev, VMEM_ATTACH_KVM, &args))
 		return error_of(error, STEP_ATTACH, errno, 0, NULL,
 				"cannot attach to the VM %s", name);

@@ -225,12 +225,24 @@ class Installed(unittest.TestCase):
             "bin/vmemctl", "include/libvmem.h", "include/linux/vmem.h",
             "lib/libvmem.a", "lib/libvmem.so", "lib/libvmem.so.0",
             "lib/libvmem.so." + version, "lib/pkgconfig/libvmem.pc",
-            "share/man/man3/libvmem.3", "share/man/man8/vmemctl.8"})
+            "share/man/man3/libvmem.3", "share/man/man8/vmemctl.8",
+            "share/bash-completion/completions/vmemctl",
+            "share/zsh/site-functions/_vmemctl"})
         for name in ("lib/libvmem.so", "lib/libvmem.so.0"):
             self.assertEqual(
                 os.path.realpath(os.path.join(self.root, name)),
                 os.path.realpath(os.path.join(
                     self.root, "lib/libvmem.so." + version)))
+
+    def test_uninstall(self):
+        """make uninstall: no file is left"""
+        dest = self.path("other")
+        for target in ("install", "uninstall"):
+            run("make", "-s", "-C", TOP, target, "PREFIX=" + PREFIX,
+                "DESTDIR=" + dest)
+        self.assertTrue(os.path.isdir(dest + PREFIX))
+        self.assertEqual([name for _, _, names in os.walk(dest)
+                          for name in names], [])
 
     def version(self):
         env = dict(os.environ, PKG_CONFIG_PATH=os.path.join(

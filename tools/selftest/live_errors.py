@@ -5,8 +5,10 @@ Each failure is one line that names the thing and says what to do about it,
 with exit status 1; a command line that makes no sense is exit status 2.
 """
 
+import contextlib
 import ctypes
 import os
+import re
 import subprocess
 import unittest
 
@@ -30,6 +32,21 @@ def without(capability):
     def drop():
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     return drop
+
+
+@contextlib.contextmanager
+def installed():
+    """As if the module was where modprobe finds it"""
+    path = "/lib/modules/%s/modules.dep" % os.uname().release
+    with open(path, "rb") as file:
+        before = file.read()
+    try:
+        with open(path, "ab") as file:
+            file.write(b"updates/dkms/vmem.ko: kernel/arch/x86/kvm/kvm.ko\n")
+        yield
+    finally:
+        with open(path, "wb") as file:
+            file.write(before)
 
 
 class Refusals(lablib.GuestTest):
@@ -92,7 +109,13 @@ class Errors(Refusals):
         subprocess.run(["rmmod", "vmem"], check=True)
         try:
             self.refused([*self.target, "info"], "/dev/vmem", "not loaded",
-                         "modprobe vmem")
+                         "not installed for Linux "
+                         + re.escape(os.uname().release),
+                         "insmod vmem.ko")
+            # As DKMS and depmod leave it
+            with installed():
+                self.refused([*self.target, "info"], "/dev/vmem",
+                             "not loaded: modprobe vmem")
         finally:
             subprocess.run(["insmod", module_file()], check=True)
         done = lablib.vmemctl(*self.target, "info")
