@@ -962,7 +962,7 @@ static void poisoned(struct guest *g)
 	guest_add(g, &far, 0);
 	check_far_tables(g, "sound", VMEM_NOT_PRESENT);
 	for (i = 0; i < NR_FAR; i++) {
-		ktap_skipped = madvise(far.hva + i * PAGE, PAGE, MADV_HWPOISON);
+		ktap_skipped = poison(far.hva + i * PAGE);
 		if (ktap_skipped)
 			return;
 	}

@@ -367,7 +367,7 @@ static void set_first_registers(struct machine *m)
 	r.sregs.efer = regs.efer;
 	r.regs = (struct kvm_regs){
 		.rip = CODE_VA(m),
-		.rflags = 2,
+		.rflags = VCPU_RFLAGS,
 		.rbx = DATA_VA(m),
 		.rsp = DATA_VA(m) + DATA_STACK,
 	};

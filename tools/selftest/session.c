@@ -5,8 +5,10 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -426,7 +428,8 @@ static void drain_batches(void)
 	     "move_pages");
 }
 
-/* Of /proc/kpageflags. */
+/* Of /proc/kpageflags. A slab page may look anonymous: it uses that word itself. */
+#define KPF_SLAB BIT_ULL(7)
 #define KPF_MMAP BIT_ULL(11)
 #define KPF_ANON BIT_ULL(12)
 #define KPF_SWAPCACHE BIT_ULL(13)
@@ -435,7 +438,7 @@ static void drain_batches(void)
 static long long count_orphans(void)
 {
 	static __u64 flags[PAGE];
-	const __u64 mask = KPF_MMAP | KPF_ANON | KPF_SWAPCACHE;
+	const __u64 mask = KPF_SLAB | KPF_MMAP | KPF_ANON | KPF_SWAPCACHE;
 	long long orphans = 0;
 	ssize_t i, len;
 	int fd;
@@ -466,4 +469,21 @@ long long pages_lost(void)
 	refresh_stats();
 	return stat_value("nr_foll_pin_acquired") -
 	       stat_value("nr_foll_pin_released") + count_orphans();
+}
+
+static void survive(int signal)
+{
+	(void)signal;
+}
+
+/* Of late whoever says so gets a SIGBUS, as one who had touched the page. */
+int poison(void *page)
+{
+	struct sigaction before, handled = { .sa_handler = survive };
+	int ret;
+
+	must(sigaction(SIGBUS, &handled, &before), "sigaction");
+	ret = madvise(page, PAGE, MADV_HWPOISON);
+	must(sigaction(SIGBUS, &before, NULL), "sigaction");
+	return ret;
 }

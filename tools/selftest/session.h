@@ -139,6 +139,9 @@ void become_nobody(void);
  */
 long long pages_lost(void);
 
+/* The memory under a page fails. 0, or -1 and errno: this kernel cannot say so. */
+int poison(void *page);
+
 /* How often anybody has pinned a page (FOLL_PIN). */
 long long pins_ever(void);
 

@@ -446,7 +446,7 @@ static void load_guest(struct scene *s)
 	__u64 code = ram_alloc(ram, PAGE), gpa;
 	const struct kvm_regs regs = {
 		.rip = CODE_VA,
-		.rflags = 2,
+		.rflags = VCPU_RFLAGS,
 		.rbx = WINDOW_VA + ((__u8 *)s->steps - ram->hva) + ram->gpa,
 		.rdx = s->nr_steps,
 		.rbp = WINDOW_VA,

@@ -308,7 +308,7 @@ static void subpage_fails(void)
 	if (make_huge(&h)) {
 		other = (__u8 *)h.pt + 5 * PAGE;
 		ask_pt(&h, "before");
-		fails = madvise(other, PAGE, MADV_HWPOISON) && errno == EINVAL;
+		fails = poison(other) && errno == EINVAL;
 		if (!skip_without(!fails, "memory failure"))
 			CHECK_EQ(smaps_kb(h.pt, "AnonHugePages"), 0);
 		ask_pt(&h, "failed");

@@ -9,6 +9,12 @@
 #include <linux/kvm.h>
 #include <linux/vmem.h>
 
+/*
+ * A guest that shuts interrupts out shuts out the host's too where Bochs emulates
+ * VMX, and is never stopped. No guest gets one: there is no APIC.
+ */
+#define VCPU_RFLAGS 0x202
+
 /**
  * struct vcpu - a vCPU
  * @fd: its descriptor

@@ -106,7 +106,7 @@ static void vmm_load(struct vmm *vmm, const __u8 *code, size_t len)
 	struct vmem_regs regs = tables_regs(&vmm->tables);
 	struct kvm_regs kvm_regs = {
 		.rip = CODE_VA,
-		.rflags = 2,
+		.rflags = VCPU_RFLAGS,
 		.rax = MAGIC,
 		.rbx = DATA_VA,
 	};

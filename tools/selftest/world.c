@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <time.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <linux/kvm.h>
 
 #include "file.h"
@@ -647,21 +648,17 @@ long kilobytes(const char *key)
 	return value;
 }
 
+#define VGA_MEMORY 0xa0000
+
 void *device_page(void)
 {
-	unsigned long start = 0;
-	char line[256];
-	FILE *maps;
+	int fd = (int)must(open("/dev/mem", O_RDONLY | O_SYNC), "/dev/mem");
+	void *page;
 
-	maps = fopen("/proc/self/maps", "r");
-	must(maps ? 0 : -1, "/proc/self/maps");
-	while (!start && fgets(line, sizeof(line), maps))
-		if (strstr(line, "[vvar]"))
-			sscanf(line, "%lx", &start);
-	fclose(maps);
-	errno = ENOENT;
-	must(start ? 0 : -1, "[vvar]");
-	return (void *)start;
+	page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, VGA_MEMORY);
+	must(page == MAP_FAILED ? -1 : 0, "mmap of /dev/mem");
+	close(fd);
+	return page;
 }
 
 #define HUGE_PAGES "/proc/sys/vm/nr_hugepages"

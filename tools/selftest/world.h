@@ -90,7 +90,7 @@ long kilobytes(const char *key);
 /* Has the kernel give back the slabs that it keeps at hand; KASAN does as well. */
 void shrink_slabs(void);
 
-/* A mapped page of the kernel's that cannot be pinned, as of a device: [vvar]. */
+/* A page of a device's memory, which is mapped and cannot be taken. */
 void *device_page(void);
 
 /* How many huge pages the machine is to have, if it can. */
