@@ -11,6 +11,11 @@
 
 set -euo pipefail
 
+die() {
+	echo "module.sh: $*" >&2
+	exit 1
+}
+
 self=$(readlink -f "$0")
 top=$(cd "$(dirname "$self")/.." && pwd)
 kernel=${1:-$(sed -n '/^[0-9]/{p;q}' "$top/tools/kernels")}
@@ -20,28 +25,19 @@ shift 2
 kdir=$kernel
 [ -e "$kdir" ] || kdir=$top/build/kernels/$kernel-amd64/build
 [ -e "$kdir/Makefile" ] || {
-	echo "module.sh: no kernel to build for in $kdir: install its" \
-		"headers, or give KDIR=" >&2
-	exit 1
+	case $kernel in
+	/*) how="install its headers (apt-get install linux-headers-$(
+		sed -nE 's,^/lib/modules/([^/]+).*,\1,p' <<<"$kernel"))" ;;
+	*) how="run tools/setup.sh $kernel, or give KDIR=" ;;
+	esac
+	die "no kernel to build for in $kdir: $how"
 }
 
 case $kernel in [0-9]*@*)
 	suite=${kernel#*@}
 	suite=$top/build/suites/${suite%-backports}
-	[ -e "$suite" ] || {
-		echo "module.sh: no $suite: run tools/setup.sh $kernel" >&2
-		exit 1
-	}
-	# shellcheck disable=SC2016 # expanded in there
-	exec unshare --mount sh -ec '
-		suite=$1 top=$2
-		shift 2
-		mkdir -p "$suite$top"
-		mount --bind "$top" "$suite$top"
-		mount --bind /dev "$suite/dev"
-		mount --bind /proc "$suite/proc"
-		exec chroot "$suite" "$@"' - "$suite" "$top" \
-		"$self" "$kdir" "$out" "$@"
+	[ -e "$suite" ] || die "no $suite: run tools/setup.sh $kernel"
+	exec "$top/tools/in-chroot" "$suite" "$self" "$kdir" "$out" "$@"
 	;;
 esac
 
@@ -51,6 +47,12 @@ dir=$out/$release
 mkdir -p "$dir"
 for file in Kbuild include "$top"/*.c; do
 	ln -sfn "$top/$(basename "$file")" "$dir/"
+done
+
+# Debian's headers name the compiler that the kernel was built with.
+cc=$(sed -n 's/^CC = .*(CROSS_COMPILE)//p' "$kdir/.kernelvariables" 2>/dev/null || true)
+for tool in make "${cc:-gcc}"; do
+	command -v "$tool" >/dev/null || die "no $tool: install it"
 done
 
 # Quiet, but for what the compiler has to say.

@@ -36,6 +36,12 @@ def read(path):
         return file.read()
 
 
+def parents(name):
+    """The folders that a file is in, outermost first."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:i + 1]) for i in range(len(parts))]
+
+
 def newc(entries):
     """A cpio archive of (name, mode, data) entries."""
     out = bytearray()
@@ -67,7 +73,12 @@ def build(cache, busybox, module_files, scripts):
         entries.append((name, 0o100644, read(path)))
         listed += "/%s\n" % name
     entries.append(("lib/modules.list", 0o100644, listed.encode()))
+    folders = set(TOP_DIRS)
     for name, path in scripts.items():
+        for folder in parents(name):
+            if folder not in folders:
+                folders.add(folder)
+                entries.append((folder, 0o040755, b""))
         entries.append((name, 0o100755, read(path)))
 
     image = newc(entries)
