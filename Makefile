@@ -3,6 +3,7 @@
 #   make demo     boot two real guests, resolve their addresses, show it
 #   make test     style checks, KUnit, and the tests on live guests
 #   make test-sanitize  the same on a kernel with KASAN, lockdep, kmemleak...
+#   make deb      Debian packages: module (DKMS), tool, library
 #   make bench    how fast it is, beside what else there is
 #
 # Each target installs and fetches what it needs (tools/setup.sh). What is
@@ -23,10 +24,13 @@ module: ## vmem.ko for Debian's kernel, or for KDIR=
 	@[ -n "$(KDIR)" ] || $(SETUP) module
 	@tools/module.sh "$(KDIR)" "$(B)/module"
 
-tools: ## vmemctl and the test programs
-	@$(SETUP) user
+vmemctl: ## the library and vmemctl alone, with what is installed
 	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
+
+tools: ## vmemctl and the test programs
+	@$(SETUP) user
+	@$(MAKE) --no-print-directory -s vmemctl
 	@$(MAKE) --no-print-directory -s -C samples O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/selftest O="$(B)"
 	@$(MAKE) --no-print-directory -s -C tools/bench O="$(B)" all lab
@@ -37,14 +41,17 @@ tools: ## vmemctl and the test programs
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-# The header of the interface is a plain copy.
 install: ## libvmem, vmemctl, their man pages and headers, to PREFIX
 	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)" install \
 		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
-	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)"
-	@install -D -t "$(DESTDIR)$(PREFIX)/bin" $(B)/bin/vmemctl
-	@install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" \
-		tools/vmemctl/vmemctl.8
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)" install \
+		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+
+uninstall: ## what `make install` put there with this PREFIX and DESTDIR
+	@$(MAKE) --no-print-directory -s -C tools/libvmem uninstall \
+		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl uninstall \
+		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit
@@ -83,19 +90,42 @@ fuzz: tools sanitizer ## the core for FUZZ_SECONDS each, the device on that kern
 		build/bin/fuzz-ioctl
 
 test: module tools ## everything that CI runs
-	@$(SETUP) all
+	@$(SETUP) all 6.12
+	@tools/module.sh 6.12 "$(B)/module"
 	@tools/test.py
 
 test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@$(SETUP) lab
 	@tools/test.py --sanitize
 
+intel: module tools ## KVM on Intel, in Bochs: tests, and a guest with vmemctl
+	@$(SETUP) lab intel
+	@tools/lab/intel --timeout 5400 --with build/bin/vmemctl -- \
+		env VMEM_TRANSLATIONS=2000 VMEM_STATES=200 tools/selftest/run \
+		build/bin/vmm build/bin/uapi \
+		build/bin/restore build/bin/torn build/bin/pages
+	@tools/lab/intel --mb 1536 --guest
+
+matrix: tools ## tests on each kernel of tools/kernels, into docs/kernels.md
+	@$(SETUP) all matrix
+	@tools/matrix.py
+
+deb: ## packages of what is committed, in build/deb, and what lintian says
+	@$(SETUP) user deb
+	@packaging/deb "$(B)/deb"
+	@lintian $(B)/deb/*.changes
+
+deb-try: deb ## the packages on a fresh bookworm and a fresh trixie, in the lab
+	@$(SETUP) lab
+	@packaging/try bookworm "$(B)/deb"
+	@packaging/try trixie "$(B)/deb"
+
 clean: ## remove what was built; downloads and unpacked kernels stay
 	rm -rf $(B)/module $(B)/bin $(B)/lib $(B)/obj $(B)/kunit $(B)/sanitizer \
-		$(B)/lab $(B)/bench $(B)/fuzz/seeds $(B)/fuzz/cover
+		$(B)/lab $(B)/bench $(B)/deb $(B)/fuzz/seeds $(B)/fuzz/cover
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module tools install sanitizer demo lab kunit style bench fuzz test \
-	test-sanitize clean help
+.PHONY: all module vmemctl tools install uninstall sanitizer demo lab kunit style bench fuzz test \
+	test-sanitize intel matrix deb deb-try clean help

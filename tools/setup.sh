@@ -3,10 +3,11 @@
 #
 # setup.sh - install and fetch what building and testing vmem needs.
 #
-# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|fuzz|bench|matrix|
-#                        all|VERSION]...
+# Usage: tools/setup.sh [module|user|kunit|lab|style|budget|fuzz|bench|intel|
+#                        completion|matrix|deb|all|VERSION]...
+#        tools/setup.sh --mirror
 #
-# The default is all, which is what the tests need: bench and matrix are not in
+# The default is all, which is what the tests need: bench, matrix and deb are not in
 # it. VERSION is a kernel of Debian's: of the machine's own release (6.12), or of
 # another suite (7.3@trixie-backports, which gets a chroot with its compiler).
 #
@@ -37,11 +38,15 @@ packages_of() {
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
 		binutils strace ;;
 	style) echo clang-format sparse perl python3 groff shellcheck ;;
+	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
+		syslinux-common gcc binutils python3 kmod ;;
+	completion) echo bash-completion zsh python3 make ;;
 	budget) echo gcc make libc6-dev python3 valgrind ;;
 	fuzz) echo clang libclang-rt-dev llvm make libjansson-dev libelf-dev \
 		pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
 	matrix) echo debootstrap ;;
+	deb) echo debhelper dh-dkms dpkg-dev lintian debootstrap ;;
 	esac
 }
 
@@ -57,6 +62,10 @@ missing() {
 updated=
 install_missing() {
 	local want
+	if ! command -v apt-get dpkg-query >/dev/null; then
+		say "no apt here, so with what is there; by Debian's names it takes: $*"
+		return
+	fi
 	mapfile -t want < <(missing "$@" | sort -u)
 	[ ${#want[@]} -gt 0 ] || return 0
 	[ "$(id -u)" = 0 ] ||
@@ -237,9 +246,10 @@ kernel() {
 	mv "$dir.part" "$dir"
 }
 
-# chroot_of SUITE: build/suites/SUITE, with what compiles a module there
+# chroot_of SUITE: build/suites/SUITE, with what compiles a module there, and
+# trixie's with the QEMU that newer kernels want below them
 chroot_of() {
-	local suite=${1%-backports} dir
+	local suite=${1%-backports} dir with=gcc,make,kmod,xz-utils,pahole
 	dir=$build/suites/$suite
 	[ ! -e "$dir" ] || return 0
 	[ "$(id -u)" = 0 ] || die "a chroot of $suite: only root can make it"
@@ -247,9 +257,9 @@ chroot_of() {
 	say "making a chroot of $suite..."
 	rm -rf "$dir.part"
 	mkdir -p "$dir.part"
-	debootstrap --variant=minbase --keyring="$keyring" \
-		--include=gcc,make,kmod,xz-utils,pahole "$suite" "$dir.part" \
-		"$(mirror)" >"$dir.log" 2>&1 ||
+	[ "$suite" != trixie ] || with+=,qemu-system-x86
+	debootstrap --variant=minbase --keyring="$keyring" --include="$with" \
+		"$suite" "$dir.part" "$(mirror)" >"$dir.log" 2>&1 ||
 		die "debootstrap of $suite failed: see $dir.log"
 	mv "$dir.part" "$dir"
 }
@@ -279,8 +289,9 @@ source_tree() {
 	mv "$tree.part" "$tree"
 }
 
-# A version that the table of kernels has, or any other
+# Any version but the lab's own
 kernel_of_version() {
+	chroot_of trixie
 	case $1 in *@*) chroot_of "${1#*@}" ;; esac
 	kernel "$1" amd64
 }
@@ -295,11 +306,15 @@ sets=("$@")
 packages=()
 for set in "${sets[@]}"; do
 	case $set in
-	module | user | kunit | lab | style | budget | fuzz | bench | matrix) ;;
+	module | user | kunit | lab | style | budget | fuzz | bench | intel | \
+		completion | matrix | deb) ;;
 	[0-9]*) ;;
 	all)
-		sets=(module user kunit lab style budget fuzz)
-		break
+		sets+=(module user kunit lab style budget fuzz intel completion)
+		;;
+	--mirror)
+		mirror
+		exit
 		;;
 	-h | --help)
 		sed -n '4,/^$/s/^# \{0,1\}//p' "$0"

@@ -40,7 +40,9 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/signals", "build/bin/trace", "build/bin/limits",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
           "build/bin/fuzz-ioctl", "build/bin/events"]
-# How often, where all is nine times as slow
+# Debian 12's other kernel
+NEWER = ["--kernel", "6.12"]
+# How often, where all is nine times as slow, or has been run before
 FEWER = ["env", "VMEM_STATES=1000", "VMEM_TRANSLATIONS=10000",
          "VMEM_SECONDS=2", "VMEM_CALLS=1000", "VMEM_TIMES=2"]
 # On its own: it locks the kernel down.
@@ -58,12 +60,18 @@ STEPS = {
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
     "qmp": ["tools/selftest/qmp.py"],
+    "packaging": ["tools/selftest/packaging.py"],
     "harness": ["tools/selftest/harness.py"],
     "budget": ["tools/bench/budget.py"],
     "fuzz": ["tools/fuzz/fuzz"],
     "device": [*LAB, "--", *DEVICE],
     "access": [*LAB, *ACCESS],
     "live": [*LAB, *GUESTS, *LIVE],
+    "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE],
+    "newer-live": [*LAB, *NEWER, "--guest", "amd64", "--", "tools/selftest/run",
+                   "tools/selftest/samples.py", "tools/selftest/docs.py"],
+    "intel": ["tools/lab/intel", "--", "tools/selftest/run", "build/bin/vmm",
+              "build/bin/uapi"],
     "sanitize-kunit": ["kunit/run", "--sanitizer"],
     "sanitize-device": [*LAB, *SANITIZER, "--timeout", "7200", "--", *FEWER,
                         *DEVICE, "build/bin/fail"],
@@ -163,6 +171,7 @@ class Tests:
                                 errors="replace")
         for line in step.stdout:
             count.line(line.rstrip("\n"))
+            self.seen(line.rstrip("\n"))
             sys.stdout.write(line)
             sys.stdout.flush()
         status = step.wait()
@@ -176,6 +185,9 @@ class Tests:
             how, why = "failed", f"no verdict of the lab's, exit status {status}"
         return count, how, why
 
+    def seen(self, line):
+        """A line of a step's output went by."""
+
     def run_control(self):
         """The same guests without vmem: do they die there, too?"""
         if not self.control:
@@ -188,7 +200,7 @@ class Tests:
                              f"{done.returncode}")
 
     def run(self, name):
-        """Run one step, and judge it as a whole."""
+        """Run one step, and judge it as a whole. Returns its count."""
         begin = time.monotonic()
         before = 0
         count, how, why = self.attempt(name)
@@ -211,6 +223,7 @@ class Tests:
             count.failed += 1
         print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
         self.total.add(count)
+        return count
 
     def tell(self):
         if self.died:
