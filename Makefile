@@ -127,5 +127,5 @@ clean: ## remove what was built; downloads and unpacked kernels stay
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module vmemctl tools install uninstall sanitizer demo lab kunit style bench fuzz test \
-	test-sanitize intel matrix deb deb-try clean help
+.PHONY: all module vmemctl tools install uninstall sanitizer demo lab kunit style \
+	bench fuzz test test-sanitize intel matrix deb deb-try clean help
