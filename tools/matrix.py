@@ -24,7 +24,7 @@ TABLE = os.path.join(TOP, "docs/kernels.md")
 GUESTS = ("6.1", "6.12")
 HEAD = ("kernel", "release", "compiler", "device", "access",
         *("guests of " + version for version in GUESTS), "when", "minutes")
-FAILED = ("kernel", "tests", "failed", "cause")
+FAILED = ("kernel", "step", "failed", "cause")
 UNKNOWN = "not known yet"
 NOT_OK = re.compile(r"not ok (?:\d+ )?(?:- )?(.*)")
 
