@@ -2,7 +2,7 @@
 #
 #   make demo     boot two real guests, resolve their addresses, show it
 #   make test     style checks, KUnit, and the tests on live guests
-#   make test-sanitize  the same on a kernel with KASAN, lockdep, kmemleak...
+#   make test-sanitize  KUnit and the lab's on a kernel with KASAN, lockdep...
 #   make deb      Debian packages: module (DKMS), tool, library
 #   make bench    how fast it is, beside what else there is
 #
@@ -20,7 +20,7 @@ all: module tools ## vmem.ko and the tools
 
 # An external module is built where its sources are, so it gets a folder of
 # links, and the tree stays clean. The folder bears the kernel's release.
-module: ## vmem.ko for Debian's kernel, or for KDIR=
+module: ## vmem.ko for the lab's kernel, or for KDIR=: headers, or a version
 	@[ -n "$(KDIR)" ] || $(SETUP) module
 	@tools/module.sh "$(KDIR)" "$(B)/module"
 

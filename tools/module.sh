@@ -25,12 +25,13 @@ shift 2
 kdir=$kernel
 [ -e "$kdir" ] || kdir=$top/build/kernels/$kernel-amd64/build
 [ -e "$kdir/Makefile" ] || {
+	release=$(sed -nE 's,^/lib/modules/([^/]+).*,\1,p' <<<"$kernel")
 	case $kernel in
-	/*) how="install its headers (apt-get install linux-headers-$(
-		sed -nE 's,^/lib/modules/([^/]+).*,\1,p' <<<"$kernel"))" ;;
-	*) how="run tools/setup.sh $kernel, or give KDIR=" ;;
+	/*) die "no kernel to build for in $kernel: install its headers" \
+		"(linux-headers-$release, or kernel-devel)" ;;
+	*) die "no kernel to build for in $kdir: run tools/setup.sh $kernel," \
+		"or give KDIR=" ;;
 	esac
-	die "no kernel to build for in $kdir: $how"
 }
 
 case $kernel in [0-9]*@*)

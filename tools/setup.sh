@@ -63,7 +63,7 @@ updated=
 install_missing() {
 	local want
 	if ! command -v apt-get dpkg-query >/dev/null; then
-		say "no apt here, so with what is there; by Debian's names it takes: $*"
+		say "no apt here: with what is there; these are needed, by Debian's names: $*"
 		return
 	fi
 	mapfile -t want < <(missing "$@" | sort -u)
