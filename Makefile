@@ -116,7 +116,7 @@ deb: ## packages of what is committed, in build/deb, and what lintian says
 	@lintian $(B)/deb/*.changes
 
 deb-try: deb ## the packages on a fresh bookworm and a fresh trixie, in the lab
-	@$(SETUP) lab
+	@$(SETUP) lab 6.12
 	@packaging/try bookworm "$(B)/deb"
 	@packaging/try trixie "$(B)/deb"
 

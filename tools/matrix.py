@@ -70,7 +70,8 @@ class Document:
     def set_failures(self, version, step, names):
         causes = {tuple(row[:3]): row[3] for row in self.failures.rows}
         others = [row for row in self.failures.rows
-                  if row[:2] != [version, step]]
+                  if row[:2] != [version, step] and row[0] in versions()
+                  and row[1] in HEAD]
         self.failures.rows = sorted(
             others + [[version, step, name,
                        causes.get((version, step, name), UNKNOWN)]
@@ -137,6 +138,8 @@ def run(version, document):
     if built:
         row["compiler"] = compiler(release)
     tests = Tests(steps(version))
+    document.set_failures(version, "compiler",
+                          [] if built else ["it does not build"])
     for name in tests.steps if built else ():
         count, failed = tests.step(name)
         row[name] = str(count)

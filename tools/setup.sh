@@ -46,7 +46,7 @@ packages_of() {
 		pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
 	matrix) echo debootstrap ;;
-	deb) echo debhelper dh-dkms dpkg-dev lintian debootstrap ;;
+	deb) echo build-essential debhelper dh-dkms dpkg-dev lintian debootstrap ;;
 	esac
 }
 
@@ -258,7 +258,8 @@ chroot_of() {
 	rm -rf "$dir.part"
 	mkdir -p "$dir.part"
 	[ "$suite" != trixie ] || with+=,qemu-system-x86
-	debootstrap --variant=minbase --keyring="$keyring" --include="$with" \
+	# Mounts of its own, so that none is left when it is killed
+	unshare --mount debootstrap --variant=minbase --keyring="$keyring" --include="$with" \
 		"$suite" "$dir.part" "$(mirror)" >"$dir.log" 2>&1 ||
 		die "debootstrap of $suite failed: see $dir.log"
 	mv "$dir.part" "$dir"

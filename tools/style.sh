@@ -13,7 +13,7 @@ linux=build/linux
 mapfile -t all_c < <(git ls-files '*.c' '*.h')
 mapfile -t headers < <(git ls-files 'include/*.h' \
 	'tools/libvmem/include/*.h')
-mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh')
+mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=')
 
 format() {
 	clang-format --style="file:$linux/.clang-format" --dry-run --Werror \

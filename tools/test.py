@@ -188,6 +188,11 @@ class Tests:
     def seen(self, line):
         """A line of a step's output went by."""
 
+    def fail(self, why):
+        """What no line of a step says."""
+        print("not ok - " + why)
+        self.seen("not ok - " + why)
+
     def run_control(self):
         """The same guests without vmem: do they die there, too?"""
         if not self.control:
@@ -212,14 +217,13 @@ class Tests:
             count, how, why = self.attempt(name)
         count.failed += before
         if how != "ended":
-            print(f"not ok - {name}: {how}: {why}")
+            self.fail(f"{name}: {how}: {why}")
             count.failed += 1
         elif count.broken or why != "0" and not count.failed:
-            print(f"not ok - {name}: exit status {why}, {count.broken} plans not "
-                  "kept")
+            self.fail(f"{name}: exit status {why}, {count.broken} plans not kept")
             count.failed += max(count.broken, 1)
         if not count.ran():
-            print(f"not ok - {name}: no test ran")
+            self.fail(f"{name}: no test ran")
             count.failed += 1
         print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
         self.total.add(count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2207 # words hold no blanks
+# shellcheck shell=bash disable=SC2016,SC2207 # compgen expands; no word has blanks
 #
 # Completion for bash: commands and options are what `vmemctl --help` lists.
 
