@@ -215,6 +215,9 @@ static void refusal_is_told(void)
 
 /* ---- vmem_walk ---- */
 
+/* What vmem_walk tells of a call that asks about one root. */
+#define WALK_OF(cmd, rest) "session=%u cmd=" cmd " roots=1 space=%#llx va=" rest
+
 static void translate_is_told(void)
 {
 	__u64 vas[] = { 0, PAGE, GB(5) };
@@ -224,7 +227,8 @@ static void translate_is_told(void)
 	begin(&tr);
 	CHECK_EQ(session_translate(tr.session, &tr.regs, vas, 3, results), 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=TRANSLATE roots=1 space=%#llx va=0x0 asked=3 given=3 tables=0 entries=0 more=0 ret=0",
+	       WALK_OF("TRANSLATE",
+		       "0x0 asked=3 given=3 tables=0 entries=0 more=0 ret=0"),
 	       tr.id, tr.t.root);
 	EXPECT("vmem_walk", 1, "%s", "");
 	end(&tr);
@@ -241,7 +245,8 @@ static void translate_is_told_once(void)
 	CHECK_EQ(session_translate(tr.session, &tr.regs, vas, 1000, results),
 		 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=TRANSLATE roots=1 space=%#llx va=0x0 asked=1000 given=1000 tables=0 entries=0 more=0 ret=0",
+	       WALK_OF("TRANSLATE",
+		       "0x0 asked=1000 given=1000 tables=0 entries=0 more=0 ret=0"),
 	       tr.id, tr.t.root);
 	EXPECT("vmem_walk", 1, "%s", "");
 	end(&tr);
@@ -265,7 +270,8 @@ static void map_range_is_told(void)
 	args.regs = tr.regs;
 	CHECK_EQ(session_call(tr.session, VMEM_MAP_RANGE, &args), 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=MAP_RANGE roots=1 space=%#llx va=0x800 asked=2 given=2 tables=0 entries=515 more=1 ret=0",
+	       WALK_OF("MAP_RANGE",
+		       "0x800 asked=2 given=2 tables=0 entries=515 more=1 ret=0"),
 	       tr.id, tr.t.root);
 	end(&tr);
 }
@@ -281,7 +287,8 @@ static void read_is_told(void)
 	CHECK_EQ(session_read(tr.session, &tr.regs, GB(9) + 7, &byte, 1, &last),
 		 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=READ roots=1 space=%#llx va=0x240000007 asked=1 given=1 tables=0 entries=0 more=0 ret=0",
+	       WALK_OF("READ",
+		       "0x240000007 asked=1 given=1 tables=0 entries=0 more=0 ret=0"),
 	       tr.id, tr.t.root);
 	end(&tr);
 }
@@ -299,12 +306,14 @@ static void walk_is_told(void)
 	first = records.stats;
 	CHECK(more);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=WALK_SPACES roots=1 space=%#llx va=0x0 asked=2 given=2 tables=%llu entries=%llu more=1 ret=0",
+	       WALK_OF("WALK_SPACES",
+		       "0x0 asked=2 given=2 tables=%llu entries=%llu more=1 ret=0"),
 	       tr.id, tr.t.root, first.tables, first.entries);
 	CHECK_EQ(session_walk_once(tr.session, &records, &more), 0);
 	CHECK_EQ(session_walk_once(tr.session, &records, &more), 0);
 	EXPECT("vmem_walk", 2,
-	       "session=%u cmd=WALK_SPACES roots=1 space=%#llx va=0x2000 asked=2 given=0 tables=0 entries=0 more=0 ret=0",
+	       WALK_OF("WALK_SPACES",
+		       "0x2000 asked=2 given=0 tables=0 entries=0 more=0 ret=0"),
 	       tr.id, tr.t.root);
 	free(records.rows);
 	end(&tr);
@@ -446,7 +455,8 @@ static void killed_is_counted(void)
 	CHECK_EQ(read_counters(&tr.folder).calls, 1);
 	CHECK_EQ(read_counters(&tr.folder).killed, 1);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=TRANSLATE roots=1 space=%#llx va=0x0 asked=1 given=0 tables=0 entries=0 more=1 ret=%d",
+	       WALK_OF("TRANSLATE",
+		       "0x0 asked=1 given=0 tables=0 entries=0 more=1 ret=%d"),
 	       tr.id, tr.t.root, -EINTR);
 	close(uffd);
 	end(&tr);
