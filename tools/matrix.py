@@ -19,6 +19,10 @@ import time
 
 import test
 
+sys.path.append(os.path.join(test.TOP, "tools/lab"))
+
+from kernels import Kernel, versions            # noqa: E402
+
 TOP = test.TOP
 TABLE = os.path.join(TOP, "docs/kernels.md")
 GUESTS = ("6.1", "6.12")
@@ -27,11 +31,6 @@ HEAD = ("kernel", "release", "compiler", "device", "access",
 FAILED = ("kernel", "step", "failed", "cause")
 UNKNOWN = "not known yet"
 NOT_OK = re.compile(r"not ok (?:\d+ )?(?:- )?(.*)")
-
-
-def versions():
-    with open(os.path.join(TOP, "tools/kernels"), encoding="utf-8") as file:
-        return [line.strip() for line in file if not line.startswith("#")]
 
 
 class Table:
@@ -121,15 +120,9 @@ def compiler(release):
     return "gcc " + re.search(r"GCC: \(.*\) (\d+\.\d+)", said)[1]
 
 
-def release_of(version):
-    with open(os.path.join(TOP, "build/kernels", version + "-amd64/release"),
-              encoding="utf-8") as file:
-        return file.read().strip()
-
-
 def run(version, document):
     begin = time.monotonic()
-    release = release_of(version)
+    release = Kernel.debian("amd64", version).release
     row = dict.fromkeys(HEAD, "not run")
     row.update(kernel=version, release=release,
                when=time.strftime("%Y-%m-%d"), compiler="does not build")
