@@ -9,20 +9,27 @@
 # Each target installs and fetches what it needs (tools/setup.sh). What is
 # built and fetched is in build/.
 
+ifneq ($(words $(CURDIR)),1)
+$(error kbuild cannot build in a path with blanks: $(CURDIR))
+endif
 B := $(CURDIR)/build
 SETUP := tools/setup.sh
 
 # The kernel that `make module` builds for: the folder of its headers, or a version
-# of tools/kernels; by default the lab's own. With KDIR nothing is fetched.
-KDIR ?=
+# of tools/kernels; by default the lab's own. With KDIR nothing is fetched. That of
+# the environment, which many have for modules of theirs, is not looked at.
+KDIR :=
 
 all: module tools ## vmem.ko and the tools
 
 # An external module is built where its sources are, so it gets a folder of
 # links, and the tree stays clean. The folder bears the kernel's release.
-module: ## vmem.ko for the lab's kernel, or for KDIR=: headers, or a version
-	@[ -n "$(KDIR)" ] || $(SETUP) module
-	@tools/module.sh "$(KDIR)" "$(B)/module"
+module: $(if $(KDIR),,lab-module) ## vmem.ko for the lab's kernel, or for KDIR=: headers, or a version
+	$(if $(KDIR),@tools/module.sh "$(KDIR)" "$(B)/module")
+
+lab-module:
+	@$(SETUP) module
+	@tools/module.sh "" "$(B)/module"
 
 vmemctl: ## the library and vmemctl alone, with what is installed
 	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)"
@@ -57,11 +64,11 @@ sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit
 	@kunit/run --sanitizer --build
 
-demo: module tools ## boot both guests in the lab and show what vmemctl sees
+demo: lab-module tools ## boot both guests in the lab and show what vmemctl sees
 	@$(SETUP) lab
 	@tools/lab/lab run --guest amd64 --guest i686 -- tools/lab/demo
 
-lab: module tools ## a shell in the lab, beside both guests
+lab: lab-module tools ## a shell in the lab, beside both guests
 	@$(SETUP) lab
 	@tools/lab/lab shell --guest amd64 --guest i686
 
@@ -73,7 +80,7 @@ style: ## clang-format, checkpatch, sparse, W=1, kernel-doc, shellcheck
 	@$(SETUP) module user style
 	@tools/style.sh
 
-bench: module tools ## how fast, as ratios: natively and in the lab
+bench: lab-module tools ## how fast, as ratios: natively and in the lab
 	@$(SETUP) lab bench
 	@mkdir -p $(B)/bench
 	@tools/bench/bench --json $(B)/bench/samples.json --plot $(B)/bench
@@ -89,7 +96,7 @@ fuzz: tools sanitizer ## the core for FUZZ_SECONDS each, the device on that kern
 		--kernel build/sanitizer/arch/x86/boot/bzImage -- \
 		build/bin/fuzz-ioctl
 
-test: module tools ## everything that CI runs
+test: lab-module tools ## everything that CI runs
 	@$(SETUP) all 6.12
 	@tools/module.sh 6.12 "$(B)/module"
 	@tools/test.py
@@ -98,7 +105,7 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@$(SETUP) lab
 	@tools/test.py --sanitize
 
-intel: module tools ## KVM on Intel, in Bochs: tests, and a guest with vmemctl
+intel: lab-module tools ## KVM on Intel, in Bochs: tests, and a guest with vmemctl
 	@$(SETUP) lab intel
 	@tools/lab/intel --timeout 5400 --with build/bin/vmemctl -- \
 		env VMEM_TRANSLATIONS=2000 VMEM_STATES=200 tools/selftest/run \
@@ -127,5 +134,5 @@ clean: ## remove what was built; downloads and unpacked kernels stay
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all module vmemctl tools install uninstall sanitizer demo lab kunit style \
+.PHONY: all module lab-module vmemctl tools install uninstall sanitizer demo lab kunit style \
 	bench fuzz test test-sanitize intel matrix deb deb-try clean help

@@ -28,7 +28,7 @@ kdir=$kernel
 	release=$(sed -nE 's,^/lib/modules/([^/]+).*,\1,p' <<<"$kernel")
 	case $kernel in
 	/*) die "no kernel to build for in $kernel: install its headers" \
-		"(linux-headers-$release, or kernel-devel)" ;;
+		"(${release:+linux-headers-$release, or }kernel-devel)" ;;
 	*) die "no kernel to build for in $kdir: run tools/setup.sh $kernel," \
 		"or give KDIR=" ;;
 	esac
@@ -43,7 +43,8 @@ case $kernel in [0-9]*@*)
 esac
 
 release=$(sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
-	"$kdir/include/generated/utsrelease.h")
+	"$kdir/include/generated/utsrelease.h" 2>/dev/null || true)
+[ -n "$release" ] || die "nothing was built in $kdir: give the folder of O=, or of headers"
 dir=$out/$release
 mkdir -p "$dir"
 for file in Kbuild include "$top"/*.c; do

@@ -62,7 +62,7 @@ missing() {
 updated=
 install_missing() {
 	local want
-	if ! command -v apt-get dpkg-query >/dev/null; then
+	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 		say "no apt here: with what is there; these are needed, by Debian's names: $*"
 		return
 	fi
@@ -99,21 +99,24 @@ apt_of() {
 
 # Where the machine has Debian's packages from
 mirror() {
-	local release
+	local release uri
 	release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	# shellcheck disable=SC2016 # apt's own variables
-	apt-get indextargets --format '$(RELEASE) $(REPO_URI)' \
-		'Created-By: Packages' |
-		sed -n "s/^$release //p" | head -n 1
+	uri=$(apt-get indextargets --format '$(CODENAME) $(ORIGIN) $(REPO_URI)' \
+		'Created-By: Packages' | sed -n "s/^$release Debian //p" | head -n 1)
+	[ -n "$uri" ] || die "no source of Debian $release in /etc/apt, or no index of it:" \
+		"add one, and run apt-get update"
+	echo "$uri"
 }
+
+declare -A fresh # what has an index of today
 
 # Read with -c, that is after the system's configuration: takes its hooks out.
 private_index() {
-	local state=$1 dir=$build/apt/$1 arch=amd64
-	[ ! -e "$dir/fresh.$$" ] || return 0
+	local state=$1 dir=$build/apt/$1 arch=amd64 mirror
+	[ -z "${fresh[$state]-}" ] || return 0
 	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" \
 		"$build/downloads"
-	rm -f "$dir"/fresh.*
 	: >"$dir/status"
 	[ "$state" != i386 ] || arch=i386
 	cat >"$dir/apt.conf" <<-CONF
@@ -131,8 +134,8 @@ private_index() {
 	Dir::Cache "$dir/cache";
 	CONF
 	case $state in amd64 | i386) ;; *)
-		echo "deb [signed-by=$keyring] $(mirror) $state main" \
-			>"$dir/sources.list"
+		mirror=$(mirror)
+		echo "deb [signed-by=$keyring] $mirror $state main" >"$dir/sources.list"
 		cat >>"$dir/apt.conf" <<-CONF
 		Dir::Etc::SourceList "$dir/sources.list";
 		Dir::Etc::SourceParts "/dev/null";
@@ -144,7 +147,7 @@ private_index() {
 	apt_of "$state" apt-get update >"$dir/update.log" 2>&1 || true
 	grep -q '^[EW]:' "$dir/update.log" &&
 		say "some sources failed ($dir/update.log), using the others"
-	: >"$dir/fresh.$$"
+	fresh[$state]=y
 }
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -243,26 +246,27 @@ kernel() {
 	sed -i "s,/usr/src/,$dir/usr/src/," "$dir.part/build/Makefile"
 	depmod -b "$dir.part" "$release"
 	echo "$release" >"$dir.part/release"
-	mv "$dir.part" "$dir"
+	mv -T "$dir.part" "$dir"
 }
 
 # chroot_of SUITE: build/suites/SUITE, with what compiles a module there, and
 # trixie's with the QEMU that newer kernels want below them
 chroot_of() {
-	local suite=${1%-backports} dir with=gcc,make,kmod,xz-utils,pahole
+	local suite=${1%-backports} dir mirror with=gcc,make,kmod,xz-utils,pahole
 	dir=$build/suites/$suite
 	[ ! -e "$dir" ] || return 0
 	[ "$(id -u)" = 0 ] || die "a chroot of $suite: only root can make it"
 	install_missing debootstrap
+	mirror=$(mirror)
 	say "making a chroot of $suite..."
 	rm -rf "$dir.part"
 	mkdir -p "$dir.part"
 	[ "$suite" != trixie ] || with+=,qemu-system-x86
 	# Mounts of its own, so that none is left when it is killed
 	unshare --mount debootstrap --variant=minbase --keyring="$keyring" --include="$with" \
-		"$suite" "$dir.part" "$(mirror)" >"$dir.log" 2>&1 ||
+		"$suite" "$dir.part" "$mirror" >"$dir.log" 2>&1 ||
 		die "debootstrap of $suite failed: see $dir.log"
-	mv "$dir.part" "$dir"
+	mv -T "$dir.part" "$dir"
 }
 
 # busybox NAME ARCHITECTURE: build/busybox/NAME
@@ -272,7 +276,7 @@ busybox() {
 	private_index "$2"
 	deb=$(fetch "$2" busybox-static)
 	unpack "$deb" "$dir.part"
-	mv "$dir.part" "$dir"
+	mv -T "$dir.part" "$dir"
 }
 
 # build/linux: the kernel's source tree, for KUnit and the style checks
@@ -287,7 +291,7 @@ source_tree() {
 	dpkg-deb --fsys-tarfile "$deb" |
 		tar -xO ./usr/src/linux-source-6.1.tar.xz |
 		tar -xJ -C "$tree.part" --strip-components=1
-	mv "$tree.part" "$tree"
+	mv -T "$tree.part" "$tree"
 }
 
 # Any version but the lab's own
@@ -333,6 +337,13 @@ for set in "${sets[@]}"; do
 done
 install_missing "${packages[@]}"
 
+# One at a time: of two, one would take away what the other is making.
+mkdir -p "$build"
+exec 9>"$build/setup.lock"
+flock -n 9 || {
+	say "waiting for another setup.sh..."
+	flock 9
+}
 for set in "${sets[@]}"; do
 	case $set in
 	module) kernel "$lab" amd64 ;;

@@ -234,15 +234,38 @@ class Installed(unittest.TestCase):
                 os.path.realpath(os.path.join(
                     self.root, "lib/libvmem.so." + version)))
 
+    def make(self, target, dest):
+        return subprocess.run(
+            ["make", "-s", "-C", TOP, target, "PREFIX=" + PREFIX,
+             "DESTDIR=" + dest], capture_output=True, text=True, check=False)
+
+    def files(self, dest):
+        return [name for _, _, names in os.walk(dest) for name in names]
+
     def test_uninstall(self):
-        """make uninstall: no file is left"""
-        dest = self.path("other")
-        for target in ("install", "uninstall"):
-            run("make", "-s", "-C", TOP, target, "PREFIX=" + PREFIX,
-                "DESTDIR=" + dest)
+        """make uninstall: no file is left, and none of others is gone"""
+        dest = self.path("an other")
+        os.makedirs(dest)
+        for name in ("an", "other", "an other/mine"):
+            open(self.path(name), "w", encoding="utf-8").close()
+        self.assertEqual(self.make("install", dest).returncode, 0)
+        self.assertIn("vmemctl", self.files(dest))
+        self.assertEqual(self.make("uninstall", dest).returncode, 0)
         self.assertTrue(os.path.isdir(dest + PREFIX))
-        self.assertEqual([name for _, _, names in os.walk(dest)
-                          for name in names], [])
+        self.assertEqual(self.files(dest), ["mine"])
+        self.assertTrue(os.path.exists(self.path("an")))
+
+    def test_other_library(self):
+        """make install, uninstall: another library of that name stays"""
+        dest = self.path("others")
+        lib = dest + PREFIX + "/lib"
+        os.makedirs(lib)
+        os.symlink("libvmem.so.1", lib + "/libvmem.so")
+        for target in ("install", "uninstall"):
+            done = self.make(target, dest)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("has another libvmem", done.stderr)
+        self.assertEqual(self.files(dest), ["libvmem.so"])
 
     def version(self):
         env = dict(os.environ, PKG_CONFIG_PATH=os.path.join(

@@ -214,8 +214,13 @@ class Missing(unittest.TestCase):
         """what a kernel declares decides how vmem calls it"""
         good = ("CONFIG_X86_64=y", "CONFIG_KVM=m")
         self.assertIn("-DVMEM_GUP_HAS_VMAS", self.kbuild(*good).stdout)
-        self.assertNotIn("-DVMEM_GUP_HAS_VMAS",
-                         self.kbuild(*good, mm="locked").stdout)
+        for mm in ("locked",
+                   "locked);\nlong pin_user_pages_remote(vmas",
+                   "locked);\n/* get_user_pages_remote() takes no vmas any more"):
+            self.assertNotIn("-DVMEM_GUP_HAS_VMAS",
+                             self.kbuild(*good, mm=mm).stdout, mm)
+        self.assertIn("-DVMEM_GUP_HAS_VMAS",
+                      self.kbuild(*good, mm="pages,\n\tvmas").stdout)
 
     def module(self, *words, path=None):
         with tempfile.TemporaryDirectory() as folder:
@@ -228,6 +233,24 @@ class Missing(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("in /lib/modules/9.9.9/build: install its headers "
                       "(linux-headers-9.9.9,", done.stderr)
+
+    def test_not_built(self):
+        """a kernel's source where nothing was built: it says so"""
+        with tempfile.TemporaryDirectory() as folder:
+            open(os.path.join(folder, "Makefile"), "w").close()
+            done = self.module(folder)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nothing was built in " + folder, done.stderr)
+
+    def test_blanks(self):
+        """a path with blanks: make refuses it, whatever the target is"""
+        with tempfile.TemporaryDirectory() as folder:
+            there = os.path.join(folder, "a b")
+            os.mkdir(there)
+            done = run("make", "-C", there, "-f", os.path.join(TOP, "Makefile"),
+                       "-n", "clean")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("a path with blanks", done.stderr)
 
     def tools(self, folder, *names):
         for tool in names:
@@ -254,12 +277,14 @@ class Missing(unittest.TestCase):
 
     def test_no_apt(self):
         """no apt: setup.sh goes on with what is there, and says what it takes"""
-        with tempfile.TemporaryDirectory() as folder:
-            done = run(os.path.join(TOP, "tools/setup.sh"), "user",
-                       env=dict(ENV, PATH=self.tools(
-                           folder, "bash", "dirname", "readlink", "sed")))
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stderr, r"no apt here.*\blibelf-dev\b")
+        for more in (), ("dpkg-query",):
+            with tempfile.TemporaryDirectory() as folder:
+                done = run(os.path.join(TOP, "tools/setup.sh"), "user",
+                           env=dict(ENV, PATH=self.tools(
+                               folder, "bash", "dirname", "readlink", "sed",
+                               "mkdir", "flock", *more)))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stderr, r"no apt here.*\blibelf-dev\b")
 
 
 def main():
