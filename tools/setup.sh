@@ -37,7 +37,7 @@ packages_of() {
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
 		binutils strace ;;
-	style) echo clang-format sparse perl python3 groff shellcheck ;;
+	style) echo clang-format sparse perl python3 groff shellcheck pyflakes3 ;;
 	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
 		syslinux-common gcc binutils python3 kmod ;;
 	completion) echo bash-completion zsh python3 make ;;

@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import re
-import resource
 import socket
 import struct
 import subprocess
