@@ -44,21 +44,22 @@ tools: ## vmemctl and the test programs
 	@$(MAKE) --no-print-directory -s -C tools/fuzz O="$(B)" ioctl
 
 # Where `make install` puts the library, the tool and their man pages; DESTDIR
-# goes in front of it for a package.
+# goes in front of it for a package. A relative one is from here.
 PREFIX ?= /usr/local
 DESTDIR ?=
+dest = $(if $(DESTDIR),$(shell realpath -m "$(DESTDIR)"))
 
 install: ## libvmem, vmemctl, their man pages and headers, to PREFIX
 	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)" install \
-		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)" install \
-		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 
-uninstall: ## what `make install` put there with this PREFIX and DESTDIR
+uninstall: ## what `make install` put there with this PREFIX, LIBDIR and DESTDIR
 	@$(MAKE) --no-print-directory -s -C tools/libvmem uninstall \
-		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl uninstall \
-		PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)"
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it
 	@$(SETUP) kunit

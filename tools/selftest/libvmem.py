@@ -234,10 +234,11 @@ class Installed(unittest.TestCase):
                 os.path.realpath(os.path.join(
                     self.root, "lib/libvmem.so." + version)))
 
-    def make(self, target, dest):
+    def make(self, target, dest, umask=0o22):
         return subprocess.run(
             ["make", "-s", "-C", TOP, target, "PREFIX=" + PREFIX,
-             "DESTDIR=" + dest], capture_output=True, text=True, check=False)
+             "DESTDIR=" + dest], capture_output=True, text=True, check=False,
+            umask=umask)
 
     def files(self, dest):
         return [name for _, _, names in os.walk(dest) for name in names]
@@ -245,15 +246,25 @@ class Installed(unittest.TestCase):
     def test_uninstall(self):
         """make uninstall: no file is left, and none of others is gone"""
         dest = self.path("an other")
-        os.makedirs(dest)
-        for name in ("an", "other", "an other/mine"):
-            open(self.path(name), "w", encoding="utf-8").close()
+        lib = dest + PREFIX + "/lib"
+        os.makedirs(lib)
+        for name in (self.path("an"), self.path("other"), lib + "/libvmem.so.9"):
+            open(name, "w", encoding="utf-8").close()
         self.assertEqual(self.make("install", dest).returncode, 0)
         self.assertIn("vmemctl", self.files(dest))
         self.assertEqual(self.make("uninstall", dest).returncode, 0)
         self.assertTrue(os.path.isdir(dest + PREFIX))
-        self.assertEqual(self.files(dest), ["mine"])
+        self.assertEqual(self.files(dest), ["libvmem.so.9"])
         self.assertTrue(os.path.exists(self.path("an")))
+
+    def test_destdir(self):
+        """make install: DESTDIR may be relative, and the umask is nothing to it"""
+        dest = self.path("relative")
+        done = self.make("install", os.path.relpath(dest, TOP), umask=0o77)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        modes = {os.stat(os.path.join(folder, name)).st_mode & 0o777
+                 for folder, _, names in os.walk(dest) for name in names}
+        self.assertEqual(modes, {0o644, 0o755})
 
     def test_other_library(self):
         """make install, uninstall: another library of that name stays"""

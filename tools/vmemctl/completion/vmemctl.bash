@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2016,SC2207 # compgen expands; no word has blanks
 #
-# Completion for bash: commands and options are what `vmemctl --help` lists.
+# Completion for bash: commands and long options are what `vmemctl --help` lists.
 
 # The processes that hold a VM, as far as the caller may look
 _vmemctl_pids() {
