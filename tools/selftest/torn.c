@@ -665,7 +665,13 @@ static bool is_too_slow(struct question *q, long nr_round)
 	return true;
 }
 
-/* So many answers, and more until the guest has done all that is in its list. */
+/* How many times as many it may take until one is right: the guest may be fast. */
+#define PATIENCE 100
+
+/*
+ * So many answers, and more until the guest has done all that is in its list and one
+ * of the answers is right.
+ */
 static void ask_many_times(struct scene *s, const struct question *how,
 			   __u64 nr_answers)
 {
@@ -674,7 +680,8 @@ static void ask_many_times(struct scene *s, const struct question *how,
 	struct question q = *how;
 	long before;
 
-	while (nr_done < nr_answers || moved < s->nr_steps) {
+	while (nr_done < nr_answers || moved < s->nr_steps ||
+	       (!nr[RIGHT] && nr_done < nr_answers * PATIENCE)) {
 		before = nr[ROUND];
 		if (!ask_once(s, &q, nr))
 			return;
