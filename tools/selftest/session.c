@@ -463,12 +463,23 @@ long long pins_ever(void)
 	return stat_value("nr_foll_pin_acquired");
 }
 
-long long pages_lost(void)
+static long long pages_without_mapping(void)
 {
 	drain_batches();
 	refresh_stats();
 	return stat_value("nr_foll_pin_acquired") -
 	       stat_value("nr_foll_pin_released") + count_orphans();
+}
+
+long long pages_lost(void)
+{
+	long long lost = pages_without_mapping();
+
+	for (int i = 0; lost && i < 25; i++) {
+		usleep(20000);
+		lost = pages_without_mapping();
+	}
+	return lost;
 }
 
 static void survive(int signal)

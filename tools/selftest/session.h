@@ -135,7 +135,8 @@ void become_nobody(void);
 /*
  * Pages of anonymous memory that somebody has a reference on although nobody maps them
  * any more, and those that are pinned (FOLL_PIN), in the whole system: its other
- * programs are to be quiet.
+ * programs are to be quiet. Where there are some, it waits a moment: a program that
+ * has just exited gives its last ones back late.
  */
 long long pages_lost(void);
 
