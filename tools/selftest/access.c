@@ -884,7 +884,7 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && !strcmp(argv[1], AFTER_EXEC))
 		return another_program(argv + 2);
-	lost_at_start = pages_lost();
+	lost_at_start = pages_lost_before();
 	open_the_device_to_all();
 	ret = ktap_main(cases, ARRAY_SIZE(cases));
 	close_the_device();

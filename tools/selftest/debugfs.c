@@ -1005,7 +1005,7 @@ static const struct ktap_case cases[] = {
 
 int main(void)
 {
-	lost_at_start = pages_lost();
+	lost_at_start = pages_lost_before();
 	folders_at_start = count_folders();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

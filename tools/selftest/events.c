@@ -791,7 +791,7 @@ int main(void)
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
 	set_huge_pages("16");
 	make_probe();
-	lost_at_start = pages_lost();
+	lost_at_start = pages_lost_before();
 	folders_at_start = count_folders();
 	ret = ktap_main(cases, ARRAY_SIZE(cases));
 	set_huge_pages("0");

@@ -411,7 +411,7 @@ static void sweep(struct sweep *s)
 /* @how: what does not depend on the command. Returns how many faults there were. */
 static unsigned int sweep_all(const struct sweep *how)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	const struct command *c;
 	unsigned int nr = 0;
 	struct guest g;
@@ -505,7 +505,7 @@ static void every_open(void)
 /* With all that a session can have. It cannot fail, and leaves nothing. */
 static void every_close(void)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct session_records records = { .per_call = 100 };
 	unsigned int n = 0;
 	struct guest g;
@@ -596,7 +596,7 @@ static unsigned int every_read_of(const struct faults *f, const struct guest *g,
 
 static void read_files(const struct faults *f)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct guest g;
 
 	guest_with(&g, FEW_PTS);
@@ -690,6 +690,6 @@ static const struct ktap_case cases[] = {
 int main(void)
 {
 	set_up_faults();
-	lost_at_start = pages_lost();
+	lost_at_start = pages_lost_before();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

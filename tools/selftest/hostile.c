@@ -508,7 +508,7 @@ static void try_guest(const struct design *d, const struct guest *g)
 
 static void try_design(const struct design *d)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct guest *g = calloc(1, sizeof(*g));
 	long before = kernel_memory(), after;
 	int i;
@@ -1033,7 +1033,7 @@ static void page_over_the_end(struct guest *g)
 
 static void try_memory(void (*event)(struct guest *g))
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct guest *g = calloc(1, sizeof(*g));
 	int i;
 

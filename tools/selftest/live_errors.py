@@ -40,7 +40,7 @@ def installed():
     path = "/lib/modules/%s/modules.dep" % os.uname().release
     # A kernel that has all built in has none. The folder is the lab's own.
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "ab+") as file:
+    with open(path, "ab") as file:
         length = file.tell()
         file.write(b"updates/dkms/vmem.ko: kernel/arch/x86/kvm/kvm.ko\n")
     try:

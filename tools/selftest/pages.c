@@ -201,7 +201,7 @@ static void expect_dropped(const struct home *h, const char *what, long long nr)
 static void with_session(bool in_file, bool regions,
 			 void (*event)(struct home *h))
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct home h;
 
 	build(&h, in_file);
@@ -468,7 +468,7 @@ static int build_many(struct home *h)
 static void more_than_hints(void)
 {
 	struct session_records records = { .per_call = 65536 };
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct home h;
 	int i, nr;
 
@@ -558,7 +558,7 @@ static int try_to_ask(const struct home *h)
 static void owner_exits(void)
 {
 	struct home *shared = new_shared_home();
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct home h;
 	pid_t owner;
 	int i, status;
@@ -587,7 +587,7 @@ static void owner_exits(void)
 
 static void two_sessions(void)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct home h, other;
 
 	build(&h, false);
@@ -692,7 +692,7 @@ static void with_late_pages(void (*event)(struct home *h, struct waiter *w))
 {
 	struct guest_ram late = ram_new(OTHER_GPA, 2 * PAGE);
 	struct waiter w = { .late = &late, .uffd = ram_own_faults(&late) };
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct home h;
 
 	ktap_skipped = w.uffd < 0;
@@ -851,7 +851,7 @@ static void ask_meanwhile(bool in_file, int nr_states,
 			  void (*next)(struct home *h, int n))
 {
 	struct turmoil t = { .begun = 1, .done = 1 };
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	pthread_t askers[NR_ASKERS];
 	struct counters end;
 	int i;
@@ -955,7 +955,7 @@ static void *balloon_all_the_time(void *arg)
 static void close_while_ballooning(void)
 {
 	struct turmoil t = { .begun = 1 };
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	enum vmem_status status;
 	pthread_t thread;
 	int i;

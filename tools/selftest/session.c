@@ -463,7 +463,7 @@ long long pins_ever(void)
 	return stat_value("nr_foll_pin_acquired");
 }
 
-static long long pages_without_mapping(void)
+long long pages_lost(void)
 {
 	drain_batches();
 	refresh_stats();
@@ -471,13 +471,13 @@ static long long pages_without_mapping(void)
 	       stat_value("nr_foll_pin_released") + count_orphans();
 }
 
-long long pages_lost(void)
+long long pages_lost_before(void)
 {
-	long long lost = pages_without_mapping();
+	long long lost = pages_lost();
 
 	for (int i = 0; lost && i < 25; i++) {
 		usleep(20000);
-		lost = pages_without_mapping();
+		lost = pages_lost();
 	}
 	return lost;
 }

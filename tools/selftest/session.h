@@ -135,10 +135,15 @@ void become_nobody(void);
 /*
  * Pages of anonymous memory that somebody has a reference on although nobody maps them
  * any more, and those that are pinned (FOLL_PIN), in the whole system: its other
- * programs are to be quiet. Where there are some, it waits a moment: a program that
- * has just exited gives its last ones back late.
+ * programs are to be quiet.
  */
 long long pages_lost(void);
+
+/*
+ * The same before a test begins: where there are some, it waits a moment, as a program
+ * that has just exited gives its last ones back late.
+ */
+long long pages_lost_before(void);
 
 /* The memory under a page fails. 0, or -1 and errno: this kernel cannot say so. */
 int poison(void *page);

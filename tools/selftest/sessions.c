@@ -651,7 +651,7 @@ static void print_calls(void)
 static void ask_all_at_once(void (*begin)(void *first))
 {
 	static struct sample samples[MAX_SAMPLES];
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	int i, nr, firsts[NR_PROCESSES];
 	pid_t children[NR_PROCESSES];
 

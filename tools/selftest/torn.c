@@ -702,7 +702,7 @@ static void ask_many_times(struct scene *s, const struct question *how,
 static void with(const struct actor *actor, const struct question *q,
 		 __u64 nr_answers)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	struct scene *s = malloc(sizeof(*s));
 	void *ret = NULL;
 

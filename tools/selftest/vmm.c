@@ -1607,6 +1607,6 @@ static const struct ktap_case cases[] = {
 
 int main(void)
 {
-	lost_at_start = pages_lost();
+	lost_at_start = pages_lost_before();
 	return ktap_main(cases, ARRAY_SIZE(cases));
 }

@@ -610,7 +610,7 @@ __u64 number_of(const char *variable, __u64 otherwise)
 
 void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
 {
-	long long lost = pages_lost();
+	long long lost = pages_lost_before();
 	double start, slowest = 0, took;
 	int i, status;
 	pid_t child;
