@@ -550,8 +550,9 @@ static void memslots_are_the_ioctls(void)
 	ram_free(&more);
 }
 
-/* The fastest of these is not disturbed by other load. */
-#define TRIES 5
+/* The fastest of these is hardly disturbed by other load; of TRIES, one is not. */
+#define FEW_TRIES 5
+#define TRIES 200
 
 static double list_by_ioctl(int session, struct vmem_memslot *slots, __u32 nr)
 {
@@ -588,31 +589,37 @@ static double least(double a, double b)
 	return a < b ? a : b;
 }
 
-/* How long it takes to list so many slots by ioctl, and by the file. */
-static void time_slots(int session, struct vmem_memslot *slots, __u32 nr,
-		       double *took)
-{
-	int i;
+/* How long it takes at least to list so many slots by ioctl, and by the file. */
+struct least {
+	double ioctl, file;
+};
 
-	took[0] = list_by_ioctl(session, slots, nr);
-	took[1] = list_by_file(nr);
-	for (i = 1; i < TRIES; i++) {
-		took[0] = least(took[0], list_by_ioctl(session, slots, nr));
-		took[1] = least(took[1], list_by_file(nr));
-	}
-	printf("# %u slots: %.3f s by ioctl, %.3f s by the file\n", nr, took[0],
-	       took[1]);
+static void list_again(int session, struct vmem_memslot *slots, __u32 nr,
+		       struct least *took)
+{
+	took->ioctl = least(took->ioctl, list_by_ioctl(session, slots, nr));
+	took->file = least(took->file, list_by_file(nr));
 }
 
-/* A list of eight times as many takes eight times as long, and not 64 times. */
+static void print_least(__u32 nr, const struct least *took, int tries)
+{
+	printf("# %u slots: %.4f s by ioctl, %.4f s by the file, in %d tries\n",
+	       nr, took->ioctl, took->file, tries);
+}
+
+/*
+ * A list of eight times as many takes eight times as long, and not 64 times, as
+ * it would if each piece were looked for from the first slot on. Other load only
+ * adds, so one try that is fast enough tells.
+ */
 static void many_memslots(void)
 {
 	struct guest_ram page = ram_new(GB(1), PAGE);
 	struct vmem_memslot *slots;
-	double few[2], many[2];
+	struct least few = { 1e9, 1e9 }, many = { 1e9, 1e9 };
 	struct world w;
+	int session, tries;
 	__u32 i, nr;
-	int session;
 
 	build(&w);
 	nr = (__u32)must(ioctl(w.kvm_fd, KVM_CHECK_EXTENSION,
@@ -625,12 +632,18 @@ static void many_memslots(void)
 	CHECK_EQ(session_attach_kvm(session, w.vm_fd), 0);
 	for (i = 1; i < nr; i++) {
 		world_add_slot(&w, i, page.gpa + i * 2 * PAGE, page.hva, PAGE);
-		if (i + 1 == nr / 8)
-			time_slots(session, slots, nr / 8, few);
+		for (tries = 0; i + 1 == nr / 8 && tries < FEW_TRIES; tries++)
+			list_again(session, slots, nr / 8, &few);
 	}
-	time_slots(session, slots, nr, many);
-	CHECK(many[0] < few[0] * 32);
-	CHECK(many[1] < few[1] * 32);
+	print_least(nr / 8, &few, FEW_TRIES);
+	tries = 0;
+	do
+		list_again(session, slots, nr, &many);
+	while (++tries < TRIES && (many.ioctl >= few.ioctl * 32 ||
+				   many.file >= few.file * 32));
+	print_least(nr, &many, tries);
+	CHECK(many.ioctl < few.ioctl * 32);
+	CHECK(many.file < few.file * 32);
 	close(session);
 	world_free(&w);
 	ram_free(&page);
