@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * 64-bit formats. Here: the 4-level one, Intel SDM vol. 3, 4.5 "4-Level Paging
- * and 5-Level Paging" (tables 4-12 to 4-20); AMD APM vol. 2, 5.3 "Long-Mode
- * Page Translation". Where the two differ (bit 8 of an entry that names a
- * table is ignored by Intel and reserved by AMD in the two upper levels), this
- * follows Intel: a guest that ran could not have had the bit set on AMD.
+ * 64-bit formats, of 4 and 5 levels: Intel SDM vol. 3, 4.5 "4-Level Paging and
+ * 5-Level Paging" (tables 4-12 to 4-20); AMD APM vol. 2, 5.3 "Long-Mode Page
+ * Translation". The two differ in bit 8 of an entry that names a table: Intel ignores
+ * it, AMD reserves it in PML4Es and PML5Es. (Its manual reserves it in PDPTEs as
+ * well; its processors do not, and KVM follows them.)
  */
 #include <linux/bits.h>
 #include <linux/limits.h>
 #include <vmem/arch.h>
 
 #define AMD64_PS BIT_ULL(7)
+#define AMD64_MBZ BIT_ULL(8)
 #define AMD64_NX BIT_ULL(63)
 #define AMD64_ADDR GENMASK_ULL(51, 12)
 
@@ -26,49 +27,60 @@
 
 static u64 amd64_root_table(const struct vmem_mode *mode, u64 cr3)
 {
-	return cr3 & GENMASK_ULL(mode->maxphyaddr - 1, 12);
+	return cr3 & GENMASK_ULL(mode->maxphyaddr - 1, 12) & mode->addr;
 }
 
 /* Bits of an address that lie inside a large page. */
 #define AMD64_INSIDE_2M GENMASK_ULL(20, 12)
 #define AMD64_INSIDE_1G GENMASK_ULL(29, 12)
 
+/* What is reserved by a mode or a model: in all entries, and in some. */
+#define AMD64_BEYOND ~(AMD64_PS | AMD64_MBZ)
+
 static const struct vmem_format amd64_formats[] = {
 	[VMEM_LEVEL_PT] = {
 		.leaf = VMEM_RAW_PRESENT,
 		.leaf_addr = AMD64_ADDR,
-		.leaf_beyond = U64_MAX,
+		.leaf_beyond = AMD64_BEYOND,
 	},
 	[VMEM_LEVEL_PD] = {
 		.leaf = AMD64_PS,
 		.leaf_addr = AMD64_ADDR & ~AMD64_INSIDE_2M,
 		.leaf_reserved = AMD64_INSIDE_2M & ~AMD64_LARGE_PAT,
-		.leaf_beyond = U64_MAX,
-		.table_beyond = U64_MAX,
+		.leaf_beyond = AMD64_BEYOND,
+		.table_beyond = AMD64_BEYOND,
 	},
 	[VMEM_LEVEL_PDPT] = {
 		.leaf = AMD64_PS,
 		.leaf_addr = AMD64_ADDR & ~AMD64_INSIDE_1G,
 		.leaf_reserved = AMD64_INSIDE_1G & ~AMD64_LARGE_PAT,
-		.leaf_beyond = U64_MAX,
-		.table_beyond = U64_MAX,
+		.leaf_beyond = AMD64_BEYOND | AMD64_PS,
+		.table_beyond = AMD64_BEYOND,
 	},
 	[VMEM_LEVEL_PML4] = {
 		.table_reserved = AMD64_PS,
-		.table_beyond = U64_MAX,
+		.table_beyond = AMD64_BEYOND | AMD64_MBZ,
+	},
+	[VMEM_LEVEL_PML5] = {
+		.table_reserved = AMD64_PS,
+		.table_beyond = AMD64_BEYOND | AMD64_MBZ,
 	},
 };
 
 static void amd64_init_formats(struct vmem_mode *mode)
 {
 	mode->formats = amd64_formats;
-	mode->beyond = AMD64_ADDR & ~(BIT_ULL(mode->maxphyaddr) - 1);
+	mode->beyond = mode->addr & ~(BIT_ULL(mode->maxphyaddr) - 1);
 	if (!mode->nxe)
 		mode->beyond |= AMD64_NX;
+	if (mode->amd)
+		mode->beyond |= AMD64_MBZ;
+	if (mode->no_1g)
+		mode->beyond |= AMD64_PS;
 }
 
-static u64 amd64_encode(const struct vmem_mode *mode, int level,
-			enum vmem_entry_kind kind, u64 addr, u32 perms)
+u64 vmem_amd64_encode(const struct vmem_mode *mode, int level,
+		      enum vmem_entry_kind kind, u64 addr, u32 perms)
 {
 	return addr | VMEM_RAW_PRESENT |
 	       (perms & VMEM_WRITABLE ? VMEM_RAW_WRITABLE : 0) |
@@ -78,28 +90,28 @@ static u64 amd64_encode(const struct vmem_mode *mode, int level,
 								    0);
 }
 
-static u64 amd64_retarget(const struct vmem_mode *mode, int level, u64 raw,
-			  u64 addr)
+u64 vmem_amd64_retarget(const struct vmem_mode *mode, int level, u64 raw,
+			u64 addr)
 {
-	u64 mask = AMD64_ADDR;
+	u64 mask = mode->addr;
 
 	if (level != VMEM_LEVEL_PT && raw & AMD64_PS)
 		mask &= ~AMD64_LARGE_PAT;
 	return (raw & ~mask) | addr;
 }
 
-static u64 amd64_split(const struct vmem_mode *mode, int level, u64 raw)
+u64 vmem_amd64_split(const struct vmem_mode *mode, int level, u64 raw)
 {
 	u64 pat = raw & AMD64_LARGE_PAT;
 
 	if (level != VMEM_LEVEL_PD)
-		return amd64_retarget(mode, level, raw, 0);
-	raw &= ~(AMD64_ADDR | AMD64_PS);
+		return vmem_amd64_retarget(mode, level, raw, 0);
+	raw &= ~(mode->addr | AMD64_PS);
 	return pat ? raw | AMD64_PAT : raw;
 }
 
 const struct vmem_arch vmem_arch_amd64 = {
-	.name = "amd64 4-level",
+	.name = "amd64",
 	.entry_size = 8,
 	.index_bits = 9,
 	.root_table = amd64_root_table,
@@ -108,12 +120,13 @@ const struct vmem_arch vmem_arch_amd64 = {
 	.init_formats = amd64_init_formats,
 	.table_addr = AMD64_ADDR,
 	.no_execute = AMD64_NX,
-	.encode = amd64_encode,
-	.retarget = amd64_retarget,
-	.split = amd64_split,
+	.encode = vmem_amd64_encode,
+	.retarget = vmem_amd64_retarget,
+	.split = vmem_amd64_split,
 	.shared = {
 		[VMEM_LEVEL_PT] = VMEM_TABLE_AMD64_PT,
 		[VMEM_LEVEL_PD] = VMEM_TABLE_AMD64_PD,
 		[VMEM_LEVEL_PDPT] = VMEM_TABLE_AMD64_PDPT,
+		[VMEM_LEVEL_PML4] = VMEM_TABLE_AMD64_PML4,
 	},
 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * 32-bit formats. Here: the 2-level one, Intel SDM vol. 3, 4.3 "32-Bit Paging"
- * (tables 4-3 to 4-6); AMD APM vol. 2, 5.2 "Legacy-Mode Page Translation".
+ * 32-bit formats: that of 2 levels, Intel SDM vol. 3, 4.3 "32-Bit Paging" (tables 4-3
+ * to 4-6), and PAE, 4.4 "PAE Paging" (tables 4-7 to 4-11); AMD APM vol. 2, 5.2
+ * "Legacy-Mode Page Translation".
  */
 #include <linux/bits.h>
+#include <linux/limits.h>
 #include <linux/minmax.h>
 #include <vmem/arch.h>
 
@@ -119,4 +121,82 @@ const struct vmem_arch vmem_arch_i686 = {
 	.retarget = i686_retarget,
 	.split = i686_split,
 	.shared = { [VMEM_LEVEL_PT] = VMEM_TABLE_I686_PT },
+};
+
+/* PAE: entries as in long mode, but for the four of the root. */
+
+#define PAE_PS BIT_ULL(7)
+#define PAE_NX BIT_ULL(63)
+#define PAE_ADDR GENMASK_ULL(51, 12)
+#define PAE_2M_PAT BIT_ULL(12)
+#define PAE_INSIDE_2M GENMASK_ULL(20, 12)
+
+/* A PDPTE has no rights to give or to take, and what would be theirs is reserved. */
+#define PAE_PDPTE_RESERVED (GENMASK_ULL(2, 1) | GENMASK_ULL(8, 5) | PAE_NX)
+
+#define PAE_IGNORED GENMASK_ULL(11, 9)
+#define PAE_UNTOLD (PAE_IGNORED | BIT_ULL(8) | GENMASK_ULL(6, 3))
+
+/* Four entries of 8 bytes, at any 32 bytes */
+static u64 pae_root_table(const struct vmem_mode *mode, u64 cr3)
+{
+	return cr3 & GENMASK_ULL(31, 5);
+}
+
+static const struct vmem_format pae_formats[] = {
+	[VMEM_LEVEL_PT] = {
+		.leaf = VMEM_RAW_PRESENT,
+		.leaf_addr = PAE_ADDR,
+		.leaf_beyond = U64_MAX,
+	},
+	[VMEM_LEVEL_PD] = {
+		.leaf = PAE_PS,
+		.leaf_addr = PAE_ADDR & ~PAE_INSIDE_2M,
+		.leaf_reserved = PAE_INSIDE_2M & ~PAE_2M_PAT,
+		.leaf_beyond = U64_MAX,
+		.table_beyond = U64_MAX,
+	},
+	[VMEM_LEVEL_PDPT] = {
+		.table_reserved = PAE_PDPTE_RESERVED,
+		.table_beyond = U64_MAX,
+		.table_grants = VMEM_RAW_WRITABLE | VMEM_RAW_USER,
+	},
+};
+
+/* Other than in long mode, nothing above the address is left to software. */
+static void pae_init_formats(struct vmem_mode *mode)
+{
+	u64 width = BIT_ULL(mode->maxphyaddr) - 1;
+
+	mode->formats = pae_formats;
+	mode->beyond = ~(width | PAE_NX | mode->encryption);
+	if (!mode->nxe)
+		mode->beyond |= PAE_NX;
+}
+
+static u64 pae_encode(const struct vmem_mode *mode, int level,
+		      enum vmem_entry_kind kind, u64 addr, u32 perms)
+{
+	if (level == VMEM_LEVEL_PDPT)
+		return addr | VMEM_RAW_PRESENT;
+	return vmem_amd64_encode(mode, level, kind, addr, perms);
+}
+
+const struct vmem_arch vmem_arch_pae = {
+	.name = "i686 PAE",
+	.entry_size = 8,
+	.index_bits = 9,
+	.root_table = pae_root_table,
+	.ignored = PAE_IGNORED,
+	.untold = PAE_UNTOLD,
+	.init_formats = pae_init_formats,
+	.table_addr = PAE_ADDR,
+	.no_execute = PAE_NX,
+	.encode = pae_encode,
+	.retarget = vmem_amd64_retarget,
+	.split = vmem_amd64_split,
+	.shared = {
+		[VMEM_LEVEL_PT] = VMEM_TABLE_PAE_PT,
+		[VMEM_LEVEL_PD] = VMEM_TABLE_PAE_PD,
+	},
 };

@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
+#include <linux/stddef.h>
 #include <linux/string.h>
 #include <vmem/answer.h>
 #include <vmem/near.h>
@@ -264,6 +265,7 @@ int vmem_answer_map_range(struct vmem_answer *answer,
 		.va = args->va,
 		.last_va = args->last_va,
 		.budget = VMEM_MAX_ENTRIES,
+		.attributes = args->flags & VMEM_MAP_ATTRIBUTES,
 		.emit = fill_with_mapping,
 		.priv = &filling,
 	};
@@ -271,8 +273,9 @@ int vmem_answer_map_range(struct vmem_answer *answer,
 
 	if (args->va > args->last_va)
 		return -EOVERFLOW;
-	if (!args->nr || !vmem_element_size_ok(args->mapping_size,
-					       sizeof(struct vmem_mapping)))
+	if (!args->nr ||
+	    !vmem_element_size_ok(args->mapping_size,
+				  offsetof(struct vmem_mapping, attributes)))
 		return -EINVAL;
 	ret = vmem_root_init(&root, &args->regs);
 	if (ret)

@@ -620,8 +620,10 @@ static __always_inline void extend_visit(struct walker *w, struct scan *scan,
 
 	/* Addresses must not get wider than they can be. */
 	if (step)
-		max = min(max,
-			  ((BIT_ULL(w->mode->maxphyaddr) - addr) >> shift) - 1);
+		max = min(max, ((w->mode->straight -
+				 (addr & (w->mode->straight - 1))) >>
+				shift) -
+				       1);
 	if (!max)
 		return;
 	scan->known = false;
@@ -948,7 +950,9 @@ static int walk_space(struct vmem_walk *walk)
 	w.steady = changes && w.ops->steady;
 	w.torn = changes && w.ops->torn;
 	w.attempts = walk->attempts;
-	w.alike = ~mode->arch->untold | mode->cow_mask;
+	w.alike = ~(w.ops->attributes ? mode->arch->ignored :
+					mode->arch->untold) |
+		  mode->cow_mask;
 	make_visit(&w, &w.leaf, 0, 0);
 	leave_all(&w);
 	if (w.ops->space) {

@@ -275,10 +275,10 @@ static void spaces_stop(struct seq_file *seq, void *record)
 }
 
 static const char *const table_names[] = {
-	[VMEM_TABLE_I686_PT] = "PT",
-	[VMEM_TABLE_AMD64_PT] = "PT",
-	[VMEM_TABLE_AMD64_PD] = "PD",
-	[VMEM_TABLE_AMD64_PDPT] = "PDPT",
+	[VMEM_TABLE_I686_PT] = "PT",	  [VMEM_TABLE_AMD64_PT] = "PT",
+	[VMEM_TABLE_AMD64_PD] = "PD",	  [VMEM_TABLE_AMD64_PDPT] = "PDPT",
+	[VMEM_TABLE_AMD64_PML4] = "PML4", [VMEM_TABLE_PAE_PT] = "PT",
+	[VMEM_TABLE_PAE_PD] = "PD",
 };
 
 static const char *const level_names[] = {

@@ -147,9 +147,36 @@ static u32 vm_gmem_nr_vcpus(struct vmem_gmem *gmem)
 	return atomic_read(&to_kvm(gmem)->online_vcpus);
 }
 
+/*
+ * What the vCPU's processor reserves, as KVM derived it from the CPUID that the VMM
+ * set: bit 8 of a PML4E, PS of a PDPTE, and of the bits above the address all but the
+ * one of memory encryption. In other modes than long mode it is not derived, and has
+ * no meaning.
+ */
+static u32 vcpu_rules(const struct kvm_vcpu *vcpu)
+{
+	const u64(*reserved)[PT64_ROOT_MAX_LEVEL] =
+		vcpu->arch.root_mmu.guest_rsvd_check.rsvd_bits_mask;
+	u64 beyond = READ_ONCE(vcpu->arch.reserved_gpa_bits);
+	u32 rules = 0;
+	int bit = READ_ONCE(vcpu->arch.maxphyaddr);
+
+	while (bit < VMEM_MAX_PHYADDR && beyond & BIT_ULL(bit))
+		bit++;
+	if (bit >= VMEM_MIN_PHYADDR && bit < VMEM_MAX_PHYADDR)
+		rules |= VMEM_RULES_ENCRYPTION_BIT(bit);
+	if (!(READ_ONCE(vcpu->arch.efer) & EFER_LMA))
+		return rules;
+	if (READ_ONCE(reserved[0][VMEM_LEVEL_PML4 - 1]) & BIT_ULL(8))
+		rules |= VMEM_RULES_AMD;
+	if (READ_ONCE(reserved[1][VMEM_LEVEL_PDPT - 1]) & BIT_ULL(7))
+		rules |= VMEM_RULES_NO_1G;
+	return rules;
+}
+
 /* The vCPU may be running; it lives as long as the VM, which we hold. */
 static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
-			struct vmem_regs *regs)
+			struct vmem_regs *regs, u64 *pat)
 {
 	struct kvm_vcpu *vcpu;
 
@@ -159,12 +186,14 @@ static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
 	if (!vcpu)
 		return -EINVAL;
 
+	*pat = READ_ONCE(vcpu->arch.pat);
 	*id = vcpu->vcpu_id;
 	*regs = (struct vmem_regs){
 		.cr0 = READ_ONCE(vcpu->arch.cr0),
 		.cr4 = READ_ONCE(vcpu->arch.cr4),
 		.efer = READ_ONCE(vcpu->arch.efer),
 		.maxphyaddr = READ_ONCE(vcpu->arch.maxphyaddr),
+		.rules = vcpu_rules(vcpu),
 	};
 	return 0;
 }

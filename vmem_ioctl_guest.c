@@ -172,8 +172,8 @@ int vmem_ioctl_vcpu(struct vmem_session *session, void *data)
 	ret = vmem_gmem_enter(gmem);
 	if (ret)
 		return ret;
-	ret = gmem->ops->vcpu(gmem, args->index, &args->out_id,
-			      &args->out_regs);
+	ret = gmem->ops->vcpu(gmem, args->index, &args->out_id, &args->out_regs,
+			      &args->out_pat);
 	vmem_gmem_leave(gmem);
 	return ret;
 }

@@ -20,6 +20,7 @@
  * struct flatten - the mapping that the next leaf may continue
  * @pending: the mapping, not given to @emit yet; UNMAPPED if none
  * @root: index of its root
+ * @attributes: mappings have attributes
  * @refused: what @emit returned in place of taking it
  * @emit: takes mappings
  * @priv: passed to it
@@ -27,6 +28,7 @@
 struct flatten {
 	struct vmem_mapping pending;
 	u32 root;
+	bool attributes;
 	int refused;
 	int (*emit)(const struct vmem_mapping *mapping, void *priv);
 	void *priv;
@@ -47,6 +49,15 @@ static enum vmem_kind visit_kind(const struct vmem_visit *visit)
 	return visit->cow ? VMEM_KIND_COW : VMEM_KIND_BASIC;
 }
 
+static u32 visit_attributes(const struct flatten *flatten,
+			    const struct vmem_visit *visit)
+{
+	return flatten->attributes ?
+		       vmem_attributes(&visit->root->mode, visit->level,
+				       visit->path[visit->nr_path - 1].raw) :
+		       0;
+}
+
 static bool flatten_continues(const struct flatten *flatten,
 			      const struct vmem_visit *visit)
 {
@@ -59,7 +70,8 @@ static bool flatten_continues(const struct flatten *flatten,
 	       flatten->root == visit->index &&
 	       mapping->page_size == visit->page_size &&
 	       mapping->perms == visit->perms &&
-	       mapping->last_va + 1 == visit->va;
+	       mapping->last_va + 1 == visit->va &&
+	       mapping->attributes == visit_attributes(flatten, visit);
 }
 
 static int flatten_add(struct flatten *flatten, const struct vmem_visit *visit)
@@ -82,6 +94,7 @@ static int flatten_add(struct flatten *flatten, const struct vmem_visit *visit)
 		.page_size = visit->page_size,
 		.kind = visit_kind(visit),
 		.perms = visit->perms,
+		.attributes = visit_attributes(flatten, visit),
 	};
 	return 0;
 }
@@ -126,10 +139,22 @@ static const struct vmem_walk_ops range_ops = {
 	.runs = true,
 };
 
+static const struct vmem_walk_ops range_attributes_ops = {
+	.leaf = range_leaf,
+	.anomaly = range_anomaly,
+	.torn = range_torn,
+	.runs = true,
+	.attributes = true,
+};
+
 int vmem_virt_to_phys(struct vmem_range *range)
 {
 	struct virt_to_phys vtp = {
-		.flatten = { .emit = range->emit, .priv = range->priv },
+		.flatten = {
+			.attributes = range->attributes,
+			.emit = range->emit,
+			.priv = range->priv,
+		},
 		.range = range,
 	};
 	struct vmem_walk walk = {
@@ -139,7 +164,7 @@ int vmem_virt_to_phys(struct vmem_range *range)
 		.scope = { .va = range->va, .last_va = range->last_va },
 		.va = range->va,
 		.budget = range->budget,
-		.ops = &range_ops,
+		.ops = range->attributes ? &range_attributes_ops : &range_ops,
 		.priv = &vtp,
 	};
 	int ret = vmem_walk(&walk);

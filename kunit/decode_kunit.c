@@ -771,9 +771,9 @@ static const struct refused_case refused_cases[] = {
 	  GUEST_REGS_AMD64(0, 0x10000028), -EINVAL },
 	{ "reserved field, 4-level",
 	  { .cr0 = PAGED, .cr4 = X86_CR4_PAE, .efer = LONG_MODE,
-	    .maxphyaddr = 36, .__reserved = 1 }, -EOPNOTSUPP },
+	    .maxphyaddr = 36, .rules = 8 }, -EOPNOTSUPP },
 	{ "reserved field, 2-level",
-	  { .cr0 = PAGED, .maxphyaddr = 36, .__reserved = 0x80000000 },
+	  { .cr0 = PAGED, .maxphyaddr = 36, .rules = 0x80000000 },
 	  -EOPNOTSUPP },
 };
 

@@ -80,7 +80,15 @@ struct vmem_arch {
 };
 
 extern const struct vmem_arch vmem_arch_i686;
+extern const struct vmem_arch vmem_arch_pae;
 extern const struct vmem_arch vmem_arch_amd64;
+
+/* Entries of 8 bytes are made alike in long mode and in PAE. */
+u64 vmem_amd64_encode(const struct vmem_mode *mode, int level,
+		      enum vmem_entry_kind kind, u64 addr, u32 perms);
+u64 vmem_amd64_retarget(const struct vmem_mode *mode, int level, u64 raw,
+			u64 addr);
+u64 vmem_amd64_split(const struct vmem_mode *mode, int level, u64 raw);
 
 /**
  * vmem_shared_table - what references call the tables of a level
@@ -140,6 +148,14 @@ static inline u64 vmem_load_entry(int size, const void *entry)
 #define VMEM_RAW_ACCESSED BIT_ULL(5)
 #define VMEM_RAW_DIRTY BIT_ULL(6)
 
+/* And these. PAT is where a large page has PS, and has bit 12 there. */
+#define VMEM_RAW_PWT BIT_ULL(3)
+#define VMEM_RAW_PCD BIT_ULL(4)
+#define VMEM_RAW_PAT BIT_ULL(7)
+#define VMEM_RAW_GLOBAL BIT_ULL(8)
+#define VMEM_RAW_LARGE_PAT BIT_ULL(12)
+#define VMEM_RAW_KEY_SHIFT 59
+
 /**
  * vmem_decode_as - what an entry means, of a level whose format is at hand
  * @mode: the paging mode
@@ -159,18 +175,20 @@ vmem_decode_as(const struct vmem_mode *mode, const struct vmem_format *format,
 		return entry;
 	if (raw & format->leaf) {
 		entry.kind = VMEM_ENTRY_LEAF;
-		entry.addr = (raw & format->leaf_addr) |
+		entry.addr = (raw & format->leaf_addr & mode->addr) |
 			     (raw & format->leaf_high) << VMEM_HIGH_SHIFT;
 		reserved = format->leaf_reserved |
 			   (format->leaf_beyond & mode->beyond);
 	} else {
 		entry.kind = VMEM_ENTRY_TABLE;
-		entry.addr = raw & mode->arch->table_addr;
+		entry.addr = raw & mode->arch->table_addr & mode->addr;
 		reserved = format->table_reserved |
 			   (format->table_beyond & mode->beyond);
 	}
 	if (raw & reserved)
 		return (struct vmem_entry){ .kind = VMEM_ENTRY_RESERVED };
+	if (entry.kind == VMEM_ENTRY_TABLE)
+		raw |= format->table_grants;
 	/* The bits of an entry are those of perms, one place further up. */
 	entry.perms = (raw >> 1 & (VMEM_WRITABLE | VMEM_USER)) |
 		      (raw & mode->arch->no_execute ? 0 : VMEM_EXECUTABLE);
@@ -187,6 +205,35 @@ static inline struct vmem_entry vmem_decode(const struct vmem_mode *mode,
 					    int level, u64 raw)
 {
 	return vmem_decode_as(mode, &mode->formats[level], raw);
+}
+
+/**
+ * vmem_attributes - what an entry that maps a page says of it besides
+ * @mode: the paging mode
+ * @level: level of the table that the entry is in
+ * @raw: the entry
+ *
+ * Return: VMEM_ATTR_*
+ */
+static inline u32 vmem_attributes(const struct vmem_mode *mode, int level,
+				  u64 raw)
+{
+	u64 pat = level == VMEM_LEVEL_PT ? VMEM_RAW_PAT : VMEM_RAW_LARGE_PAT;
+	u32 attributes = (raw & VMEM_RAW_PWT ? 1 << 4 : 0) |
+			 (raw & VMEM_RAW_PCD ? 2 << 4 : 0) |
+			 (raw & pat ? 4 << 4 : 0);
+
+	if (raw & VMEM_RAW_ACCESSED)
+		attributes |= VMEM_ATTR_ACCESSED;
+	if (raw & VMEM_RAW_DIRTY)
+		attributes |= VMEM_ATTR_DIRTY;
+	if (mode->global && raw & VMEM_RAW_GLOBAL)
+		attributes |= VMEM_ATTR_GLOBAL;
+	if (mode->encryption && !(raw & mode->encryption) == mode->shared)
+		attributes |= VMEM_ATTR_ENCRYPTED;
+	if (mode->keys)
+		attributes |= (raw >> VMEM_RAW_KEY_SHIFT & 15) << 8;
+	return attributes;
 }
 
 /**

@@ -27,7 +27,7 @@ struct vmem_gmem;
  *	by rising address; returns how many. Takes as long as there are pieces that
  *	it writes, and for the first the logarithm of how many there are.
  * @nr_vcpus: optional: how many vCPUs there are
- * @vcpu: optional: the id and registers of vCPU @index; -EINVAL if there is
+ * @vcpu: optional: the id, registers and PAT of vCPU @index; -EINVAL if there is
  *	none
  * @let_go: optional: hold nothing of the owner's any more; may be called twice
  * @release: free the gmem, in an atomic context; what it held has been let go
@@ -40,7 +40,7 @@ struct vmem_gmem_ops {
 		     struct vmem_memslot *slots, u32 nr);
 	u32 (*nr_vcpus)(struct vmem_gmem *gmem);
 	int (*vcpu)(struct vmem_gmem *gmem, u32 index, u32 *id,
-		    struct vmem_regs *regs);
+		    struct vmem_regs *regs, u64 *pat);
 	void (*let_go)(struct vmem_gmem *gmem);
 	void (*release)(struct vmem_gmem *gmem);
 };

@@ -26,6 +26,7 @@ struct vmem_arch;
  * @leaf_beyond: further bits, if they are among the mode's @beyond
  * @table_reserved: bits that an entry which names a table must have clear
  * @table_beyond: further bits, if they are among the mode's @beyond
+ * @table_grants: bits that count as set in an entry which names a table
  */
 struct vmem_format {
 	u64 leaf;
@@ -35,6 +36,7 @@ struct vmem_format {
 	u64 leaf_beyond;
 	u64 table_reserved;
 	u64 table_beyond;
+	u64 table_grants;
 };
 
 /* PSE-36 has address bits 39:32 in bits 20:13. */
@@ -47,6 +49,17 @@ struct vmem_format {
  * @maxphyaddr: width of a guest-physical address in bits
  * @pse: 2-level only: CR4.PSE, bit 7 of a PDE selects a 4 MiB page
  * @nxe: EFER.NXE, bit 63 of an entry is execute-disable and not reserved
+ * @global: CR4.PGE, bit 8 of an entry that maps a page is Global
+ * @keys: CR4.PKE or CR4.PKS, bits 62:59 of such an entry are its protection key
+ * @amd: bit 8 of the entries of the upper tables is reserved
+ * @no_1g: no entry maps a page of 1 GiB
+ * @encryption: the bit of an entry that tells whether a page is encrypted, and is no
+ *	part of its address; 0 if there is none
+ * @shared: the bit is set where it is not
+ * @addr: bits of an 8-byte entry that can be address bits: all of 51:12 but
+ *	@encryption
+ * @straight: pages that follow each other across a multiple of this have entries that do
+ *	not
  * @cow_mask: bits of an entry that say whether its page is copy-on-write, 0 if
  *	the guest has no such convention
  * @cow_value: what they are if it is
@@ -61,6 +74,14 @@ struct vmem_mode {
 	int maxphyaddr;
 	bool pse;
 	bool nxe;
+	bool global;
+	bool keys;
+	bool amd;
+	bool no_1g;
+	bool shared;
+	u64 encryption;
+	u64 addr;
+	u64 straight;
 	u64 cow_mask;
 	u64 cow_value;
 	u64 beyond;
@@ -87,9 +108,8 @@ struct vmem_root {
  * Intel SDM vol. 3, 4.1.1 names the modes and what selects them.
  *
  * Return: 0; -EINVAL if the registers hold a state that no processor pages in
- * (CR0.PG clear, long mode without CR4.PAE, @maxphyaddr out of range) or the
- * copy-on-write convention is none;
- * -EOPNOTSUPP for PAE and 5-level paging and for a reserved field that is set.
+ * (CR0.PG clear, long mode without CR4.PAE, @maxphyaddr or the rules' bit out of range)
+ * or the copy-on-write convention is none; -EOPNOTSUPP for a rule that is not known.
  */
 int vmem_root_init(struct vmem_root *root, const struct vmem_regs *regs);
 

@@ -75,6 +75,7 @@ int vmem_translate_batch(struct vmem_batch *batch);
  * @anomalies: counts entries that are present but lead nowhere
  * @torn: counts tables that were not to be found where they had been any more
  *	when the walk left them
+ * @attributes: tell those of mappings too
  * @emit: gets each mapping, merged with its neighbours, by rising address.
  *	Returns 0; VMEM_WALK_STOP if it did not take the mapping and the walk is
  *	to end; or a negative errno.
@@ -88,6 +89,7 @@ struct vmem_range {
 	u64 budget;
 	u64 anomalies;
 	u64 torn;
+	bool attributes;
 	int (*emit)(const struct vmem_mapping *mapping, void *priv);
 	void *priv;
 };
@@ -96,8 +98,9 @@ struct vmem_range {
  * vmem_virt_to_phys - flatten a range of an address space into mappings
  * @range: the range, and the cursor
  *
- * Two leaves merge if they have the same page size and permissions and follow
- * each other in virtual and in guest-physical memory.
+ * Two leaves merge if they have the same page size, permissions and, with
+ * @attributes, attributes, and follow each other in virtual and in guest-physical
+ * memory.
  *
  * Return: 0 when the range is done; VMEM_WALK_STOP when @emit ended it or the
  * budget is used up; any errno of vmem_walk() or of @emit. The cursor is

@@ -106,6 +106,7 @@ struct vmem_visit {
  * @runs: @leaf can do with several pages in one visit: entries that follow each
  *	other in a table and map guest-physical memory that does, with the same
  *	permissions; the path is that of the first
+ * @attributes: with @runs: and with the same attributes
  * @steady: a path that ends in the walk is shown (@leaf, @hole, @anomaly of what
  *	leads nowhere) only if it was there as a whole at one moment. It is read
  *	once more when its last entry has been read; if an entry on it has
@@ -128,6 +129,7 @@ struct vmem_walk_ops {
 	int (*anomaly)(const struct vmem_visit *visit, void *priv);
 	int (*torn)(const struct vmem_visit *visit, void *priv);
 	bool runs;
+	bool attributes;
 	bool steady;
 };
 

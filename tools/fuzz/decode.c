@@ -23,13 +23,11 @@ static int want_init(const struct vmem_regs *regs, u64 ignored)
 {
 	bool lme = regs->efer & EFER_LME, pae = regs->cr4 & X86_CR4_PAE;
 
-	if (regs->__reserved)
+	if (regs->rules)
 		return -EOPNOTSUPP;
 	if (!(regs->cr0 & X86_CR0_PG) || !(regs->cr0 & X86_CR0_PE) ||
 	    regs->maxphyaddr < 32 || regs->maxphyaddr > 52 || (lme && !pae))
 		return -EINVAL;
-	if (pae && !(lme && !(regs->cr4 & X86_CR4_LA57)))
-		return -EOPNOTSUPP;
 	if (regs->cow_mask & ~ignored || regs->cow_value & ~regs->cow_mask ||
 	    !!regs->cow_mask != !!regs->cow_value)
 		return -EINVAL;
@@ -47,7 +45,7 @@ static struct vmem_regs take_regs(struct input *in)
 		.maxphyaddr = take(in, 1),
 		.cow_mask = take(in, 8),
 		.cow_value = take(in, 8),
-		.__reserved = take(in, 1) == 0xff,
+		.rules = take(in, 1) == 0xff,
 	};
 
 	/* Mostly what a processor runs with. */

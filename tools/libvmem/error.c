@@ -40,16 +40,6 @@ static bool is_off(const struct vmem_regs *regs)
 	return libvmem_mode(regs) == LIBVMEM_MODE_OFF;
 }
 
-static bool is_pae(const struct vmem_regs *regs)
-{
-	return libvmem_mode(regs) == LIBVMEM_MODE_PAE;
-}
-
-static bool is_5level(const struct vmem_regs *regs)
-{
-	return libvmem_mode(regs) == LIBVMEM_MODE_5LEVEL;
-}
-
 static bool is_bad_width(const struct vmem_regs *regs)
 {
 	return regs->maxphyaddr < 32 || regs->maxphyaddr > 52;
@@ -147,10 +137,6 @@ static const struct reason reasons[] = {
 	{ STEP_VCPU, EINVAL, NULL, LIBVMEM_BAD_ARGUMENT,
 	  "the VM has no such vCPU: `vmemctl info' lists them" },
 
-	{ STEP_ANY, EOPNOTSUPP, is_pae, LIBVMEM_BAD_MODE,
-	  "PAE paging is not supported yet" },
-	{ STEP_ANY, EOPNOTSUPP, is_5level, LIBVMEM_BAD_MODE,
-	  "5-level paging is not supported yet" },
 	{ STEP_ANY, EINVAL, is_off, LIBVMEM_BAD_MODE,
 	  "paging is off: CR0.PG is clear, so there are no tables" },
 	{ STEP_ANY, EINVAL, is_bad_width, LIBVMEM_BAD_ARGUMENT,

@@ -177,9 +177,8 @@ static bool copy_regs(struct vmem_regs *regs, const unsigned char *bytes,
 
 	memset(regs, 0, sizeof(*regs));
 	memcpy(regs, bytes, known);
-	return len >= offsetof(struct vmem_regs, __reserved) + sizeof(__u32) &&
-	       len % sizeof(__u64) == 0 &&
-	       is_zero(bytes + known, len - known) && !regs->__reserved;
+	return len >= offsetof(struct vmem_regs, rules) + sizeof(__u32) &&
+	       len % sizeof(__u64) == 0 && is_zero(bytes + known, len - known);
 }
 
 static int check_spaces(const struct image *image, struct libvmem_error *error)

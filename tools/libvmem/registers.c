@@ -26,10 +26,10 @@ static const struct {
 	[LIBVMEM_MODE_2LEVEL] = { "2-level", "2-level", VMEM_LEVEL_PD },
 	[LIBVMEM_MODE_2LEVEL_PSE] = { "2-level", "2-level, PSE",
 				      VMEM_LEVEL_PD },
-	[LIBVMEM_MODE_PAE] = { "pae", "PAE (not supported)", VMEM_LEVEL_PDPT },
+	[LIBVMEM_MODE_PAE] = { "pae", "PAE", VMEM_LEVEL_PDPT },
 	[LIBVMEM_MODE_4LEVEL] = { "4-level", "4-level (long mode)",
 				  VMEM_LEVEL_PML4 },
-	[LIBVMEM_MODE_5LEVEL] = { "5-level", "5-level (not supported)",
+	[LIBVMEM_MODE_5LEVEL] = { "5-level", "5-level (long mode)",
 				  VMEM_LEVEL_PML5 },
 };
 
@@ -62,13 +62,21 @@ enum vmem_level libvmem_top_level(const struct vmem_regs *regs)
 
 __u64 libvmem_root(const struct vmem_regs *regs)
 {
-	unsigned int bits = regs->maxphyaddr;
+	unsigned int bits = regs->maxphyaddr, encryption = regs->rules >> 8;
+	__u64 root = regs->cr3;
 
-	if (libvmem_top_level(regs) == VMEM_LEVEL_PD)
-		bits = 32;
-	if (bits < 32 || bits > 52)
-		bits = 52;
-	return regs->cr3 & ((1ull << bits) - 1) & ~0xfffull;
+	switch (libvmem_top_level(regs)) {
+	case VMEM_LEVEL_PD:
+		return root & 0xfffff000;
+	case VMEM_LEVEL_PDPT:
+		return root & 0xffffffe0;
+	default:
+		if (bits < 32 || bits > 52)
+			bits = 52;
+		if (encryption)
+			root &= ~(1ull << encryption);
+		return root & ((1ull << bits) - 1) & ~0xfffull;
+	}
 }
 
 /*

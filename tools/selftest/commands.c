@@ -251,7 +251,7 @@ static void fill_read_phys(struct call *call, const struct guest *g)
 
 #define TRANSLATE                                                         \
 	.regs = AT(translate, regs),                                      \
-	.reserved = AT(translate, regs.__reserved),                       \
+	.reserved = AT(translate, regs.rules),                       \
 	.flags = VMEM_TRANSLATE_SPACES, .nr = AT(translate, nr),          \
 	.array = AT(translate, results), .out_nr = AT(translate, out_nr), \
 	.outs = { PART(translate, out_nr, root) }
@@ -328,7 +328,7 @@ const struct command commands[] = {
 		.outs = { TAIL(map_range, out_nr) },
 		.buffers = { WRITES(map_range, mappings,
 				    NR_ELEMENTS * sizeof(struct vmem_mapping)) },
-		.reserved = AT(map_range, regs.__reserved),
+		.reserved = AT(map_range, regs.rules),
 		.regs = AT(map_range, regs),
 		.nr = AT(map_range, nr),
 		.element = AT(map_range, mapping_size),
@@ -342,7 +342,7 @@ const struct command commands[] = {
 		.fill = fill_read,
 		.outs = { TAIL(read, out_len) },
 		.buffers = { WRITES(read, buf, READ_LEN) },
-		.reserved = AT(read, regs.__reserved),
+		.reserved = AT(read, regs.rules),
 		.regs = AT(read, regs),
 		.element_size = 1,
 		.array = AT(read, buf),
@@ -355,7 +355,7 @@ const struct command commands[] = {
 		.buffers = { READS(set_spaces, cr3, sizeof(__u64)),
 			     READS(set_spaces, excluded,
 				   sizeof(struct vmem_span)) },
-		.reserved = AT(set_spaces, regs.__reserved),
+		.reserved = AT(set_spaces, regs.rules),
 		.regs = AT(set_spaces, regs),
 		.nr = AT(set_spaces, nr_cr3),
 		.array = AT(set_spaces, cr3),

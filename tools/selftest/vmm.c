@@ -277,7 +277,6 @@ static void vcpu_is_reported(void)
 	CHECK_EQ(vcpu.out_regs.cr4, regs.cr4);
 	CHECK_EQ(vcpu.out_regs.efer, regs.efer);
 	CHECK_EQ(vcpu.out_regs.maxphyaddr, vmm.vcpu.maxphyaddr);
-	CHECK_EQ(vcpu.out_regs.__reserved, 0);
 	CHECK_EQ(session_vcpu(session, 1, &vcpu), -EINVAL);
 	CHECK_EQ(session_vcpu(session, ~0u, &vcpu), -EINVAL);
 	close(session);

@@ -129,9 +129,14 @@ const char *level_name(__u32 level)
 const char *table_name(__u32 table)
 {
 	static const char *const names[] = {
-		[VMEM_TABLE_NONE] = "table",	  [VMEM_TABLE_I686_PT] = "PT",
-		[VMEM_TABLE_AMD64_PT] = "PT",	  [VMEM_TABLE_AMD64_PD] = "PD",
+		[VMEM_TABLE_NONE] = "table",
+		[VMEM_TABLE_I686_PT] = "PT",
+		[VMEM_TABLE_AMD64_PT] = "PT",
+		[VMEM_TABLE_AMD64_PD] = "PD",
 		[VMEM_TABLE_AMD64_PDPT] = "PDPT",
+		[VMEM_TABLE_AMD64_PML4] = "PML4",
+		[VMEM_TABLE_PAE_PT] = "PT",
+		[VMEM_TABLE_PAE_PD] = "PD",
 	};
 
 	return names[table < ARRAY_SIZE(names) ? table : VMEM_TABLE_NONE];

@@ -42,8 +42,7 @@
  *              of its documented range: registers with paging off, for one.
  * -E2BIG       The struct is longer than the kernel's and its tail is not
  *              zero, or longer than 4096 bytes.
- * -EOPNOTSUPP  A flag or a reserved field is not known, or the registers name
- *              a paging mode that is not supported (PAE, 5-level).
+ * -EOPNOTSUPP  A flag, a rule or a reserved field is not known.
  * -ENOTTY      No such command.
  * -ENOTCONN    The session has not been attached to a guest.
  * -EISCONN     The session has been attached, or its spaces set, already.
@@ -151,9 +150,12 @@ enum vmem_level {
  *	format that has them
  * @VMEM_TABLE_NONE: none
  * @VMEM_TABLE_I686_PT: page table of 2-level paging
- * @VMEM_TABLE_AMD64_PT: page table of 4-level paging
- * @VMEM_TABLE_AMD64_PD: page directory of 4-level paging
- * @VMEM_TABLE_AMD64_PDPT: page-directory-pointer table of 4-level paging
+ * @VMEM_TABLE_AMD64_PT: page table of 4-level and 5-level paging
+ * @VMEM_TABLE_AMD64_PD: page directory of the same
+ * @VMEM_TABLE_AMD64_PDPT: page-directory-pointer table of the same
+ * @VMEM_TABLE_AMD64_PML4: page-map level-4 table of 5-level paging
+ * @VMEM_TABLE_PAE_PT: page table of PAE paging
+ * @VMEM_TABLE_PAE_PD: page directory of PAE paging
  */
 enum vmem_table {
 	VMEM_TABLE_NONE = 0,
@@ -161,6 +163,9 @@ enum vmem_table {
 	VMEM_TABLE_AMD64_PT = 2,
 	VMEM_TABLE_AMD64_PD = 3,
 	VMEM_TABLE_AMD64_PDPT = 4,
+	VMEM_TABLE_AMD64_PML4 = 5,
+	VMEM_TABLE_PAE_PT = 6,
+	VMEM_TABLE_PAE_PD = 7,
 };
 
 /* How many levels the deepest paging mode has. */
@@ -175,20 +180,51 @@ enum vmem_table {
 #define VMEM_USER (1u << 1)
 #define VMEM_EXECUTABLE (1u << 2)
 
+/*
+ * Attributes of a page that are neither its address nor a right: Accessed, Dirty and
+ * Global of the entry that maps it (Global where CR4.PGE is set); whether it is
+ * encrypted, where the registers' rules say which bit tells that; the index into the
+ * PAT that its PAT, PCD and PWT make (Intel SDM vol. 3, 12.12.3; AMD APM vol. 2, 7.8.2);
+ * and its protection key, where CR4.PKE or CR4.PKS is set, in long mode.
+ */
+#define VMEM_ATTR_ACCESSED (1u << 0)
+#define VMEM_ATTR_DIRTY (1u << 1)
+#define VMEM_ATTR_GLOBAL (1u << 2)
+#define VMEM_ATTR_ENCRYPTED (1u << 3)
+#define VMEM_ATTR_PAT(attributes) ((attributes) >> 4 & 7u)
+#define VMEM_ATTR_KEY(attributes) ((attributes) >> 8 & 15u)
+
+/*
+ * What the processor's vendor and model decide, in @rules of struct vmem_regs.
+ * AMD: bit 8 is reserved in entries of PML4s and PML5s, which Intel ignores.
+ * NO_1G: there are no pages of 1 GiB (CPUID.80000001H:EDX[26] is 0), so PS is reserved
+ * in a PDPTE. ENCRYPTION_BIT: this bit of an entry (32 to 51) is no part of the address,
+ * and says that the page is encrypted (AMD's C-bit: CPUID.8000001FH:EBX[5:0]);
+ * with SHARED_BIT, that it is not (TDX's shared bit). It means nothing in 2-level
+ * paging.
+ */
+#define VMEM_RULES_AMD (1u << 0)
+#define VMEM_RULES_NO_1G (1u << 1)
+#define VMEM_RULES_SHARED_BIT (1u << 2)
+#define VMEM_RULES_ENCRYPTION_BIT(bit) ((__u32)(bit) << 8)
+
 /**
  * struct vmem_regs - what says where a guest's tables are and how to read them
  * @cr0: CR0; PG must be set
  * @cr3: CR3; the address of the root table is in bits 31:12 in 2-level paging,
- *	in bits @maxphyaddr - 1:12 in 4-level paging, and other bits are ignored
- * @cr4: CR4; PSE, PAE and LA57 are looked at
+ *	in bits 31:5 in PAE paging, in bits @maxphyaddr - 1:12 in 4-level and
+ *	5-level paging, and other bits are ignored. The four entries of a PAE root
+ *	are read from memory; a processor may use those that it loaded when CR3
+ *	was written (Intel SDM vol. 3, 4.4.1).
+ * @cr4: CR4; PSE, PAE, PGE, LA57, PKE and PKS are looked at
  * @efer: the EFER MSR; LME and NXE are looked at
  * @maxphyaddr: width of a guest-physical address in bits, 32 to 52
  *	(CPUID.80000008H:EAX[7:0])
- * @__reserved: must be 0
+ * @rules: VMEM_RULES_*
  * @cow_mask: 0, or the bits by which the guest marks the entries of pages that
  *	are copy-on-write. That is a convention of its own, so the bits have to
  *	be among those that the processor leaves to software: 11:9, and 58:52 in
- *	4-level paging.
+ *	4-level and 5-level paging.
  * @cow_value: what these bits are for such a page; not 0 unless @cow_mask is,
  *	and none outside it
  */
@@ -198,7 +234,7 @@ struct vmem_regs {
 	__aligned_u64 cr4;
 	__aligned_u64 efer;
 	__u32 maxphyaddr;
-	__u32 __reserved;
+	__u32 rules;
 	__aligned_u64 cow_mask;
 	__aligned_u64 cow_value;
 };
@@ -353,7 +389,9 @@ struct vmem_memslots_args {
  * @out_regs: its registers without CR3, which is written as 0: KVM's copy of
  *	CR3 is out of date while the vCPU runs. The others are as of its last
  *	exit, and their paging bits are right at any time. @maxphyaddr is what
- *	the VMM told the guest, whether it is in range or not.
+ *	the VMM told the guest, whether it is in range or not; @rules is what KVM
+ *	makes of the CPUID that the VMM set.
+ * @out_pat: its PAT register
  */
 struct vmem_vcpu_args {
 	__u32 size;
@@ -361,6 +399,7 @@ struct vmem_vcpu_args {
 	__u32 index;
 	__u32 out_id;
 	struct vmem_regs out_regs;
+	__aligned_u64 out_pat;
 };
 
 #define VMEM_VCPU _IO(VMEM_IOC_TYPE, 0x04)
@@ -478,6 +517,8 @@ enum vmem_kind {
  *	that was asked for and may begin or end inside a page.
  * @kind: enum vmem_kind
  * @perms: VMEM_WRITABLE, VMEM_USER, VMEM_EXECUTABLE
+ * @attributes: VMEM_ATTR_* of each of its pages, with VMEM_MAP_ATTRIBUTES; else 0
+ * @__reserved: 0
  */
 struct vmem_mapping {
 	__aligned_u64 va;
@@ -486,12 +527,17 @@ struct vmem_mapping {
 	__aligned_u64 page_size;
 	__u32 kind;
 	__u32 perms;
+	__u32 attributes;
+	__u32 __reserved;
 };
+
+/* Tell the attributes of mappings too: pages merge only if they have the same. */
+#define VMEM_MAP_ATTRIBUTES (1u << 0)
 
 /**
  * struct vmem_map_range_args - VMEM_MAP_RANGE: what is mapped in a range
  * @size: sizeof(struct vmem_map_range_args)
- * @flags: must be 0
+ * @flags: VMEM_MAP_*
  * @nr: elements that @mappings has room for, at least 1
  * @mapping_size: sizeof(struct vmem_mapping)
  * @mappings: pointer to the struct vmem_mapping to write, by rising @va
