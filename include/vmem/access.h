@@ -7,6 +7,7 @@
 #ifndef _VMEM_ACCESS_H
 #define _VMEM_ACCESS_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <vmem/arch.h>
 
@@ -43,12 +44,12 @@ struct vmem_access {
 #define VMEM_VECTOR_PF 14
 
 /* Bits of the error code of a page fault (Intel SDM vol. 3, 4.7) */
-#define VMEM_PF_PRESENT (1u << 0)
-#define VMEM_PF_WRITE (1u << 1)
-#define VMEM_PF_USER (1u << 2)
-#define VMEM_PF_RSVD (1u << 3)
-#define VMEM_PF_FETCH (1u << 4)
-#define VMEM_PF_KEY (1u << 5)
+#define VMEM_PF_PRESENT BIT(0)
+#define VMEM_PF_WRITE BIT(1)
+#define VMEM_PF_USER BIT(2)
+#define VMEM_PF_RSVD BIT(3)
+#define VMEM_PF_FETCH BIT(4)
+#define VMEM_PF_KEY BIT(5)
 
 /**
  * enum vmem_reason - why an access faults
