@@ -45,10 +45,34 @@ static bool is_bad_width(const struct vmem_regs *regs)
 	return regs->maxphyaddr < 32 || regs->maxphyaddr > 52;
 }
 
-/* 58:52 are no bits of a 4-byte entry. */
+/* 58:52 are left to software in long mode alone. */
 static bool is_wide_cow(const struct vmem_regs *regs)
 {
-	return regs->cow_mask >> 32 && libvmem_top_level(regs) == VMEM_LEVEL_PD;
+	return regs->cow_mask >> 32 &&
+	       libvmem_top_level(regs) < VMEM_LEVEL_PML4;
+}
+
+static bool is_unknown_rule(const struct vmem_regs *regs)
+{
+	const __u32 known = VMEM_RULES_AMD | VMEM_RULES_NO_1G |
+			    VMEM_RULES_SHARED_BIT |
+			    VMEM_RULES_ENCRYPTION_BIT(63);
+
+	return regs->rules & ~known;
+}
+
+/* Whose addresses are none of 32 to 51, or a shared bit that is none. */
+static bool is_bad_encryption(const struct vmem_regs *regs)
+{
+	unsigned int bit = regs->rules >> 8;
+
+	return bit ? bit < 32 || bit > 51 : regs->rules & VMEM_RULES_SHARED_BIT;
+}
+
+/* The bits of memory encryption are 47 and up. */
+static bool is_encrypted_root(const struct vmem_regs *regs)
+{
+	return libvmem_root(regs) >> 47;
 }
 
 /* Which the processor refuses to load. */
@@ -144,9 +168,13 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, EINVAL, is_impossible, LIBVMEM_BAD_MODE,
 	  "no processor has such registers: paging needs CR0.PE, and EFER.LME needs CR4.PAE" },
 	{ STEP_ANY, EINVAL, is_bad_cow, LIBVMEM_BAD_ARGUMENT,
-	  "only bits 11:9 and, in 4-level paging, 58:52 can mark pages copy-on-write" },
+	  "only bits 11:9 and, in long mode, 58:52 can mark pages copy-on-write" },
 	{ STEP_ANY, EINVAL, is_wide_cow, LIBVMEM_BAD_ARGUMENT,
-	  "2-level paging leaves bits 11:9 alone to software: give --cow a mask of them" },
+	  "outside of long mode, bits 11:9 alone are left to software: give --cow a mask of them" },
+	{ STEP_ANY, EINVAL, is_bad_encryption, LIBVMEM_BAD_ARGUMENT,
+	  "the rules name no bit of memory encryption: give one of 32 to 51" },
+	{ STEP_ANY, EOPNOTSUPP, is_unknown_rule, LIBVMEM_BAD_ARGUMENT,
+	  "a rule is not known: give those of VMEM_RULES_* only" },
 
 	{ STEP_WALK_SPACES, ENOSPC, NULL, LIBVMEM_TOO_MUCH,
 	  "the guest has more tables than the " MAX_TABLES
@@ -191,6 +219,8 @@ static const struct reason reasons[] = {
 	  "the range ends behind the last address: give a smaller LEN" },
 	{ STEP_ANY, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
 	  "the range wraps around: its last address must not be below its first" },
+	{ STEP_ANY, ENXIO, is_encrypted_root, LIBVMEM_NO_ROOT,
+	  "the guest has no memory where CR3 points: if a bit of CR3 is that of memory encryption, give it with --c-bit" },
 	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
 	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
 	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,

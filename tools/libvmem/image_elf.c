@@ -89,12 +89,17 @@ static int add_segment(struct image *image, const GElf_Phdr *phdr,
 	return 0;
 }
 
-/* QEMU does not note EFER and MAXPHYADDR: they are as --arch has them. */
+/*
+ * QEMU does not note EFER and MAXPHYADDR: they are as --arch has them. So execute-disable
+ * is presumed, which takes no bit for a reserved one that a guest would have set.
+ */
 static void complete_regs(struct vmem_regs *regs, bool long_mode)
 {
-	bool amd64 = long_mode && libvmem_mode(regs) == LIBVMEM_MODE_PAE;
+	bool pae = libvmem_mode(regs) == LIBVMEM_MODE_PAE;
 	const struct libvmem_regs *arch =
-		libvmem_arch_regs(amd64 ? "amd64" : "i686");
+		libvmem_arch_regs(!pae	    ? "i686" :
+				  long_mode ? "amd64" :
+					      "i686-pae");
 
 	regs->efer = arch->regs.efer;
 	regs->maxphyaddr = arch->regs.maxphyaddr;

@@ -43,6 +43,15 @@ static u32 first_with_table(const struct vmem_root *roots, u32 index)
 	return i;
 }
 
+/* What is rebuilt is not encrypted: the bit that would tell is one of the address. */
+static void make_plain(struct vmem_mode *mode)
+{
+	mode->addr |= mode->encryption;
+	mode->encryption = 0;
+	mode->shared = false;
+	mode->arch->init_formats(mode);
+}
+
 static int make_root(struct vmem_rebuild *rebuild, u32 index)
 {
 	const struct vmem_mode *mode = &rebuild->roots[index].mode;
@@ -52,6 +61,7 @@ static int make_root(struct vmem_rebuild *rebuild, u32 index)
 	int ret;
 
 	*built = rebuild->roots[index];
+	make_plain(&built->mode);
 	if (first != index) {
 		built->table = rebuild->built[first].table;
 		return 0;

@@ -16,6 +16,7 @@
 #define CR4_PAE _BITULL(5)
 #define CR4_LA57 _BITULL(12)
 #define EFER_LME _BITULL(8)
+#define EFER_NXE _BITULL(11)
 
 static const struct {
 	char name[8];
@@ -81,11 +82,11 @@ __u64 libvmem_root(const struct vmem_regs *regs)
 
 /*
  * What the kernels of these machines run with. MAXPHYADDR is the widest there
- * is, which takes no address bit for a reserved one: 52 on amd64, 40 with
- * PSE-36 as AMD has it.
+ * is, which takes no address bit for a reserved one: 52, but 40 with PSE-36 as
+ * AMD has it.
  */
 static const struct {
-	char name[8];
+	char name[12];
 	struct libvmem_regs regs;
 } arches[] = {
 	{
@@ -94,6 +95,18 @@ static const struct {
 			.regs = {
 				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
 				.cr4 = 0x20, /* PAE */
+				.efer = 0xd01, /* NXE LMA LME SCE */
+				.maxphyaddr = 52,
+			},
+			.have = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3,
+		},
+	},
+	{
+		"amd64-la57",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x1020, /* LA57 PAE */
 				.efer = 0xd01, /* NXE LMA LME SCE */
 				.maxphyaddr = 52,
 			},
@@ -112,6 +125,18 @@ static const struct {
 			.have = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3,
 		},
 	},
+	{
+		"i686-pae",
+		{
+			.regs = {
+				.cr0 = 0x80050033, /* PG AM WP NE ET MP PE */
+				.cr4 = 0x30, /* PAE PSE */
+				.efer = 0x800, /* NXE */
+				.maxphyaddr = 52,
+			},
+			.have = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3,
+		},
+	},
 };
 
 const struct libvmem_regs *libvmem_arch_regs(const char *name)
@@ -123,11 +148,22 @@ const struct libvmem_regs *libvmem_arch_regs(const char *name)
 	return NULL;
 }
 
+/* The bits of @rules that each part is in. */
+static __u32 rules_of(unsigned int parts)
+{
+	return (parts & LIBVMEM_VENDOR ? VMEM_RULES_AMD : 0) |
+	       (parts & LIBVMEM_NO_1G ? VMEM_RULES_NO_1G : 0) |
+	       (parts & LIBVMEM_ENCRYPTION ?
+			VMEM_RULES_SHARED_BIT | VMEM_RULES_ENCRYPTION_BIT(63) :
+			0);
+}
+
 /* Fill what is missing in @known with what there is in @from. */
 static void take(struct libvmem_regs *known, const struct libvmem_regs *from)
 {
 	unsigned int regs = from->have & ~known->have;
 
+	known->regs.rules |= from->regs.rules & rules_of(regs);
 	if (regs & LIBVMEM_CR0)
 		known->regs.cr0 = from->regs.cr0;
 	if (regs & LIBVMEM_CR3)
@@ -156,7 +192,9 @@ static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
 		return ret;
 	*regs = (struct libvmem_regs){
 		.regs = vcpu.out_regs,
-		.have = LIBVMEM_ALL_REGS & (vm->image ? ~0u : ~LIBVMEM_CR3),
+		.have = vm->image ? LIBVMEM_ALL_REGS :
+				    (LIBVMEM_ALL_REGS & ~LIBVMEM_CR3) |
+					    LIBVMEM_ALL_RULES,
 	};
 	return 0;
 }
@@ -189,7 +227,7 @@ static int take_image(struct libvmem *vm, unsigned int vcpu,
 	const struct image *image = vm->image;
 	const struct libvmem_regs from = {
 		.regs = image->regs,
-		.have = LIBVMEM_ALL_REGS,
+		.have = LIBVMEM_ALL_REGS | LIBVMEM_ALL_RULES,
 	};
 
 	if (!image->nr_spaces && !image->nr_vcpus)
@@ -238,6 +276,26 @@ static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 		"which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
 }
 
+static bool has_all_regs(const struct libvmem_regs *known)
+{
+	return !(LIBVMEM_ALL_REGS & ~known->have);
+}
+
+/* Rules of a guest that runs, if it has vCPUs: what nobody has to know. */
+static void take_rules(struct libvmem *vm, const struct libvmem_source *source,
+		       struct libvmem_regs *known)
+{
+	unsigned int vcpu = source->vcpu;
+	struct libvmem_regs from;
+
+	if (vm->image || !(LIBVMEM_ALL_RULES & ~known->have))
+		return;
+	if (source->qmp)
+		vcpu = index_of(vm, source->qmp, vcpu);
+	if (!regs_of_vcpu(vm, vcpu, &from, NULL))
+		take(known, &from);
+}
+
 /* The order is from the most to the least explicit. */
 int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 		      struct vmem_regs *regs, struct libvmem_error *error)
@@ -254,25 +312,49 @@ int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 		ret = take_qmp(source, &known, error);
 	if (source->arch)
 		take(&known, source->arch);
-	if (!ret && known.have != LIBVMEM_ALL_REGS)
+	if (!ret && !has_all_regs(&known))
 		ret = take_guest(vm, source, &known, error);
+	if (!ret)
+		take_rules(vm, source, &known);
 	*regs = known.regs;
 	return ret;
 }
 
-/* CR3 of a vCPU that does not page like the others is none of their roots. */
+/* What the tables of both are read by. */
+static bool is_same_mode(const struct vmem_regs *a, const struct vmem_regs *b)
+{
+	enum libvmem_mode mode = libvmem_mode(a);
+	bool nx = mode != LIBVMEM_MODE_2LEVEL &&
+		  mode != LIBVMEM_MODE_2LEVEL_PSE;
+
+	return mode == libvmem_mode(b) && a->rules == b->rules &&
+	       (!nx || !((a->efer ^ b->efer) & EFER_NXE));
+}
+
+/*
+ * CR3 of a vCPU that does not page like the others is none of their roots. What the
+ * user says of them holds for each, but none is made to page.
+ */
 static bool pages_alike(const struct libvmem_source *source,
 			const struct libvmem_regs *from,
 			const struct libvmem_roots *roots)
 {
 	struct libvmem_regs known = source->given;
 
+	if (from->have & ~known.have & LIBVMEM_CR0 &&
+	    !(from->regs.cr0 & CR0_PG))
+		return false;
+	if (source->qmp)
+		take(&known, from);
+	if (source->arch)
+		take(&known, source->arch);
 	take(&known, from);
 	if (!(known.have & LIBVMEM_CR0) || !(known.have & LIBVMEM_CR4) ||
 	    !(known.have & LIBVMEM_EFER))
 		return true;
-	return libvmem_top_level(&known.regs) ==
-	       libvmem_top_level(&roots->regs);
+	if ((known.have & LIBVMEM_ALL_RULES) != LIBVMEM_ALL_RULES)
+		known.regs.rules = roots->regs.rules;
+	return is_same_mode(&known.regs, &roots->regs);
 }
 
 /* Without QEMU, a guest that runs would tell no CR3. */

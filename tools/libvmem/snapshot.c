@@ -54,12 +54,12 @@ static void *table_at(const struct vmem_snapshot *snapshot, u64 gpa)
 	return index < snapshot->nr_made ? snapshot->made[index].page : NULL;
 }
 
-/* Where CR3 can name a table, entries can name tables and small pages. */
+/* Can an entry name a table, or a small page, there? */
 static bool can_name(const struct vmem_snapshot *snapshot, u64 gpa)
 {
-	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
+	const struct vmem_mode *mode = &snapshot->rebuild.built->mode;
 
-	return mode->arch->root_table(mode, gpa) == gpa;
+	return !(gpa & ~mode->arch->table_addr || gpa >> mode->maxphyaddr);
 }
 
 static int alloc_table(struct vmem_tables *tables, int level, u64 *table)
@@ -444,7 +444,7 @@ static u64 new_place(const struct vmem_snapshot *snapshot, u64 gpa, u64 size)
 static int retarget_table(const struct vmem_snapshot *snapshot,
 			  const struct vmem_new_table *table)
 {
-	const struct vmem_mode *mode = &snapshot->rebuild.roots->mode;
+	const struct vmem_mode *mode = &snapshot->rebuild.built->mode;
 	const struct vmem_arch *arch = mode->arch;
 	u32 offset;
 

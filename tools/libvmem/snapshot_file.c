@@ -21,6 +21,11 @@
 /* Entries read between two calls of the user's @progress. */
 #define ENTRIES_A_CALL BIT(20)
 
+/* CR3.LAM_U48 and CR3.LAM_U57 */
+#define CR3_LAM (BIT_ULL(62) | BIT_ULL(61))
+
+#define ENCRYPTION (VMEM_RULES_SHARED_BIT | VMEM_RULES_ENCRYPTION_BIT(63))
+
 /* Memory that is copied at once. */
 #define CHUNK 0x100000u
 
@@ -127,10 +132,23 @@ static int check_args(const struct job *job)
 
 /* What the file says of the guest */
 
+static bool is_long_mode(const struct vmem_regs *regs)
+{
+	return libvmem_top_level(regs) >= VMEM_LEVEL_PML4;
+}
+
 /* Where the snapshot has a root table. */
 static u64 new_root(const struct job *job, unsigned int index)
 {
 	return job->args->base + index * VMEM_PAGE_SIZE;
+}
+
+/* CR3 for it: what linear-address masking the guest had stays. */
+static u64 new_cr3(const struct job *job, unsigned int index, u64 cr3)
+{
+	u64 kept = is_long_mode(&job->args->roots->regs) ? CR3_LAM : 0;
+
+	return new_root(job, index) | (cr3 & kept);
 }
 
 /* What is known of a vCPU without QEMU. */
@@ -179,7 +197,7 @@ static int get_cpus(struct job *job)
 			ret = cpu_of_vm(job, i, cpu);
 		space = find_space(roots, roots->nr, cpu->cr[3]);
 		job->made->strays += vcpus && space < 0;
-		cpu->cr[3] = new_root(job, space < 0 ? 0 : space);
+		cpu->cr[3] = new_cr3(job, space < 0 ? 0 : space, cpu->cr[3]);
 	}
 	return ret;
 }
@@ -197,7 +215,9 @@ static int make_note(struct job *job)
 	job->note->version = VMEM_NOTE_VERSION;
 	job->note->size = sizeof(*job->note);
 	job->note->regs = roots->regs;
-	job->note->regs.cr3 = new_root(job, 0);
+	job->note->regs.cr3 = new_cr3(job, 0, roots->cr3s[0]);
+	/* What is in the file is not encrypted. */
+	job->note->regs.rules &= ~ENCRYPTION;
 	job->note->nr_spaces = roots->nr;
 	for (i = 0; i < roots->nr; i++) {
 		job->note->spaces[i].space = libvmem_space_of_root(roots, i);
@@ -444,8 +464,7 @@ static int write_file(struct job *job)
 {
 	struct libvmem_snapshot *made = job->made;
 	const struct core core = {
-		.long_mode = libvmem_mode(&job->args->roots->regs) ==
-			     LIBVMEM_MODE_4LEVEL,
+		.long_mode = is_long_mode(&job->args->roots->regs),
 		.cpus = job->cpus,
 		.nr_cpus = job->nr_cpus,
 		.note = job->note,

@@ -60,7 +60,7 @@ static const struct argp_option options[] = {
 	{ "maxphyaddr", OPT_MAXPHYADDR, "BITS", 0,
 	  "Width of a guest-physical address, 32 to 52", 2 },
 	{ "arch", OPT_ARCH, "ARCH", 0,
-	  "Take all but CR3 as amd64 or i686 has them; default: ask the vCPU",
+	  "Take all but CR3 as amd64, amd64-la57, i686 or i686-pae has them; default: ask the vCPU",
 	  2 },
 
 	{ "cow", OPT_COW, "MASK:VALUE", 0,
@@ -133,7 +133,8 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 	case OPT_ARCH:
 		source->arch = libvmem_arch_regs(arg);
 		if (!source->arch)
-			usage("--arch '%s': give amd64 or i686", arg);
+			usage("--arch '%s': give amd64, amd64-la57, i686 or i686-pae",
+			      arg);
 		return 0;
 	case OPT_COW:
 		parse_cow(regs, arg);

@@ -60,7 +60,7 @@ void parse_cow(struct vmem_regs *regs, char *s)
 	regs->cow_mask = parse_hex("--cow MASK", s);
 	regs->cow_value = parse_hex("--cow VALUE", value);
 	if (regs->cow_mask & ~COW_BITS)
-		usage("--cow %s: give bits of 11:9 and, with 4-level paging, of 58:52",
+		usage("--cow %s: give bits of 11:9 and, in long mode, of 58:52",
 		      s);
 	if (!regs->cow_value || regs->cow_value & ~regs->cow_mask)
 		usage("--cow %s:%s: give a VALUE that is not 0 and lies in MASK",

@@ -6,6 +6,11 @@
 
 int va_digits(const struct vmem_regs *regs)
 {
+	return libvmem_top_level(regs) < VMEM_LEVEL_PML4 ? 8 : 16;
+}
+
+int raw_digits(const struct vmem_regs *regs)
+{
 	return libvmem_top_level(regs) == VMEM_LEVEL_PD ? 8 : 16;
 }
 

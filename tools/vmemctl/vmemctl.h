@@ -233,9 +233,10 @@ bool is_wider(const struct vmem_reference *reference);
 
 /* rows.c */
 
-/* Hexadecimal digits of an address, for columns. */
+/* Hexadecimal digits of an address, and of an entry, for columns. */
 int va_digits(const struct vmem_regs *regs);
 int gpa_digits(const struct vmem_regs *regs);
+int raw_digits(const struct vmem_regs *regs);
 
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va);
 void print_perms(__u32 perms);

@@ -35,7 +35,7 @@ static void print_trace(const struct vmem_regs *regs,
 	for (unsigned int i = 0; i < nr_trace(t); i++)
 		out("%7s: %0*llx => %0*llx\n", trace_level(regs, i),
 		    gpa_digits(regs), t->out_trace[i].entry_gpa,
-		    va_digits(regs), t->out_trace[i].raw);
+		    raw_digits(regs), t->out_trace[i].raw);
 }
 
 static void print_page(const struct vmem_regs *regs,

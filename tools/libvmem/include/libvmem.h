@@ -244,10 +244,19 @@ int libvmem_vcpu(struct libvmem *vm, unsigned int index,
 #define LIBVMEM_MAXPHYADDR 0x10u
 #define LIBVMEM_ALL_REGS 0x1fu
 
+/*
+ * And parts of its @rules: VMEM_RULES_AMD, VMEM_RULES_NO_1G, and the other two. None of
+ * them has to be known: 0 takes no bit for a reserved one.
+ */
+#define LIBVMEM_VENDOR 0x20u
+#define LIBVMEM_NO_1G 0x40u
+#define LIBVMEM_ENCRYPTION 0x80u
+#define LIBVMEM_ALL_RULES 0xe0u
+
 /**
  * struct libvmem_regs - some of a vCPU's registers
  * @regs: the values; a @cow_mask of 0 is unknown too
- * @have: set of LIBVMEM_CR0, ...: the registers in @regs that are known
+ * @have: set of LIBVMEM_CR0, ...: the registers and rules in @regs that are known
  */
 struct libvmem_regs {
 	struct vmem_regs regs;
@@ -259,9 +268,9 @@ struct libvmem_regs {
  * @LIBVMEM_MODE_OFF: paging is off
  * @LIBVMEM_MODE_2LEVEL: 2-level paging
  * @LIBVMEM_MODE_2LEVEL_PSE: 2-level paging with pages of 4 MiB
- * @LIBVMEM_MODE_PAE: PAE; not supported
+ * @LIBVMEM_MODE_PAE: PAE
  * @LIBVMEM_MODE_4LEVEL: 4-level paging
- * @LIBVMEM_MODE_5LEVEL: 5-level paging; not supported
+ * @LIBVMEM_MODE_5LEVEL: 5-level paging
  */
 enum libvmem_mode {
 	LIBVMEM_MODE_OFF,
@@ -314,7 +323,7 @@ __u64 libvmem_root(const struct vmem_regs *regs);
 
 /**
  * libvmem_arch_regs - registers as the kernels of an architecture have them
- * @name: "amd64" or "i686"
+ * @name: "amd64", "amd64-la57", "i686" or "i686-pae"
  *
  * Return: all registers but CR3; NULL for any other @name.
  */

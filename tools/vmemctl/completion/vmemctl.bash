@@ -23,7 +23,7 @@ _vmemctl() {
 		return
 		;;
 	--arch)
-		COMPREPLY=($(compgen -W 'amd64 i686' -- "$cur"))
+		COMPREPLY=($(compgen -W 'amd64 amd64-la57 i686 i686-pae' -- "$cur"))
 		return
 		;;
 	esac
