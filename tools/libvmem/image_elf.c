@@ -14,6 +14,9 @@
 /* QEMU's note as its first writers had it ends with CR4. */
 #define CPU_SIZE offsetof(struct core_cpu, kernel_gs_base)
 
+/* 64-bit code, of which there is none outside of long mode */
+#define CS_L (1u << 21)
+
 /* Of all segments of notes. Far beyond the notes of 4096 vCPUs and spaces. */
 #define MAX_NOTES_SIZE (64u << 20)
 
@@ -22,7 +25,7 @@ bool image_is_elf(const struct image *image)
 	return image->size >= SELFMAG && !memcmp(image->map, ELFMAG, SELFMAG);
 }
 
-/* QEMU knows the first vCPU's EFER.LMA, and says so in this way alone. */
+/* QEMU knows the first vCPU's EFER.LMA, and says so in this way. */
 static bool is_long_mode(const GElf_Ehdr *ehdr)
 {
 	return ehdr->e_machine == EM_X86_64;
@@ -96,10 +99,10 @@ static int add_segment(struct image *image, const GElf_Phdr *phdr,
 static void complete_regs(struct vmem_regs *regs, bool long_mode)
 {
 	bool pae = libvmem_mode(regs) == LIBVMEM_MODE_PAE;
-	const struct libvmem_regs *arch =
-		libvmem_arch_regs(!pae	    ? "i686" :
-				  long_mode ? "amd64" :
-					      "i686-pae");
+	const struct libvmem_regs *arch = libvmem_arch_regs(!pae ? "i686" :
+							    long_mode ?
+								   "amd64" :
+								   "i686-pae");
 
 	regs->efer = arch->regs.efer;
 	regs->maxphyaddr = arch->regs.maxphyaddr;
@@ -131,7 +134,7 @@ static int add_vcpu(struct image *image, const struct core_cpu *note,
 		return refuse(image, error, "is damaged",
 			      "it has notes of more than %u vCPUs",
 			      VMEM_MAX_ROOTS);
-	complete_regs(&regs, long_mode);
+	complete_regs(&regs, long_mode || note->cs.flags & CS_L);
 	vcpus = image_grow(image->vcpus, image->nr_vcpus, sizeof(*vcpus),
 			   error);
 	if (!vcpus)

@@ -180,7 +180,7 @@ static bool continues(const struct vmem_mapping *last,
 	return last->last_va + 1 == m->va &&
 	       last->gpa + (m->va - last->va) == m->gpa &&
 	       last->page_size == m->page_size && last->kind == m->kind &&
-	       last->perms == m->perms;
+	       last->perms == m->perms && last->attributes == m->attributes;
 }
 
 static int put_last(struct ranges *ranges)
@@ -245,17 +245,19 @@ static int collect(struct libvmem *vm, struct vmem_map_range_args *args,
 	return ret ? ret : put_last(ranges);
 }
 
-int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
-		   __u64 last_va,
-		   int (*row)(const struct vmem_mapping *mapping, void *priv),
-		   void *priv, struct libvmem_found *found,
-		   struct libvmem_error *error)
+int libvmem_ranges_with(struct libvmem *vm, const struct vmem_regs *regs,
+			unsigned int flags, __u64 va, __u64 last_va,
+			int (*row)(const struct vmem_mapping *mapping,
+				   void *priv),
+			void *priv, struct libvmem_found *found,
+			struct libvmem_error *error)
 {
 	struct ranges ranges = { .row = row, .priv = priv };
 	struct vmem_mapping *mappings =
 		new_room(MAPPINGS_A_CALL * sizeof(*mappings));
 	struct vmem_map_range_args args = {
 		.size = sizeof(args),
+		.flags = flags,
 		.nr = MAPPINGS_A_CALL,
 		.mapping_size = sizeof(*mappings),
 		.mappings = (uintptr_t)mappings,
@@ -274,6 +276,16 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 	if (found)
 		*found = ranges.found;
 	return ret;
+}
+
+int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		   __u64 last_va,
+		   int (*row)(const struct vmem_mapping *mapping, void *priv),
+		   void *priv, struct libvmem_found *found,
+		   struct libvmem_error *error)
+{
+	return libvmem_ranges_with(vm, regs, 0, va, last_va, row, priv, found,
+				   error);
 }
 
 int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,

@@ -181,7 +181,11 @@ static void take(struct libvmem_regs *known, const struct libvmem_regs *from)
 	known->have |= regs;
 }
 
-/* A vCPU's registers; CR3 is among them only where the guest does not run. */
+/*
+ * A vCPU's registers; CR3 is among them only where the guest does not run. Of an image,
+ * EFER is a guess by the class of the core, which is that of a guest in long mode only if
+ * the first vCPU was.
+ */
 static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
 			struct libvmem_regs *regs, struct libvmem_error *error)
 {
@@ -196,6 +200,9 @@ static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
 				    (LIBVMEM_ALL_REGS & ~LIBVMEM_CR3) |
 					    LIBVMEM_ALL_RULES,
 	};
+	if (vm->image && !(vm->image->vcpus[0].cr0 & CR0_PG) &&
+	    libvmem_mode(&regs->regs) == LIBVMEM_MODE_PAE)
+		regs->have &= ~LIBVMEM_EFER;
 	return 0;
 }
 
@@ -241,6 +248,11 @@ static int take_image(struct libvmem *vm, unsigned int vcpu,
 	return 0;
 }
 
+static bool has_all_regs(const struct libvmem_regs *known)
+{
+	return !(LIBVMEM_ALL_REGS & ~known->have);
+}
+
 /* The module's index of what QEMU calls vCPU @index; the first if it has none. */
 static unsigned int index_of(struct libvmem *vm, const struct libvmem_qmp *qmp,
 			     unsigned int index)
@@ -264,9 +276,18 @@ static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 		      struct libvmem_regs *known, struct libvmem_error *error)
 {
 	unsigned int vcpu = source->vcpu;
+	int ret;
 
-	if (vm->image)
-		return take_image(vm, vcpu, known, error);
+	if (vm->image) {
+		ret = take_image(vm, vcpu, known, error);
+		if (ret || has_all_regs(known))
+			return ret;
+		return error_set(
+			error, LIBVMEM_BAD_MODE, STEP_REGISTERS, 0,
+			"vCPU 0 does not page: give --efer, or --arch amd64, amd64-la57 or i686-pae",
+			"nothing in %s says whether vCPU %u is in long mode",
+			vm->image->path, vcpu);
+	}
 	if (source->qmp)
 		vcpu = index_of(vm, source->qmp, vcpu);
 	if (known->have & LIBVMEM_CR3)
@@ -274,11 +295,6 @@ static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 	return error_set(
 		error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0, NULL,
 		"which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
-}
-
-static bool has_all_regs(const struct libvmem_regs *known)
-{
-	return !(LIBVMEM_ALL_REGS & ~known->have);
 }
 
 /* Rules of a guest that runs, if it has vCPUs: what nobody has to know. */
@@ -318,6 +334,23 @@ int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 		take_rules(vm, source, &known);
 	*regs = known.regs;
 	return ret;
+}
+
+bool libvmem_find_pat(struct libvmem *vm, const struct libvmem_source *source,
+		      __u64 *pat)
+{
+	struct vmem_vcpu_args vcpu = {};
+	unsigned int index = source->vcpu;
+
+	*pat = LIBVMEM_RESET_PAT;
+	if (vm->image)
+		return false;
+	if (source->qmp)
+		index = index_of(vm, source->qmp, index);
+	if (libvmem_vcpu(vm, index, &vcpu, NULL) || !vcpu.out_pat)
+		return false;
+	*pat = vcpu.out_pat;
+	return true;
 }
 
 /* What the tables of both are read by. */

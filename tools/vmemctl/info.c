@@ -91,6 +91,35 @@ static const char *source_name(__u32 source)
 	}
 }
 
+/* ", AMD, C-bit 51", and nothing where all rules are the usual ones */
+static void print_rules(__u32 rules)
+{
+	unsigned int bit = rules >> 8;
+
+	if (rules & VMEM_RULES_AMD)
+		out(", AMD");
+	if (rules & VMEM_RULES_NO_1G)
+		out(", no 1 GiB pages");
+	if (bit)
+		out(", %s %u",
+		    rules & VMEM_RULES_SHARED_BIT ? "shared bit" : "C-bit",
+		    bit);
+}
+
+static json_t *json_rules(__u32 rules)
+{
+	bool shared = rules & VMEM_RULES_SHARED_BIT;
+	unsigned int bit = rules >> 8;
+	json_t *o = json_object();
+
+	json_set(o, "amd", json_boolean(rules & VMEM_RULES_AMD));
+	json_set(o, "no_1g", json_boolean(rules & VMEM_RULES_NO_1G));
+	json_set(o, "c_bit", bit && !shared ? json_integer(bit) : json_null());
+	json_set(o, "shared_bit",
+		 bit && shared ? json_integer(bit) : json_null());
+	return o;
+}
+
 static const char *mode_text(const struct vmem_regs *regs)
 {
 	return libvmem_mode_text(libvmem_mode(regs));
@@ -123,6 +152,8 @@ static void print_vcpus(const struct guest *guest)
 	    "EFER", "MAXPHYADDR");
 	if (guest->has_cr3)
 		out("%16s  ", "CR3");
+	if (!guest->image)
+		out("%16s  ", "PAT");
 	out("MODE\n");
 	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
 		const struct vmem_vcpu_args *vcpu = &guest->vcpus[i];
@@ -134,7 +165,13 @@ static void print_vcpus(const struct guest *guest)
 			out("%16llx  ", regs->cr3);
 		else if (guest->has_cr3)
 			out("%16s  ", "-");
-		out("%s\n", mode_text(regs));
+		if (!guest->image && vcpu->out_pat)
+			out("%016llx  ", vcpu->out_pat);
+		else if (!guest->image)
+			out("%16s  ", "-");
+		out("%s", mode_text(regs));
+		print_rules(regs->rules);
+		out("\n");
 	}
 }
 
@@ -150,9 +187,12 @@ static void print_image(const struct libvmem_image *image)
 static void print_snapshot(const struct libvmem_image *image)
 {
 	out("\n%5s  %16s  %16s  MODE\n", "SPACE", "ROOT", "IN THE GUEST");
-	for (unsigned int i = 0; i < image->nr_spaces; i++)
-		out("%5u  %16llx  %16llx  %s\n", i, image->spaces[i].root,
+	for (unsigned int i = 0; i < image->nr_spaces; i++) {
+		out("%5u  %16llx  %16llx  %s", i, image->spaces[i].root,
 		    image->spaces[i].space, mode_text(&image->regs));
+		print_rules(image->regs.rules);
+		out("\n");
+	}
 }
 
 static void print_module(const struct vmem_info_args *info)
@@ -219,6 +259,12 @@ static json_t *json_vcpus(const struct guest *guest)
 			json_set(o, "cr3",
 				 guest->has_cr3[i] ? json_hex(regs->cr3) :
 						     json_null());
+		if (!guest->image) {
+			__u64 pat = guest->vcpus[i].out_pat;
+
+			json_set(o, "pat", pat ? json_hex(pat) : json_null());
+			json_set(o, "rules", json_rules(regs->rules));
+		}
 		json_add(vcpus, o);
 	}
 	return vcpus;
@@ -246,6 +292,8 @@ static json_t *json_image(const struct libvmem_image *image)
 	json_set(o, "format", json_name(image->format));
 	json_set(o, "size", json_count(image->size));
 	json_set(o, "spaces", json_spaces(image));
+	if (image->nr_spaces)
+		json_set(o, "rules", json_rules(image->regs.rules));
 	return o;
 }
 

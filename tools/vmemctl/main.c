@@ -35,6 +35,12 @@ enum {
 	OPT_BASE,
 	OPT_STRICT,
 	OPT_PHYS,
+	OPT_VENDOR,
+	OPT_NO_1G,
+	OPT_C_BIT,
+	OPT_SHARED_BIT,
+	OPT_PAT,
+	OPT_ATTRIBUTES,
 };
 
 static const struct argp_option options[] = {
@@ -63,6 +69,20 @@ static const struct argp_option options[] = {
 	  "Take all but CR3 as amd64, amd64-la57, i686 or i686-pae has them; default: ask the vCPU",
 	  2 },
 
+	{ "vendor", OPT_VENDOR, "VENDOR", 0,
+	  "intel or amd, which reserves bit 8 of PML4Es; default: ask the vCPU",
+	  2 },
+	{ "no-1g", OPT_NO_1G, NULL, 0,
+	  "There are no pages of 1 GiB: PS is reserved in PDPTEs", 2 },
+	{ "c-bit", OPT_C_BIT, "BIT", 0,
+	  "This bit of an entry, 32 to 51, is no address: it says that the page is encrypted (SEV)",
+	  2 },
+	{ "shared-bit", OPT_SHARED_BIT, "BIT", 0,
+	  "Likewise, that it is not (TDX)", 2 },
+	{ "pat", OPT_PAT, "X", 0,
+	  "vtop, maps: the PAT register, for memory types; default: ask the vCPU",
+	  2 },
+
 	{ "cow", OPT_COW, "MASK:VALUE", 0,
 	  "Bits of an entry by which the guest marks pages copy-on-write", 2 },
 
@@ -72,6 +92,9 @@ static const struct argp_option options[] = {
 
 	{ .doc = "Output:", .group = 3 },
 	{ "json", 'j', NULL, 0, "Print JSON", 3 },
+	{ "attributes", OPT_ATTRIBUTES, NULL, 0,
+	  "maps: show Accessed, Dirty, Global, memory type, key, encryption",
+	  3 },
 	{ "raw", 'r', NULL, 0, "read: print the bytes as they are", 3 },
 	{ "phys", OPT_PHYS, NULL, 0,
 	  "read: the address is a guest-physical one", 3 },
@@ -106,6 +129,27 @@ static void add_cr3s(struct opts *opts, char *list)
 			"--cr3", arg);
 	}
 	source->given.regs.cr3 = opts->cr3s[0];
+}
+
+static error_t parse_rules(int key, char *arg, struct libvmem_regs *given)
+{
+	switch (key) {
+	case OPT_VENDOR:
+		parse_vendor(given, arg);
+		return 0;
+	case OPT_NO_1G:
+		given->regs.rules |= VMEM_RULES_NO_1G;
+		given->have |= LIBVMEM_NO_1G;
+		return 0;
+	case OPT_C_BIT:
+		parse_encryption(given, "--c-bit", arg, false);
+		return 0;
+	case OPT_SHARED_BIT:
+		parse_encryption(given, "--shared-bit", arg, true);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
 }
 
 static error_t parse_root(int key, char *arg, struct opts *opts)
@@ -148,8 +192,12 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 	case OPT_VCPU:
 		source->vcpu = parse_count("--vcpu", arg, 0, INT_MAX);
 		return 0;
+	case OPT_PAT:
+		opts->pat = parse_hex("--pat", arg);
+		opts->has_pat = true;
+		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_rules(key, arg, &source->given);
 	}
 }
 
@@ -169,6 +217,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		opts->json = true;
+		return 0;
+	case OPT_ATTRIBUTES:
+		opts->attributes = true;
 		return 0;
 	case 'r':
 		opts->raw = true;
@@ -271,6 +322,8 @@ static void run(const struct command *command, struct opts *opts)
 		usage("%s has no --raw and no --phys", command->name);
 	if (opts->raw && opts->json)
 		usage("--raw and --json exclude each other");
+	if (opts->attributes && !command->can_attribute)
+		usage("%s has no --attributes", command->name);
 	if (opts->scope.nr_excluded && !command->can_exclude)
 		usage("%s has no --exclude", command->name);
 	if ((opts->output || opts->has_base || opts->strict) &&

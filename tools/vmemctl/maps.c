@@ -7,21 +7,30 @@
 /**
  * struct output - where rows go
  * @regs: their address space
+ * @pat: their PAT; NULL to leave out attributes
  * @json: JSON of the space, or NULL for text
  */
 struct output {
 	struct vmem_regs regs;
+	const struct pat *pat;
 	struct json_space *json;
 };
 
 static int put_mapping(const struct vmem_mapping *mapping, void *priv)
 {
 	const struct output *o = priv;
+	json_t *row;
 
-	if (o->json)
-		json_put_row(o->json, json_mapping(mapping));
-	else
-		print_mapping(&o->regs, mapping);
+	if (!o->json) {
+		print_mapping(&o->regs, mapping, o->pat);
+		return out_ended();
+	}
+	row = json_mapping(mapping);
+	if (o->pat)
+		json_set(row, "attributes",
+			 json_attributes(&o->regs, o->pat,
+					 mapping->attributes));
+	json_put_row(o->json, row);
 	return out_ended();
 }
 
@@ -33,10 +42,13 @@ static void print_heading(const struct libvmem_roots *roots, unsigned int index)
 	out("\n");
 }
 
-static void print_total(const struct libvmem_found *found)
+static void print_total(const struct libvmem_found *found,
+			const struct pat *pat)
 {
 	char size[SIZE_TEXT_MAX];
 
+	if (pat)
+		out("PAT: %016llx (%s)\n", pat->value, pat->source);
 	out("total: %llu mapping%s, %s\n", found->mappings,
 	    found->mappings == 1 ? "" : "s", size_text(found->bytes, size));
 }
@@ -54,13 +66,16 @@ static void warn_of(const struct libvmem_found *found)
 static void list_maps(const struct opts *opts, struct libvmem *vm,
 		      const struct libvmem_roots *roots, unsigned int index)
 {
+	const struct pat pat = guest_pat(vm, opts);
 	struct json_space space = {
 		.roots = roots,
 		.index = index,
 		.key = "mappings",
+		.pat = opts->attributes ? &pat : NULL,
 	};
 	struct output o = {
 		.regs = libvmem_regs_of_root(roots, index),
+		.pat = space.pat,
 		.json = opts->json ? &space : NULL,
 	};
 	struct libvmem_error error;
@@ -69,15 +84,17 @@ static void list_maps(const struct opts *opts, struct libvmem *vm,
 
 	if (!opts->json && roots->nr > 1)
 		print_heading(roots, index);
-	ret = libvmem_ranges(vm, &o.regs, opts->scope.va, opts->scope.last_va,
-			     put_mapping, &o, &found, &error);
+	ret = libvmem_ranges_with(vm, &o.regs,
+				  opts->attributes ? VMEM_MAP_ATTRIBUTES : 0,
+				  opts->scope.va, opts->scope.last_va,
+				  put_mapping, &o, &found, &error);
 	if (opts->json) {
 		space.found = &found;
 		json_check(&space, ret, &error);
 		json_end_space(&space);
 	} else {
 		check(ret, &error);
-		print_total(&found);
+		print_total(&found, o.pat);
 	}
 	warn_of(&found);
 }
@@ -104,6 +121,10 @@ const struct command maps_command = {
 		"\vAddresses are hexadecimal, with 0x or without. A row has the first\n"
 		"and the last virtual address, the guest-physical address, the page\n"
 		"size, and the permissions of the whole path: r, w(ritable),\n"
-		"x (executable), u(ser) or s(upervisor).",
+		"x (executable), u(ser) or s(upervisor). --attributes adds a(ccessed),\n"
+		"d(irty), g(lobal), the memory type by the PAT and, where the guest has\n"
+		"them, the protection key and whether the page is encrypted; rows then\n"
+		"merge only if they have all of this in common.",
+	.can_attribute = true,
 	.run = run,
 };

@@ -50,6 +50,28 @@ __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max)
 	return value;
 }
 
+void parse_vendor(struct libvmem_regs *given, const char *s)
+{
+	if (strcmp(s, "amd") && strcmp(s, "intel"))
+		usage("--vendor '%s': give amd or intel", s);
+	given->regs.rules &= ~VMEM_RULES_AMD;
+	if (!strcmp(s, "amd"))
+		given->regs.rules |= VMEM_RULES_AMD;
+	given->have |= LIBVMEM_VENDOR;
+}
+
+void parse_encryption(struct libvmem_regs *given, const char *option,
+		      const char *s, bool shared)
+{
+	__u64 bit = parse_count(option, s, 32, 51);
+
+	if (given->have & LIBVMEM_ENCRYPTION)
+		usage("%s: give one of --c-bit and --shared-bit, once", option);
+	given->regs.rules |= VMEM_RULES_ENCRYPTION_BIT(bit) |
+			     (shared ? VMEM_RULES_SHARED_BIT : 0);
+	given->have |= LIBVMEM_ENCRYPTION;
+}
+
 void parse_cow(struct vmem_regs *regs, char *s)
 {
 	char *value = strchr(s, ':');

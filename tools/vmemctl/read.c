@@ -175,8 +175,10 @@ static void run(struct opts *opts, int nr_args, char **args)
 		usage("LEN %llu reaches behind the last address: give at most %llu",
 		      r.left, 0 - r.at);
 	r.vm = guest_open(opts);
-	if (!opts->phys)
+	if (!opts->phys) {
 		guest_regs(r.vm, opts, &r.regs);
+		r.at = libvmem_data_address(&r.regs, r.at);
+	}
 
 	if (opts->json)
 		read_json(&r);

@@ -55,13 +55,16 @@ void print_perms(__u32 perms)
 	    perms & VMEM_EXECUTABLE ? 'x' : '-', perms & VMEM_USER ? 'u' : 's');
 }
 
-void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m)
+void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m,
+		   const struct pat *pat)
 {
 	print_region(regs, m->va, m->last_va);
 	out(" %0*llx ", gpa_digits(regs), m->gpa);
 	print_page_size(m->page_size);
 	out(" ");
 	print_perms(m->perms);
+	if (pat)
+		print_attributes(regs, pat, m->attributes);
 	out("%s\n", m->kind == VMEM_KIND_COW ? " cow" : "");
 }
 
@@ -99,6 +102,11 @@ void json_end_space(struct json_space *space)
 	if (!space->begun)
 		begin_space(space);
 	out("]");
+	if (space->pat) {
+		out(",\"pat\":");
+		json_put(json_hex(space->pat->value));
+		out(",\"pat_source\":\"%s\"", space->pat->source);
+	}
 	if (space->found)
 		out(",\"anomalies\":%llu,\"torn\":%llu",
 		    space->found->anomalies, space->found->torn);

@@ -133,7 +133,7 @@ static void print_row(const struct vmem_regs *regs,
 		print_heading(regs, record);
 		break;
 	case VMEM_THIS_SPACE:
-		print_mapping(regs, &record->mapping);
+		print_mapping(regs, &record->mapping, NULL);
 		break;
 	case VMEM_ALIASING:
 		print_run(regs, run);

@@ -31,6 +31,9 @@
  * @cr3s: those of @source
  * @scope: the excluded ranges; its addresses are set by the command
  * @excluded: those of @scope
+ * @pat: --pat
+ * @has_pat: --pat was given
+ * @attributes: maps: show attributes
  * @output: file to write, or NULL
  * @base: guest-physical address where a snapshot's memory begins
  * @has_base: --base was given
@@ -52,6 +55,9 @@ struct opts {
 	__u64 cr3s[VMEM_MAX_ROOTS];
 	struct libvmem_scope scope;
 	struct vmem_span excluded[VMEM_MAX_EXCLUDED];
+	__u64 pat;
+	bool has_pat;
+	bool attributes;
 	const char *output;
 	__u64 base;
 	bool has_base;
@@ -73,6 +79,7 @@ struct opts {
  * @help: its own help
  * @one_root: it takes no more than one --cr3
  * @can_read: it takes --raw and --phys
+ * @can_attribute: it takes --attributes
  * @can_exclude: it takes --exclude
  * @can_write: it takes --output, --base and --strict
  * @run: runs it, with the arguments behind the name
@@ -84,6 +91,7 @@ struct command {
 	const char *help;
 	bool one_root;
 	bool can_read;
+	bool can_attribute;
 	bool can_exclude;
 	bool can_write;
 	void (*run)(struct opts *opts, int nr_args, char **args);
@@ -134,6 +142,13 @@ void parse_range(const char *command, int nr_args, char **args,
 /* A usage error unless a range is made of whole pages. */
 void check_whole_pages(const char *what, __u64 va, __u64 last_va);
 
+/* "amd" or "intel": the vendor's rules. */
+void parse_vendor(struct libvmem_regs *given, const char *s);
+
+/* The bit of memory encryption, set in entries of pages that are encrypted or shared. */
+void parse_encryption(struct libvmem_regs *given, const char *option,
+		      const char *s, bool shared);
+
 /* A convention for copy-on-write, "MASK:VALUE". */
 void parse_cow(struct vmem_regs *regs, char *s);
 
@@ -158,6 +173,39 @@ void guest_regs(struct libvmem *vm, const struct opts *opts,
 /* The spaces of the command line or, with @all, of all vCPUs or a snapshot. */
 void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
 		 struct libvmem_roots *roots);
+
+/* attributes.c */
+
+/**
+ * struct pat - the PAT register, which memory types follow
+ * @value: its value
+ * @source: "option", "vcpu", or "reset" where it is not known
+ */
+struct pat {
+	__u64 value;
+	const char *source;
+};
+
+struct pat guest_pat(struct libvmem *vm, const struct opts *opts);
+
+/* Columns of a mapping's attributes */
+void print_attributes(const struct vmem_regs *regs, const struct pat *pat,
+		      __u32 attributes);
+
+/* The attributes of a page, in words */
+void print_page_attributes(const struct vmem_regs *regs, const struct pat *pat,
+			   __u32 attributes);
+
+/* Names of what is set in an entry, in parentheses; nothing if it is not present */
+void print_entry(const struct vmem_regs *regs, enum vmem_level level,
+		 __u64 raw);
+
+json_t *json_attributes(const struct vmem_regs *regs, const struct pat *pat,
+			__u32 attributes);
+
+/* Add what the entry is to @o. */
+void json_set_entry(json_t *o, const struct vmem_regs *regs,
+		    enum vmem_level level, __u64 raw);
 
 /* walk.c */
 
@@ -240,7 +288,10 @@ int raw_digits(const struct vmem_regs *regs);
 
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va);
 void print_perms(__u32 perms);
-void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m);
+
+/* With @pat, its attributes as well. */
+void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m,
+		   const struct pat *pat);
 
 /* The heading of a space, without the end of the line. */
 void print_space(const struct vmem_regs *regs, __u32 index, __u64 space);
@@ -254,6 +305,7 @@ void print_stats(const struct walked *walked);
  * @roots: the spaces: if they are several, their objects make up a list
  * @index: the space of this object
  * @key: of the list in the object
+ * @pat: the PAT that its rows follow, or NULL
  * @found: what else there was besides the rows, or NULL; set when it ends
  * @begun: the object has begun
  * @has_rows: there is a row in the list
@@ -266,6 +318,7 @@ struct json_space {
 	const struct libvmem_roots *roots;
 	unsigned int index;
 	const char *key;
+	const struct pat *pat;
 	const struct libvmem_found *found;
 	bool begun;
 	bool has_rows;

@@ -9,17 +9,23 @@
 /**
  * struct output - where answers go
  * @roots: the spaces
+ * @regs: registers of the space
+ * @pat: its PAT
+ * @given: the addresses as they were given, from the next answer's on
  * @json: JSON of the space, or NULL for text
  */
 struct output {
 	const struct libvmem_roots *roots;
+	struct vmem_regs regs;
+	const struct pat *pat;
+	const __u64 *given;
 	struct json_space *json;
 };
 
-/* The name of the table that entry number @i of a path is in. */
-static const char *trace_level(const struct vmem_regs *regs, unsigned int i)
+/* The level of the table that entry number @i of a path is in. */
+static enum vmem_level trace_level(const struct vmem_regs *regs, unsigned int i)
 {
-	return level_name(libvmem_top_level(regs) - i);
+	return libvmem_top_level(regs) - i;
 }
 
 /* A kernel that knows more levels still fills only our array. */
@@ -32,15 +38,34 @@ static unsigned int nr_trace(const struct vmem_translation *t)
 static void print_trace(const struct vmem_regs *regs,
 			const struct vmem_translation *t)
 {
-	for (unsigned int i = 0; i < nr_trace(t); i++)
-		out("%7s: %0*llx => %0*llx\n", trace_level(regs, i),
+	for (unsigned int i = 0; i < nr_trace(t); i++) {
+		enum vmem_level level = trace_level(regs, i);
+
+		out("%7s: %0*llx => %0*llx", level_name(level),
 		    gpa_digits(regs), t->out_trace[i].entry_gpa,
 		    raw_digits(regs), t->out_trace[i].raw);
+		print_entry(regs, level, t->out_trace[i].raw);
+		out("\n");
+	}
 }
 
-static void print_page(const struct vmem_regs *regs,
-		       const struct vmem_translation *t)
+/* The attributes of the page: those of the last entry */
+static __u32 attributes_of(const struct vmem_regs *regs,
+			   const struct vmem_translation *t)
 {
+	unsigned int last = nr_trace(t) - 1;
+	struct libvmem_error error;
+	struct libvmem_entry entry;
+
+	check(libvmem_entry(regs, trace_level(regs, last),
+			    t->out_trace[last].raw, &entry, &error),
+	      &error);
+	return entry.attributes;
+}
+
+static void print_page(const struct output *o, const struct vmem_translation *t)
+{
+	const struct vmem_regs *regs = &o->regs;
 	char size[SIZE_TEXT_MAX];
 
 	out("   PAGE: %0*llx (%s)\n", gpa_digits(regs),
@@ -50,6 +75,9 @@ static void print_page(const struct vmem_regs *regs,
 	    t->out_perms & VMEM_WRITABLE ? "writable" : "read-only",
 	    t->out_perms & VMEM_USER ? "user" : "supervisor",
 	    t->out_perms & VMEM_EXECUTABLE ? "executable" : "no-execute");
+	out("   ATTR: ");
+	print_page_attributes(regs, o->pat, attributes_of(regs, t));
+	out("\n");
 }
 
 static void print_owner(const struct libvmem_roots *roots,
@@ -70,25 +98,26 @@ static void print_end(const struct vmem_translation *t)
 	    level ? " at " : "", level ? level : "");
 }
 
-static void print_text(const struct libvmem_roots *roots, __u64 va,
+static void print_text(const struct output *o, __u64 given, __u64 va,
 		       const struct vmem_translation *t)
 {
-	const struct vmem_regs *regs = &roots->regs;
 	bool mapped = t->out_status == VMEM_MAPPED;
 
 	out("%-16s  PHYSICAL\n", "VIRTUAL");
 	if (mapped)
-		out("%-16llx  %llx\n", va, t->out_gpa);
+		out("%-16llx  %llx\n", given, t->out_gpa);
 	else
-		out("%-16llx  (not %s)\n", va,
+		out("%-16llx  (not %s)\n", given,
 		    t->out_status == VMEM_TORN ? "known" : "mapped");
-	print_trace(regs, t);
+	if (given != va)
+		out("    LAM: %0*llx is translated\n", va_digits(&o->regs), va);
+	print_trace(&o->regs, t);
 	if (mapped)
-		print_page(regs, t);
+		print_page(o, t);
 	else
 		print_end(t);
 	if (t->out_referenced)
-		print_owner(roots, t);
+		print_owner(o->roots, t);
 	out("\n");
 }
 
@@ -100,9 +129,12 @@ static json_t *json_trace(const struct vmem_regs *regs,
 	for (unsigned int i = 0; i < nr_trace(t); i++) {
 		json_t *o = json_object();
 
-		json_set(o, "level", json_name(trace_level(regs, i)));
+		enum vmem_level level = trace_level(regs, i);
+
+		json_set(o, "level", json_name(level_name(level)));
 		json_set(o, "entry_gpa", json_hex(t->out_trace[i].entry_gpa));
 		json_set(o, "raw", json_hex(t->out_trace[i].raw));
+		json_set_entry(o, regs, level, t->out_trace[i].raw);
 		json_add(trace, o);
 	}
 	return trace;
@@ -137,14 +169,22 @@ static json_t *json_owner(const struct vmem_translation *t)
 	return o;
 }
 
-static json_t *json_result(const struct vmem_regs *regs, __u64 va,
+static json_t *json_result(const struct output *output, __u64 given, __u64 va,
 			   const struct vmem_translation *t)
 {
+	const struct vmem_regs *regs = &output->regs;
 	json_t *o = json_object();
 
-	json_set(o, "va", json_hex(va));
+	json_set(o, "va", json_hex(given));
+	if (given != va)
+		json_set(o, "translated", json_hex(va));
 	json_set(o, "status", json_name(status_name(t->out_status)));
 	json_set_page(o, t);
+	json_set(o, "attributes",
+		 t->out_status == VMEM_MAPPED ?
+			 json_attributes(regs, output->pat,
+					 attributes_of(regs, t)) :
+			 json_null());
 	json_set(o, "level", json_name(level_name(t->out_level)));
 	json_set(o, "owner", json_owner(t));
 	json_set(o, "trace", json_trace(regs, t));
@@ -154,13 +194,27 @@ static json_t *json_result(const struct vmem_regs *regs, __u64 va,
 static int put_answer(__u64 va, const struct vmem_translation *answer,
 		      void *priv)
 {
-	const struct output *o = priv;
+	struct output *o = priv;
+	__u64 given = *o->given++;
 
 	if (o->json)
-		json_put_row(o->json, json_result(&o->roots->regs, va, answer));
+		json_put_row(o->json, json_result(o, given, va, answer));
 	else
-		print_text(o->roots, va, answer);
+		print_text(o, given, va, answer);
 	return out_ended();
+}
+
+/* The addresses that the processor would translate. */
+static __u64 *data_addresses(const struct vmem_regs *regs, const __u64 *vas,
+			     int nr)
+{
+	__u64 *new = calloc(nr, sizeof(*new));
+
+	if (!new)
+		die("out of memory");
+	for (int i = 0; i < nr; i++)
+		new[i] = libvmem_data_address(regs, vas[i]);
+	return new;
 }
 
 /* Only a translation in several spaces can tell who owns a table. */
@@ -179,15 +233,21 @@ static void translate(const struct opts *opts, struct libvmem *vm,
 		      const struct libvmem_roots *roots, unsigned int index,
 		      const __u64 *vas, int nr)
 {
+	const struct pat pat = guest_pat(vm, opts);
 	struct json_space space = {
 		.roots = roots,
 		.index = index,
 		.key = "results",
+		.pat = &pat,
 	};
 	struct output o = {
 		.roots = roots,
+		.regs = libvmem_regs_of_root(roots, index),
+		.pat = &pat,
+		.given = vas,
 		.json = opts->json ? &space : NULL,
 	};
+	__u64 *translated = data_addresses(&o.regs, vas, nr);
 	struct libvmem_error error;
 	int ret;
 
@@ -196,12 +256,13 @@ static void translate(const struct opts *opts, struct libvmem *vm,
 			    libvmem_space_of_root(roots, index));
 		out("\n");
 	}
-	ret = ask(vm, roots, index, vas, nr, &o, &error);
+	ret = ask(vm, roots, index, translated, nr, &o, &error);
 	if (opts->json) {
 		json_check(&space, ret, &error);
 		json_end_space(&space);
 	}
 	check(ret, &error);
+	free(translated);
 }
 
 static void find_owners(struct libvmem *vm, const struct libvmem_roots *roots)
@@ -248,8 +309,11 @@ const struct command vtop_command = {
 	.args = "VA...",
 	.summary = "addresses with their paths through the tables",
 	.help = "Translate guest-virtual addresses and show the entries on their way.\n"
-		"\vVA is hexadecimal, with 0x or without. FLAGS are those of the\n"
-		"whole path. That an address is not mapped is an answer too: the\n"
+		"\vVA is hexadecimal, with 0x or without; metadata that LAM takes out of an\n"
+		"address of data is taken out. Behind each entry is what is set in it. FLAGS\n"
+		"are those of the whole path; ATTR says what else the last entry says of\n"
+		"the page, with its memory type by the PAT: of the vCPU, of --pat, or as\n"
+		"after reset. That an address is not mapped is an answer too: the\n"
 		"exit status is 0. With several roots, each address is translated in each\n"
 		"of them, and OWNER says which space was the first to reach a table that\n"
 		"is shared, and at which address; that takes a walk of them all.",

@@ -226,7 +226,8 @@ int libvmem_memslots(struct libvmem *vm,
  * libvmem_vcpu - registers of a vCPU
  * @vm: the guest
  * @index: index of the vCPU, less than @out_nr_vcpus of libvmem_info()
- * @vcpu: set; CR3 is 0 if the guest runs: see struct vmem_vcpu_args
+ * @vcpu: set; CR3 is 0 if the guest runs: see struct vmem_vcpu_args. @out_pat is 0
+ *	where it is not known.
  * @error: the failure, or NULL
  *
  * Return: 0; -LIBVMEM_BAD_ARGUMENT if there is no such vCPU.
@@ -320,6 +321,73 @@ enum vmem_level libvmem_top_level(const struct vmem_regs *regs);
  * Return: the guest-physical address that CR3 names.
  */
 __u64 libvmem_root(const struct vmem_regs *regs);
+
+/**
+ * libvmem_data_address - the address that a processor translates for data
+ * @regs: the registers
+ * @va: the address as a pointer has it
+ *
+ * Linear-address masking takes metadata out of it, where CR3 or CR4 says so.
+ *
+ * Return: @va, or what is left of it.
+ */
+__u64 libvmem_data_address(const struct vmem_regs *regs, __u64 va);
+
+/**
+ * enum libvmem_entry_kind - what an entry of a table is
+ * @LIBVMEM_ENTRY_NOT_PRESENT: its Present bit is clear: the rest is the guest's own
+ * @LIBVMEM_ENTRY_TABLE: names a table
+ * @LIBVMEM_ENTRY_PAGE: maps a page
+ */
+enum libvmem_entry_kind {
+	LIBVMEM_ENTRY_NOT_PRESENT,
+	LIBVMEM_ENTRY_TABLE,
+	LIBVMEM_ENTRY_PAGE,
+};
+
+/**
+ * struct libvmem_entry - an entry of a table, decoded
+ * @kind: what it is
+ * @perms: VMEM_WRITABLE, VMEM_USER and VMEM_EXECUTABLE as it grants them by itself
+ * @attributes: VMEM_ATTR_* of a page; of a table, those but Dirty, Global and the key
+ * @addr: guest-physical address of the table or page
+ * @reserved: reserved bits that are set; @perms and @addr are 0 then
+ */
+struct libvmem_entry {
+	enum libvmem_entry_kind kind;
+	__u32 perms;
+	__u32 attributes;
+	__u64 addr;
+	__u64 reserved;
+};
+
+/**
+ * libvmem_entry - decode an entry of a table
+ * @regs: the registers of its space
+ * @level: level of the table
+ * @raw: the entry, as in struct vmem_trace
+ * @entry: set
+ * @error: the failure, or NULL
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT if there are no tables of @level.
+ */
+int libvmem_entry(const struct vmem_regs *regs, enum vmem_level level,
+		  __u64 raw, struct libvmem_entry *entry,
+		  struct libvmem_error *error);
+
+/* The PAT register after a reset. */
+#define LIBVMEM_RESET_PAT 0x0007040600070406ull
+
+/**
+ * libvmem_memory_type - memory type of a page by the PAT
+ * @pat: the PAT register
+ * @attributes: VMEM_ATTR_* of the page
+ *
+ * The MTRRs, which may make it a stricter one, are not looked at.
+ *
+ * Return: "UC", "UC-", "WC", "WT", "WP" or "WB"; "reserved" if it is none.
+ */
+const char *libvmem_memory_type(__u64 pat, __u32 attributes);
 
 /**
  * libvmem_arch_regs - registers as the kernels of an architecture have them
@@ -445,6 +513,18 @@ int libvmem_find_regs(struct libvmem *vm, const struct libvmem_source *source,
 		      struct vmem_regs *regs, struct libvmem_error *error);
 
 /**
+ * libvmem_find_pat - find the PAT register of a vCPU
+ * @vm: the guest
+ * @source: which vCPU
+ * @pat: set: LIBVMEM_RESET_PAT where it is not known
+ *
+ * Return: whether it is known: an image does not have it, nor does a module that is
+ * older than it.
+ */
+bool libvmem_find_pat(struct libvmem *vm, const struct libvmem_source *source,
+		      __u64 *pat);
+
+/**
  * libvmem_find_roots - find the registers of several address spaces
  * @vm: the guest
  * @source: where to take them from
@@ -541,6 +621,27 @@ int libvmem_ranges(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 		   int (*row)(const struct vmem_mapping *mapping, void *priv),
 		   void *priv, struct libvmem_found *found,
 		   struct libvmem_error *error);
+
+/**
+ * libvmem_ranges_with - list mappings with more than addresses and rights
+ * @vm: the guest
+ * @regs: the address space
+ * @flags: VMEM_MAP_*
+ * @va: first virtual address
+ * @last_va: last virtual address, inclusive, not below @va
+ * @row: as for libvmem_ranges()
+ * @priv: passed to @row
+ * @found: as for libvmem_ranges()
+ * @error: the failure, or NULL
+ *
+ * Return: as libvmem_ranges().
+ */
+int libvmem_ranges_with(struct libvmem *vm, const struct vmem_regs *regs,
+			unsigned int flags, __u64 va, __u64 last_va,
+			int (*row)(const struct vmem_mapping *mapping,
+				   void *priv),
+			void *priv, struct libvmem_found *found,
+			struct libvmem_error *error);
 
 /**
  * struct libvmem_read - the end of a reading
