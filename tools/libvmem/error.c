@@ -220,7 +220,7 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, EOVERFLOW, NULL, LIBVMEM_BAD_ARGUMENT,
 	  "the range wraps around: its last address must not be below its first" },
 	{ STEP_ANY, ENXIO, is_encrypted_root, LIBVMEM_NO_ROOT,
-	  "the guest has no memory where CR3 points: if a bit of CR3 is that of memory encryption, give it with --c-bit" },
+	  "the guest has no memory where CR3 points: if it encrypts its memory, give --c-bit" },
 	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
 	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
 	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,

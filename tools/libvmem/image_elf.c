@@ -4,6 +4,7 @@
  * address; registers and spaces are in notes.
  */
 #include <gelf.h>
+#include <linux/const.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,11 @@
 #define CPU_SIZE offsetof(struct core_cpu, kernel_gs_base)
 
 /* 64-bit code, of which there is none outside of long mode */
-#define CS_L (1u << 21)
+#define CS_L _BITUL(21)
+
+#define RULES_KNOWN                                                  \
+	(VMEM_RULES_AMD | VMEM_RULES_NO_1G | VMEM_RULES_SHARED_BIT | \
+	 VMEM_RULES_ENCRYPTION_BIT(63))
 
 /* Of all segments of notes. Far beyond the notes of 4096 vCPUs and spaces. */
 #define MAX_NOTES_SIZE (64u << 20)
@@ -192,12 +197,19 @@ static bool copy_regs(struct vmem_regs *regs, const unsigned char *bytes,
 static int check_spaces(const struct image *image, struct libvmem_error *error)
 {
 	struct vmem_regs first = image->regs;
+	unsigned int bit = first.rules >> 8;
 
 	if (image->regs.maxphyaddr < 32 || image->regs.maxphyaddr > 52)
 		return refuse(
 			image, error, "is damaged",
 			"the snapshot's note has MAXPHYADDR %u, not 32 to 52",
 			image->regs.maxphyaddr);
+	if (bit ? bit < 32 || bit > 51 :
+		  image->regs.rules & VMEM_RULES_SHARED_BIT)
+		return refuse(
+			image, error, "is damaged",
+			"the snapshot's note has bit %u for memory encryption, not 32 to 51",
+			bit);
 	first.cr3 = image->spaces[0].root;
 	if (libvmem_root(&first) != libvmem_root(&image->regs))
 		return refuse(
@@ -240,8 +252,10 @@ static int read_note(struct image *image, const unsigned char *desc, size_t len,
 			      "the snapshot's note has %zu bytes, and says %u",
 			      len, note->size);
 	memcpy(&note->nr_spaces, desc + note->size - behind, behind);
-	if (note->__reserved || !copy_regs(&image->regs, desc + before,
-					   note->size - before - behind))
+	if (note->__reserved ||
+	    !copy_regs(&image->regs, desc + before,
+		       note->size - before - behind) ||
+	    image->regs.rules & ~RULES_KNOWN)
 		return refuse_version(image, "another version", error);
 	return 0;
 }

@@ -2,15 +2,19 @@
 /*
  * Attributes of pages, and what is set in the entries of tables
  */
+#include <linux/const.h>
 #include <string.h>
 
 #include "vmemctl.h"
 
-#define CR4_PKE (1ull << 22)
-#define CR4_PKS (1ull << 24)
+#define CR4_PKE _BITULL(22)
+#define CR4_PKS _BITULL(24)
 
 /* Where a large page has PAT; PS is where a page of 4 KiB has it. */
-#define LARGE_PAT (1ull << 12)
+#define LARGE_PAT _BITULL(12)
+
+/* Which means nothing without CR4.PGE */
+#define GLOBAL _BITULL(8)
 
 /* Pages and entries have protection keys. */
 static bool has_keys(const struct vmem_regs *regs)
@@ -95,7 +99,8 @@ static const struct flag {
 	{ 1 << 7, "PAT", true, false, false },
 	{ 1 << 7, "PSE", false, true, false },
 	{ LARGE_PAT, "PAT", false, true, false },
-	{ 1ull << 63, "NX", true, true, true },
+	{ GLOBAL, "GLOBAL", true, true, false },
+	{ _BITULL(63), "NX", true, true, true },
 };
 
 static bool has_flag(const struct flag *flag, enum vmem_level level,
@@ -103,6 +108,8 @@ static bool has_flag(const struct flag *flag, enum vmem_level level,
 {
 	if (!(raw & flag->mask & ~entry->reserved) ||
 	    entry->kind == LIBVMEM_ENTRY_NOT_PRESENT)
+		return false;
+	if (flag->mask == GLOBAL && !(entry->attributes & VMEM_ATTR_GLOBAL))
 		return false;
 	if (entry->kind == LIBVMEM_ENTRY_TABLE)
 		return flag->in_table;
@@ -120,7 +127,7 @@ static struct libvmem_entry decode(const struct vmem_regs *regs,
 	return entry;
 }
 
-/* Call @put with each name of what is set. */
+/* Call @put with the name of each that is set. */
 static void name_flags(const struct libvmem_entry *entry, enum vmem_level level,
 		       __u64 raw, void (*put)(const char *name, void *priv),
 		       void *priv)
@@ -128,8 +135,6 @@ static void name_flags(const struct libvmem_entry *entry, enum vmem_level level,
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (has_flag(&flags[i], level, entry, raw))
 			put(flags[i].name, priv);
-	if (entry->attributes & VMEM_ATTR_GLOBAL)
-		put("GLOBAL", priv);
 	if (entry->attributes & VMEM_ATTR_ENCRYPTED)
 		put("ENCRYPTED", priv);
 }

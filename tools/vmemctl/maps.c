@@ -64,14 +64,14 @@ static void warn_of(const struct libvmem_found *found)
 }
 
 static void list_maps(const struct opts *opts, struct libvmem *vm,
-		      const struct libvmem_roots *roots, unsigned int index)
+		      const struct libvmem_roots *roots, unsigned int index,
+		      const struct pat *pat)
 {
-	const struct pat pat = guest_pat(vm, opts);
 	struct json_space space = {
 		.roots = roots,
 		.index = index,
 		.key = "mappings",
-		.pat = opts->attributes ? &pat : NULL,
+		.pat = opts->attributes ? pat : NULL,
 	};
 	struct output o = {
 		.regs = libvmem_regs_of_root(roots, index),
@@ -103,12 +103,14 @@ static void run(struct opts *opts, int nr_args, char **args)
 {
 	static struct libvmem_roots roots;
 	struct libvmem *vm;
+	struct pat pat;
 
 	parse_range("maps", nr_args, args, &opts->scope);
 	vm = guest_open(opts);
+	pat = guest_pat(vm, opts);
 	guest_roots(vm, opts, false, &roots);
 	for (unsigned int i = 0; i < roots.nr; i++)
-		list_maps(opts, vm, &roots, i);
+		list_maps(opts, vm, &roots, i, &pat);
 	guest_close(vm, opts);
 }
 

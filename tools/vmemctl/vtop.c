@@ -231,19 +231,18 @@ static int ask(struct libvmem *vm, const struct libvmem_roots *roots,
 
 static void translate(const struct opts *opts, struct libvmem *vm,
 		      const struct libvmem_roots *roots, unsigned int index,
-		      const __u64 *vas, int nr)
+		      const struct pat *pat, const __u64 *vas, int nr)
 {
-	const struct pat pat = guest_pat(vm, opts);
 	struct json_space space = {
 		.roots = roots,
 		.index = index,
 		.key = "results",
-		.pat = &pat,
+		.pat = pat,
 	};
 	struct output o = {
 		.roots = roots,
 		.regs = libvmem_regs_of_root(roots, index),
-		.pat = &pat,
+		.pat = pat,
 		.given = vas,
 		.json = opts->json ? &space : NULL,
 	};
@@ -280,12 +279,13 @@ static void translate_all(struct opts *opts, const __u64 *vas, int nr)
 {
 	static struct libvmem_roots roots;
 	struct libvmem *vm = guest_open(opts);
+	const struct pat pat = guest_pat(vm, opts);
 
 	guest_roots(vm, opts, false, &roots);
 	if (roots.nr > 1)
 		find_owners(vm, &roots);
 	for (unsigned int i = 0; i < roots.nr; i++)
-		translate(opts, vm, &roots, i, vas, nr);
+		translate(opts, vm, &roots, i, &pat, vas, nr);
 	guest_close(vm, opts);
 }
 
