@@ -28,10 +28,12 @@ import docs
 import images
 import lablib
 import live_snapshot
+import modes
 import promises
 import tap
-from images import (A, AMD64, B, CODE, DATA, HIGH, I686, PAGE, R, Segment,
+from images import (A, AMD64, B, CODE, DATA, HIGH, I686, NX, PAGE, R, Segment,
                     TEXT)
+from modes import G, LARGE_PAT
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
@@ -225,26 +227,28 @@ ffffff8000000000-ffffffffffffffff rwxs
 VTOP = table("""
     |VIRTUAL           PHYSICAL
     |401234            11234
-    |   PML4: 0000000001000 => 0000000000002007
-    |   PDPT: 0000000002000 => 0000000000003007
-    |     PD: 0000000003010 => 0000000000004007
-    |     PT: 0000000004008 => 8000000000011007
+    |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+    |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+    |     PD: 0000000003010 => 0000000000004007 (PRESENT|RW|USER)
+    |     PT: 0000000004008 => 8000000000011007 (PRESENT|RW|USER|NX)
     |   PAGE: 0000000011000 (4 KiB)
     |  FLAGS: writable, user, no-execute
+    |   ATTR: WB (PAT 0, as after reset)
     |
     |VIRTUAL           PHYSICAL
     |40200000          (not mapped)
-    |   PML4: 0000000001000 => 0000000000002007
-    |   PDPT: 0000000002008 => 0000000007fff007
+    |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+    |   PDPT: 0000000002008 => 0000000007fff007 (PRESENT|RW|USER)
     |         unbacked at PD
     |
     |VIRTUAL           PHYSICAL
     |812345            40012345
-    |   PML4: 0000000001000 => 0000000000002007
-    |   PDPT: 0000000002000 => 0000000000003007
-    |     PD: 0000000003020 => 8000000040000087
+    |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+    |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+    |     PD: 0000000003020 => 8000000040000087 (PRESENT|RW|USER|PSE|NX)
     |   PAGE: 0000040000000 (2 MiB)
     |  FLAGS: writable, user, no-execute
+    |   ATTR: WB (PAT 0, as after reset)
     |
     |VIRTUAL           PHYSICAL
     |800000000000      (not mapped)
@@ -314,16 +318,57 @@ I686_SHARED = table("""
 I686_VTOP = table("""
     |VIRTUAL           PHYSICAL
     |400123            3123
-    |     PD: 0000001004 => 00002003
-    |     PT: 0000002000 => 00003005
+    |     PD: 0000001004 => 00002003 (PRESENT|RW)
+    |     PT: 0000002000 => 00003005 (PRESENT|USER)
     |   PAGE: 0000003000 (4 KiB)
     |  FLAGS: read-only, supervisor, executable
+    |   ATTR: WB (PAT 0, as after reset)
     |
     |VIRTUAL           PHYSICAL
     |c0412345          300412345
-    |     PD: 0000001c04 => 00406083
+    |     PD: 0000001c04 => 00406083 (PRESENT|RW|PSE)
     |   PAGE: 0300400000 (4 MiB)
     |  FLAGS: writable, supervisor, executable
+    |   ATTR: WB (PAT 0, as after reset)
+    |
+    |VIRTUAL           PHYSICAL
+    |100000000         (not mapped)
+    |         non-canonical
+    |
+    """)
+
+PAE_SPACES = table("""
+    |space 0: root 0000000001000
+    |00000000-00000fff 0000000006000  4K r-xu
+    |001ff000-001fffff 0000000007000  4K rw-u
+    |00200000-003fffff 0000040000000  2M rwxs
+    |ffe00000-ffffffff 0000140000000  2M rw-s
+    |
+    |space 1: root 0000000001020
+    |00000000-001fffff r-xu 2 MiB -> PT of space 0 at 00000000-001fffff
+    |
+    |space 2: root 0000000001fe0
+    |00000000-3fffffff rwxu 1 GiB -> PD of space 0 at 00000000-3fffffff
+    |
+    |total: 3 spaces, 4 mappings, 4 leaves, 2 references
+    |read:  7 tables, 2060 entries
+    |each root alone would show 9 leaves
+    """)
+
+PAE_VTOP = table("""
+    |VIRTUAL           PHYSICAL
+    |1ff123            7123
+    |   PDPT: 0000000001000 => 0000000000002001 (PRESENT)
+    |     PD: 0000000002000 => 0000000000005007 (PRESENT|RW|USER)
+    |     PT: 0000000005ff8 => 8000000000007007 (PRESENT|RW|USER|NX)
+    |   PAGE: 0000000007000 (4 KiB)
+    |  FLAGS: writable, user, no-execute
+    |   ATTR: WB (PAT 0, as after reset)
+    |
+    |VIRTUAL           PHYSICAL
+    |40001234          (not mapped)
+    |   PDPT: 0000000001008 => 0000000000000000
+    |         not-present at PDPT
     |
     |VIRTUAL           PHYSICAL
     |100000000         (not mapped)
@@ -453,6 +498,10 @@ class Answers(Case):
         self.refuses(["--image", self.file(images.i686().raw()), "--cr3",
                       hex(R), "--arch", "i686", "--cow",
                       "10000000000000:10000000000000", "maps"], "bits 11:9")
+        self.refuses(["--image", self.file(images.i686().raw()), "--cr3",
+                      hex(R), "--arch", "i686-pae", "--cow",
+                      "10000000000000:10000000000000", "maps"],
+                     "outside of long mode", "bits 11:9")
         for cow in ("e00", "e01:200", "e00:100", "e00:0"):
             self.refuses(["--image", raw, "--cow", cow, "maps"], "--cow",
                          status=2)
@@ -474,6 +523,25 @@ class Answers(Case):
                     (["read", "3ff000", "15"], I686_READ, "")):
                 self.answers(image, words, text, warning=warning,
                              options=options)
+
+    def test_pae(self):
+        """a PAE guest with three roots in a page"""
+        image = self.file(images.pae_core())
+        self.answers(image, ["spaces"], PAE_SPACES)
+        self.answers(image, ["vtop", "1ff123", "40001234", "100000000"],
+                     PAE_VTOP)
+        self.answers(image, ["read", "-r", "1ff000", "11"], "data of PAE")
+        self.assertEqual([vcpu["mode"] for vcpu in
+                          self.json(image, "info")["vcpus"]], ["pae"] * 3)
+        new = os.path.join(self.folder, "new")
+        done = self.ask(["--image", image, "-j", "snapshot", "-o", new])
+        self.assertEqual(
+            json.loads(done.stdout)["spaces"],
+            [{"space": hex(R + at), "root": hex(0x100000 + i * PAGE)}
+             for i, at in enumerate((0, 0x20, 0xfe0))])
+        self.assertEqual([vcpu["cr3"] for vcpu in
+                          self.json(new, "info")["vcpus"]],
+                         ["0x100000", "0x101000", "0x102000"])
 
     def test_snapshot(self):
         """a snapshot's own spaces are the roots"""
@@ -926,6 +994,478 @@ class Memory(Case):
                          rows[:150])
 
 
+# --- every mode --------------------------------------------------------------
+
+GUESTS = 4                              # of each mode, at random
+
+
+class Modes(Case):
+    """Random tables of every mode, by all rules, against a reference."""
+
+    def guests(self):
+        """Each guest, its file, and the options that it takes without roots."""
+        for number, mode in enumerate(modes.MODES):
+            rng = random.Random(SEED + number)
+            for i in range(GUESTS):
+                guest = modes.random_guest(mode, rng)
+                image = self.file(images.elf(
+                    [Segment(*p) for p in guest.memory.segments()]))
+                yield guest, image, rng
+
+    def roots(self, guest):
+        return [*guest.mode.options(), "--cr3",
+                ",".join(map(hex, guest.roots))]
+
+    def rows(self, found):
+        """{va: Leaf} of rows of maps --attributes"""
+        leaves = {}
+        for row in found["mappings"]:
+            va, last, gpa = (int(row[key], 16)
+                             for key in ("va", "last_va", "gpa"))
+            rights = row["writable"], row["user"], row["executable"]
+            for at in range(0, last + 1 - va, row["page_size"]):
+                leaves[va + at] = modes.Leaf(gpa + at, row["page_size"],
+                                             rights, row["attributes"])
+        return leaves
+
+    def test_maps(self):
+        """maps --attributes, in every mode"""
+        pages = 0
+        for guest, image, _ in self.guests():
+            with self.subTest(mode=guest.mode.name):
+                found = self.json(image, *self.roots(guest), "maps",
+                                  "--attributes")
+                for root, space in zip(guest.roots, found, strict=True):
+                    leaves, lost = guest.leaves(root)
+                    self.assertEqual(int(space["root"], 16), root)
+                    self.assertEqual(self.rows(space), leaves)
+                    self.assertEqual(space["anomalies"], lost)
+                    self.assertEqual((space["pat"], space["pat_source"]),
+                                     ("0x7040600070406", "reset"))
+                    pages += len(leaves)
+        tap.diagnostic("%d pages" % pages)
+
+    def addresses(self, guest, rng):
+        """Some that are mapped, and some at random"""
+        mapped = [(va, leaf) for root in guest.roots
+                  for va, leaf in guest.leaves(root)[0].items()]
+        vas = [va + rng.randrange(leaf.size)
+               for va, leaf in rng.sample(mapped, min(20, len(mapped)))]
+        bits = guest.mode.va_bits
+        for _ in range(20):
+            va = rng.getrandbits(bits)
+            for level in range(1, guest.mode.top + 1):  # mostly by entries
+                shift = guest.mode.shift(level)         # that are there
+                if rng.random() < 0.7:
+                    mask = guest.mode.entries(level) - 1 << shift
+                    va = va & ~mask | rng.choice((0, mask))
+            vas.append(guest.mode.canonical(va))
+        return vas + [1 << bits - guest.mode.long_mode, 1 << 63]
+
+    def test_vtop(self):
+        """vtop and all that it says of entries, in every mode"""
+        ends = {}
+        for guest, image, rng in self.guests():
+            with self.subTest(mode=guest.mode.name):
+                vas = self.addresses(guest, rng)
+                found = self.json(image, *self.roots(guest), "vtop",
+                                  *map(hex, vas))
+                for root, space in zip(guest.roots, found, strict=True):
+                    for va, result in zip(vas, space["results"], strict=True):
+                        self.check_result(guest, root, va, result)
+                        ends[result["status"]] = ends.get(result["status"], 0) + 1
+        tap.diagnostic(str(ends))
+        self.assertEqual(set(ends), {"mapped", "not-present", "reserved",
+                                     "unbacked", "non-canonical"})
+
+    def check_result(self, guest, root, va, result):
+        mode = guest.mode
+        status, level, gpa, path = guest.path(root, va)
+        self.assertEqual(
+            (result["va"], result["status"], result["level"], result["gpa"]),
+            (hex(va), status, level, None if gpa is None else hex(gpa)))
+        for step, (table, entry, raw) in zip(result["trace"], path,
+                                             strict=True):
+            number = modes.TABLES.index(table) + 1
+            reserved = raw & mode.reserved(number, raw) if raw & 1 else 0
+            self.assertEqual(
+                (step["level"], step["entry_gpa"], step["raw"],
+                 set(step["flags"]), step["reserved"]),
+                (table, hex(entry), hex(raw), mode.flags(number, raw),
+                 hex(reserved) if reserved else None))
+            self.assertEqual(step["kind"],
+                             "not-present" if not raw & 1 else "page"
+                             if mode.is_page(number, raw) else "table")
+        self.assertEqual(result["attributes"], mode.attributes(
+            modes.TABLES.index(level) + 1, path[-1][2])
+            if status == "mapped" else None)
+
+    def expanded(self, guest, spaces):
+        """{va: (gpa, size)} of each space, with what its references stand for"""
+        by_root = {}
+        for space in spaces:
+            pages = by_root.setdefault(int(space["space"], 16), {})
+            for row in space["mappings"]:
+                if "this_space" in row:
+                    leaves = self.rows({"mappings": [
+                        {**row["this_space"], "attributes": None}]})
+                    pages |= {va: (leaf.gpa, leaf.size)
+                              for va, leaf in leaves.items()}
+                    continue
+                there = row["aliasing"]
+                ours, theirs = (int(there[key], 16)
+                                for key in ("our_va", "their_va"))
+                end = theirs + (1 << guest.mode.shift(
+                    modes.TABLES.index(there["table"]) + 2))
+                pages |= {ours + va - theirs: page for va, page in
+                          by_root[int(there["space"], 16)].items()
+                          if theirs <= va < end}
+        return by_root
+
+    def test_spaces(self):
+        """spaces: what its references stand for, in every mode"""
+        references = 0
+        for guest, image, _ in self.guests():
+            with self.subTest(mode=guest.mode.name):
+                found = self.json(image, *self.roots(guest), "spaces")["spaces"]
+                references += sum("aliasing" in row for space in found
+                                  for row in space["mappings"])
+                self.assertEqual(self.expanded(guest, found), {
+                    root: {va: (leaf.gpa, leaf.size)
+                           for va, leaf in guest.leaves(root)[0].items()}
+                    for root in guest.roots})
+        tap.diagnostic("%d references" % references)
+
+    def test_aliases(self):
+        """aliases: the tables that several entries name, in every mode"""
+        for guest, image, _ in self.guests():
+            with self.subTest(mode=guest.mode.name):
+                found = self.json(image, *self.roots(guest), "aliases")["tables"]
+                self.assertEqual(
+                    {(table["table"], int(table["table_gpa"], 16)):
+                     len(table["references"]) for table in found},
+                    {table: nr - 1 for table, nr in guest.parents().items()
+                     if nr > 1})
+
+    def test_snapshot(self):
+        """snapshot: it maps the same, with the same attributes, and is not encrypted,
+        in every mode"""
+        new = os.path.join(self.folder, "new")
+        for guest, image, _ in self.guests():
+            with self.subTest(mode=guest.mode.name):
+                done = self.ask(["--image", image, *self.roots(guest), "snapshot",
+                                 "-o", new])
+                self.assertEqual(done.returncode, 0, done.stderr)
+                core = live_snapshot.Core(new)
+                self.assertEqual(core.machine, images.EM_X86_64
+                                 if guest.mode.long_mode else images.EM_386)
+                self.assertEqual(self.json(new, "info")["image"]["rules"], {
+                    "amd": guest.mode.amd, "no_1g": guest.mode.no_1g,
+                    "c_bit": None, "shared_bit": None})
+                for number, root in enumerate(guest.roots):
+                    found = self.json(new, "--cr3", hex(0x100000 + number * PAGE),
+                                      "maps", "--attributes")
+                    leaves = guest.leaves(root)[0]
+                    made = self.rows(found)
+                    self.assertEqual(made.keys(), leaves.keys())
+                    for va, leaf in leaves.items():
+                        self.check_copy(guest, core, leaf, made[va])
+                core.close()
+
+    def check_copy(self, guest, core, old, new):
+        self.assertEqual(
+            (new.size, new.rights, new.attributes),
+            (old.size, old.rights, {**old.attributes, "encrypted": None}))
+        if old.gpa in guest.memory.pages and old.size == PAGE:
+            self.assertEqual(core.memory(new.gpa, PAGE),
+                             guest.memory.pages[old.gpa])
+        else:
+            self.assertEqual(new.gpa, old.gpa)
+
+    def test_arch(self):
+        """--arch, and a core of QEMU's, of every mode"""
+        for mode in modes.MODES[:4]:
+            guest = modes.random_guest(mode, random.Random(SEED))
+            raw = self.file(guest.memory.raw(), "raw")
+            notes = b"".join(images.qemu_note(
+                modes.WP_PG, root, mode.cr4, cs=images.CS64
+                if mode.long_mode else images.CS32) for root in guest.roots)
+            core = self.file(images.elf(
+                [Segment(*p) for p in guest.memory.segments()], notes,
+                machine=images.EM_X86_64 if mode.long_mode else
+                images.EM_386), "core")
+            root = ["--cr3", hex(guest.roots[0])]
+            leaves = {va: (leaf.gpa, leaf.rights)
+                      for va, leaf in guest.leaves(guest.roots[0])[0].items()}
+            for image, options in ((raw, ["--arch", mode.arch, *root]),
+                                   (core, [])):
+                found = self.json(image, *options, "maps", "--attributes")
+                self.assertEqual(
+                    {va: (leaf.gpa, leaf.rights)
+                     for va, leaf in self.rows(found).items()}, leaves)
+            self.assertEqual(
+                [int(space["space"], 16)
+                 for space in self.json(core, "spaces")["spaces"]],
+                guest.roots)
+            self.assertEqual(
+                [vcpu["mode"] for vcpu in self.json(core, "info")["vcpus"]],
+                [mode.name] * 2)
+
+
+class Attributes(Case):
+    """Attributes and entries as people see them; the PAT, LAM and rules."""
+
+    def image(self, cr4=0x4000a0, cr3=A, **changed):
+        """A page of each size with an attribute of each kind"""
+        memory = images.amd64()
+        memory.table(0x2000, {2: 0x80000000 | LARGE_PAT | G | 0x93})
+        memory.table(0x3000, {6: 0x40000000 | LARGE_PAT | 0xeb | 10 << 59})
+        memory.table(0x4000, {3: 0x12063, 4: 0x13163 | 3 << 59 | NX,
+                              5: 0xdeadbeef00 | 0xe2})
+        notes = images.qemu_note(AMD64[0], cr3, cr4)
+        return self.file(images.elf(
+            [Segment(*p) for p in memory.segments()], notes, **changed))
+
+    def test_vtop(self):
+        """vtop names what is set in entries"""
+        self.answers(self.image(), ["vtop", "404000", "c00123", "80000000",
+                                    "405000", "a00000"], table("""
+            |VIRTUAL           PHYSICAL
+            |404000            13000
+            |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+            |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+            |     PD: 0000000003010 => 0000000000004007 (PRESENT|RW|USER)
+            |     PT: 0000000004020 => 9800000000013163 \
+(PRESENT|RW|ACCESSED|DIRTY|GLOBAL|NX) key 3
+            |   PAGE: 0000000013000 (4 KiB)
+            |  FLAGS: writable, supervisor, no-execute
+            |   ATTR: accessed, dirty, global, WB (PAT 0, as after reset), key 3
+            |
+            |VIRTUAL           PHYSICAL
+            |c00123            40000123
+            |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+            |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+            |     PD: 0000000003030 => 50000000400010eb \
+(PRESENT|RW|PWT|ACCESSED|DIRTY|PSE|PAT) key 10
+            |   PAGE: 0000040000000 (2 MiB)
+            |  FLAGS: writable, supervisor, executable
+            |   ATTR: accessed, dirty, WT (PAT 5, as after reset), key 10
+            |
+            |VIRTUAL           PHYSICAL
+            |80000000          80000000
+            |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+            |   PDPT: 0000000002010 => 0000000080001193 \
+(PRESENT|RW|PCD|PSE|PAT|GLOBAL)
+            |   PAGE: 0000080000000 (1 GiB)
+            |  FLAGS: writable, supervisor, executable
+            |   ATTR: global, UC- (PAT 6, as after reset), key 0
+            |
+            |VIRTUAL           PHYSICAL
+            |405000            (not mapped)
+            |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+            |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+            |     PD: 0000000003010 => 0000000000004007 (PRESENT|RW|USER)
+            |     PT: 0000000004028 => 000000deadbeefe2
+            |         not-present at PT
+            |
+            |VIRTUAL           PHYSICAL
+            |a00000            (not mapped)
+            |   PML4: 0000000001000 => 0000000000002007 (PRESENT|RW|USER)
+            |   PDPT: 0000000002000 => 0000000000003007 (PRESENT|RW|USER)
+            |     PD: 0000000003028 => 0000000000002081 (PRESENT|PSE) \
+reserved: 2000
+            |         reserved at PD
+            |
+            """))
+
+    def test_maps(self):
+        """maps --attributes has columns of them"""
+        words = ["maps", "--attributes", "402000", "ffffffff"]
+        self.answers(self.image(), words, table("""
+            |0000000000402000-0000000000402fff 0000000012000  4K rw-u --- WB  key 0
+            |0000000000403000-0000000000403fff 0000000012000  4K rwxs ad- WB  key 0
+            |0000000000404000-0000000000404fff 0000000013000  4K rw-s adg WB  key 3
+            |00000000005ff000-00000000005fffff 0000000010000  4K r-xu --- WB  key 0
+            |0000000000600000-0000000000600fff 0000000010000  4K r-xu --- WB  key 0
+            |0000000000601000-0000000000602fff 0000000011000  4K r--u --- WB  key 0
+            |0000000000603000-0000000000603fff 0000000012000  4K r-xs ad- WB  key 0
+            |0000000000604000-0000000000604fff 0000000013000  4K r--s adg WB  key 3
+            |00000000007ff000-00000000007fffff 0000000010000  4K r-xu --- WB  key 0
+            |0000000000800000-00000000009fffff 0000040000000  2M rw-u --- WB  key 0
+            |0000000000c00000-0000000000dfffff 0000040000000  2M rwxs ad- WT  key 10
+            |0000000080000000-00000000bfffffff 0000080000000  1G rwxs --g UC- key 0
+            |PAT: 0007040600070406 (reset)
+            |total: 12 mappings, 1.0 GiB
+            """), warning=LOST)
+        found = self.ask(["--image", self.image(cr4=0x20), "--c-bit", "51",
+                          *words[:2], "404000", "404fff"]).stdout.decode()
+        self.assertIn("rw-s ad- WB  plain\n", found)
+        self.refuses(["--image", self.image(), "vtop", "--attributes", "0"],
+                     "vtop has no --attributes", status=2)
+
+    def test_merge(self):
+        """pages with other attributes share a row only if nobody asks for these"""
+        memory = images.amd64()
+        memory.table(0x4000, {0: 0x10007, 1: 0x11027, 2: 0x12027})
+        image = self.file(memory.raw())
+        root = ["--cr3", hex(B), "--arch", "amd64"]
+        rows = [len(self.json(image, *root, *words, "maps", "400000",
+                              "402fff")["mappings"])
+                for words in ([], ["--attributes"])]
+        self.assertEqual(rows, [1, 2])
+
+    def test_pat(self):
+        """--pat, of which 0 is a value like any other"""
+        image = self.image()
+        for pat, kinds in (
+                ("0", ["UC"] * 4), ("0606060606060606", ["WB"] * 4),
+                ("0504010007040106", ["WB", "WB", "WT", "UC-"]),
+                ("0102030006060606", ["WB", "WB", "reserved", "reserved"])):
+            # PAT entries 0, 0, 5 and 6
+            found = self.json(image, "--pat", pat, "vtop", "403000", "404000",
+                              "c00000", "80000000")
+            kinds = [self.by_entry(pat, entry) for entry in (0, 0, 5, 6)]
+            self.assertEqual(
+                [result["attributes"]["memory_type"]
+                 for result in found["results"]], kinds)
+            self.assertEqual((found["pat"], found["pat_source"]),
+                             (hex(int(pat, 16)), "option"))
+
+    def by_entry(self, pat, entry):
+        kind = int(pat, 16) >> 8 * entry & 0xff
+        return {0: "UC", 1: "WC", 4: "WT", 5: "WP", 6: "WB",
+                7: "UC-"}.get(kind, "reserved")
+
+    def test_lam(self):
+        """LAM takes metadata out of addresses"""
+        sup, u57, u48 = 1 << 28, 1 << 61, 1 << 62
+        memory = images.amd64()
+        memory.table(0x6000, {0: A | 7, 511: A | 7})    # a PML5 for them
+        image = self.file(memory.raw())
+        user, high = 0x400123, HIGH + 0x123
+        for cr3, cr4, va, status, translated in (
+                (A, 0x20, 0x7e00000000400123, "non-canonical", None),
+                (A | u57, 0x20, 0x7e00000000400123, "mapped", user),
+                (A | u57, 0x20, 0x7f00000000400123, "non-canonical",
+                 0x7f00000000400123),
+                (A | u57, 0x20, 0x0001000000400123, "non-canonical", None),
+                (A | u48, 0x20, 0x7fff000000400123, "mapped", user),
+                (A | u48, 0x20, 0x7fff800000400123, "non-canonical",
+                 0x7fff800000400123),
+                (A | u48, 0x20, 0x8fff000000400123, "non-canonical", None),
+                (A | u57 | u48, 0x20, 0x0001000000400123, "non-canonical",
+                 None),
+                (A, 0x20 | sup, 0x8000ffff81000123, "mapped", high),
+                (A, 0x20 | sup, 0x80007fff81000123, "non-canonical",
+                 0x80007fff81000123),
+                (A, 0x20, 0x8000ffff81000123, "non-canonical", None),
+                (0x6000 | u57, 0x1020, 0x7e00000000400123, "mapped", user),
+                (0x6000 | u48, 0x1020, 0x7fff000000400123, "mapped", user),
+                (0x6000, 0x1020 | sup, 0x81ffffff81000123, "mapped", high),
+                (0x6000, 0x1020 | sup, 0x80ffffff81000123, "non-canonical",
+                 0x80ffffff81000123)):
+            root = ["--arch", "amd64", "--cr3", hex(cr3), "--cr4", hex(cr4)]
+            with self.subTest(cr3=hex(cr3), cr4=hex(cr4), va=hex(va)):
+                result, = self.json(image, *root, "vtop", hex(va))["results"]
+                self.assertEqual(result["va"], hex(va))
+                self.assertEqual(result["status"], status)
+                if status == "mapped":
+                    self.assertEqual(result["translated"], hex(translated))
+                    done = self.ask(["--image", image, *root, "read", "-r",
+                                     hex(va), "8"])
+                    gpa = int(result["gpa"], 16)
+                    self.assertEqual(
+                        done.stdout,
+                        memory.pages[gpa & -PAGE][gpa % PAGE:][:8])
+        self.assertIn("    LAM: 0000000000400123 is translated\n", self.ask([
+            "--image", image, "--arch", "amd64", "--cr3", hex(A | u57),
+            "vtop", "7e00000000400123"]).stdout.decode())
+
+    def test_lam_32(self):
+        """there is no LAM outside of long mode"""
+        image = self.file(images.i686().raw())
+        result, = self.json(image, "--arch", "i686", "--cr3", hex(R | 3 << 61),
+                            "vtop", "7e00000000400123")["results"]
+        self.assertEqual(result["status"], "non-canonical")
+
+    def test_lam_snapshot(self):
+        """a snapshot keeps LAM, and so answers the same"""
+        u57 = 1 << 61
+        new = os.path.join(self.folder, "new")
+        image = self.image(cr3=A | u57)
+        done = self.ask(["--image", image, "snapshot", "-o", new])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.json(new, "info")["vcpus"][0]["cr3"],
+                         hex(0x100000 | u57))
+        for file in (image, new):
+            result, = self.json(file, "vtop", "7e00000000400123")["results"]
+            self.assertEqual((result["status"], result["translated"]),
+                             ("mapped", "0x400123"))
+
+    def test_rules(self):
+        """rules of a snapshot's note, and options before them"""
+        memory = images.amd64()
+        memory.table(A, {0: 0x2107})                # bit 8 of a PML4E
+        memory.table(0x2000, {2: 0x80000000 | 0x83})
+        segments = [Segment(*p) for p in memory.segments()]
+
+        def ends(rules, *options):
+            note = images.vmem_note(AMD64, A, [(0x111000, A)], rules=rules)
+            image = self.file(images.elf(segments, note))
+            results = self.json(image, *options, "vtop", "400000",
+                                "80000000")["results"]
+            return [result["status"] for result in results]
+
+        self.assertEqual(ends(0), ["mapped", "mapped"])
+        self.assertEqual(ends(1), ["reserved", "reserved"])
+        self.assertEqual(ends(2), ["mapped", "reserved"])
+        self.assertEqual(ends(3, "--vendor", "intel"), ["mapped", "reserved"])
+        self.assertEqual(ends(0, "--vendor", "amd"), ["reserved", "reserved"])
+        self.assertEqual(ends(0, "--no-1g"), ["mapped", "reserved"])
+        self.assertEqual(ends(0, "--c-bit", "33"), ["mapped", "mapped"])
+
+    def test_info(self):
+        """info names the rules of a snapshot"""
+        rules = 1 | 2 | 4 | 51 << 8
+        note = images.vmem_note(AMD64, A, [(0x111000, A)], rules=rules)
+        image = self.file(images.elf(
+            [Segment(*p) for p in images.amd64().segments()], note))
+        text = self.ask(["--image", image, "info"]).stdout.decode()
+        self.assertTrue(text.endswith("4-level (long mode), AMD, no 1 GiB "
+                                      "pages, shared bit 51\n"), text)
+        self.assertEqual(self.json(image, "info")["image"]["rules"], {
+            "amd": True, "no_1g": True, "c_bit": None, "shared_bit": 51})
+
+    def test_alike(self):
+        """vCPUs that do not page alike are left out"""
+        cr0, cr4 = AMD64[:2]
+
+        def left_out(*notes, options=()):
+            image = self.file(images.elf(
+                [Segment(*p) for p in images.amd64().segments()],
+                b"".join(images.qemu_note(*note) for note in notes)))
+            done = self.ask(["--image", image, *options, "-j", "spaces"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return (re.findall(r"vCPU (\d+) is left out", done.stderr.decode()),
+                    [space["space"]
+                     for space in json.loads(done.stdout)["spaces"]])
+
+        two = (cr0, A, cr4), (cr0, B, cr4)
+        self.assertEqual(left_out(*two), ([], [hex(A), hex(B)]))
+        self.assertEqual(left_out((cr0, A, cr4), (cr0, B, cr4 | 0x1000)),
+                         (["1"], [hex(A)]))
+        # Other bits of CR4 are nothing to the tables.
+        self.assertEqual(left_out((cr0, A, cr4), (cr0, B, cr4 | 0x680)),
+                         ([], [hex(A), hex(B)]))
+        # With and without pages of 4 MiB
+        self.assertEqual(left_out((cr0, 0xc000, 0x10), (cr0, 0xd000, 0)),
+                         (["1"], ["0xc000"]))
+        parked = 0x60000010, 0, 0
+        for options in ([], ["--arch", "amd64"], ["--efer", "d01"]):
+            self.assertEqual(left_out(*two, parked, options=options),
+                             (["2"], [hex(A), hex(B)]))
+
+
 # --- what goes wrong ---------------------------------------------------------
 
 class Errors(Case):
@@ -1101,14 +1641,58 @@ class Errors(Case):
                      "info")
 
     def test_modes(self):
-        """error: paging modes that are not supported, and paging off"""
+        """error: registers that no processor pages with"""
         image = self.file(images.amd64_core())
         for options, pattern in ((["--vcpu", "2"], "paging is off"),
-                                 (["--efer", "0"], "PAE"),
-                                 (["--cr4", "1020"], "5-level")):
+                                 (["--cr4", "0"], "EFER.LME needs CR4.PAE"),
+                                 (["--cr0", "80000000"], "needs CR0.PE")):
             for words in (["maps"], ["vtop", "0"], ["read", "0", "1"],
                           ["spaces", "--cr3", hex(A)]):
                 self.refuses(["--image", image, *options, *words], pattern)
+
+    def test_arch(self):
+        """error: an architecture that is not known"""
+        self.refuses(["--image", "x", "--arch", "arm64", "maps"], "'arm64'",
+                     "amd64, amd64-la57, i686 or i686-pae", status=2)
+
+    def test_rules(self):
+        """error: rules that make no sense"""
+        image = ["--image", self.file(images.amd64_core())]
+        for words, patterns in (
+                (["--vendor", "via"], ("'via'", "amd or intel")),
+                (["--c-bit", "31"], ("--c-bit 31", "32 to 51")),
+                (["--c-bit", "52"], ("--c-bit 52", "32 to 51")),
+                (["--shared-bit", "x"], ("--shared-bit 'x'",)),
+                (["--c-bit", "51", "--shared-bit", "47"],
+                 ("one of --c-bit and --shared-bit",)),
+                (["--pat", "y"], ("--pat 'y'",))):
+            self.refuses([*image, *words, "maps"], *patterns, status=2)
+        for words in (["maps"], ["vtop", "0"], ["read", "0", "1"]):
+            self.refuses([*image, "--cr3", "8000000001000", *words],
+                         "no memory where CR3 points", "--c-bit")
+        note = images.vmem_note(AMD64, A, [(0x111000, A)], rules=8)
+        self.damaged(self.core(notes=note), "another version")
+        for rules in (4, 31 << 8, 52 << 8):
+            note = images.vmem_note(AMD64, A, [(0x111000, A)], rules=rules)
+            self.damaged(self.core(notes=note), "damaged", "encryption")
+
+    def test_no_efer(self):
+        """error: a core whose first vCPU does not page says nothing of EFER"""
+        notes = images.qemu_note(0x33, 0, 0, cs=images.CS32)
+        notes += images.qemu_note(AMD64[0], A, 0x20, cs=0)
+        image = self.file(self.core(notes=notes, machine=images.EM_386))
+        words = ["--image", image, "--vcpu", "1"]
+        self.refuses([*words, "maps"], "vCPU 1 is in long mode", "--efer",
+                     "--arch")
+        for options in (["--arch", "amd64"], ["--efer", "d01"]):
+            self.answers(image, ["maps"], MAPS, warning=LOST,
+                         options=[*words[2:], *options])
+        # Its code segment may tell.
+        notes = images.qemu_note(0x33, 0, 0, cs=images.CS32)
+        notes += images.qemu_note(AMD64[0], A, 0x20)
+        image = self.file(self.core(notes=notes, machine=images.EM_386))
+        self.answers(image, ["maps"], MAPS, warning=LOST,
+                     options=["--vcpu", "1"])
 
     def test_cr3(self):
         """error: CR3 points outside of the image"""
@@ -1533,6 +2117,23 @@ class SnapshotErrors(Case):
         self.refused(["--base", "ffffffffff000"], "cannot name",
                      "lower .*base")
 
+    def test_pae_base(self):
+        """error: CR3 of a PAE guest names no root above 4 GiB"""
+        memory = images.Memory("<Q")
+        memory.table(0x1000, {0: 0x2001})
+        memory.table(0x2000, {0: 0x3007})
+        memory.table(0x3000, {0: 0x4007})
+        memory.fill(0x4000, b"page")
+        image = self.file(memory.raw())
+        new = os.path.join(self.folder, "new")
+        words = ["--image", image, "--arch", "i686-pae", "--cr3", "1000",
+                 "snapshot", "-o", new, "--base"]
+        self.refuses([*words, "100000000"], "cannot name", "lower .*base")
+        self.assertFalse(os.path.exists(new))
+        self.assertEqual(self.ask([*words, "ffffc000"]).returncode, 0)
+        self.assertEqual(self.json(new, "vtop", "123")["results"][0]["gpa"],
+                         "0xfffff123")
+
     def test_not_a_file(self):
         """error: what is to be replaced is not a file"""
         for path in (self.folder, "/dev/null"):
@@ -1564,7 +2165,8 @@ def drop_override():
 NEW = "NEW"
 
 COMMANDS = (["info"], ["spaces"], ["aliases", "-j"], ["vtop", hex(DATA)],
-            ["maps", "0", "ffffffff"], ["read", hex(DATA), "5000"],
+            ["maps", "0", "ffffffff", "--attributes"],
+            ["read", hex(DATA), "5000"],
             ["info", "-j"], ["spaces", "--arch", "amd64"],
             ["vtop", "--cr3", "%x,%x" % (A, B), hex(HIGH)],
             ["read", "--phys", hex(A), "5000"], ["snapshot", "-o", NEW])
@@ -1642,7 +2244,8 @@ class Hostile(Case):
     def bases(self):
         return (("core", images.amd64_core()),
                 ("snapshot", images.amd64_snapshot()),
-                ("core of 32 bits", images.i686_core()))
+                ("core of 32 bits", images.i686_core()),
+                ("core of PAE", images.pae_core()))
 
     def test_truncated(self):
         """files cut at every 64th byte of their headers, and behind"""
@@ -1735,8 +2338,9 @@ def main():
     os.environ["PATH"] = os.path.dirname(VMEMCTL) + ":" + os.environ["PATH"]
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     suite = unittest.TestSuite(
-        load(case) for case in (Answers, Snapshot, Info, Memory, Errors, Greed,
-                                SnapshotErrors, Hostile))
+        load(case) for case in (Answers, Snapshot, Info, Memory, Modes,
+                                Attributes, Errors, Greed, SnapshotErrors,
+                                Hostile))
     suite.addTest(Examples("README.md", docs.readme_examples()))
     suite.addTest(Examples("vmemctl.8", docs.man_page_examples()))
     return tap.run(suite)

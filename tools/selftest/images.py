@@ -20,7 +20,12 @@ NX = 1 << 63
 
 # CR0, CR4, EFER and MAXPHYADDR as --arch has them
 AMD64 = (0x80050033, 0x20, 0xd01, 52)
+LA57 = (0x80050033, 0x1020, 0xd01, 52)
 I686 = (0x80050033, 0x10, 0, 40)
+PAE = (0x80050033, 0x30, 0x800, 52)
+
+# Attributes of a code segment, as QEMU's note has them: of 64 bits, and of 32
+CS64, CS32 = 0xa09b00, 0xc09b00
 
 
 class Memory:
@@ -96,20 +101,20 @@ def prstatus(fmt):
     return note("CORE", NT_PRSTATUS, bytes(336 if fmt == ELF64 else 144))
 
 
-def qemu_note(cr0, cr3, cr4, version=1, size=440):
+def qemu_note(cr0, cr3, cr4, version=1, size=440, cs=CS64):
     """QEMU's registers of a vCPU, with kernel_gs_base at the end."""
     desc = struct.pack("<II18Q", version, size, *range(18))
-    desc += struct.pack("<IIIIQ", 8, 0xffffffff, 0xa09b00, 0, 0) * 10
+    desc += struct.pack("<IIIIQ", 8, 0xffffffff, cs, 0, 0) * 10
     desc += struct.pack("<5Q", cr0, 0, 0xdead, cr3, cr4)
     return note("QEMU", 0, desc + bytes(8))
 
 
 def vmem_note(regs, cr3, spaces, *, version=1, size=None, nr=None,
-              maxphyaddr=None, more_regs=b"", reserved=0):
+              maxphyaddr=None, more_regs=b"", reserved=0, rules=0):
     """The note of a snapshot, of spaces as (identity, root)."""
     cr0, cr4, efer, width = regs
     width = width if maxphyaddr is None else maxphyaddr
-    head = struct.pack("<QQQQII", cr0, cr3, cr4, efer, width, 0) + more_regs
+    head = struct.pack("<QQQQII", cr0, cr3, cr4, efer, width, rules) + more_regs
     size = 16 + len(head) if size is None else size
     nr = len(spaces) if nr is None else nr
     desc = struct.pack("<II", version, size) + head
@@ -210,6 +215,27 @@ def i686():
     memory.fill(0x3000, b"text of 32 bits")
     memory.fill(0x4000, b"data of 32 bits")
     return memory
+
+
+def pae():
+    """Three roots in a page, the first and the last of which share a PD."""
+    memory = Memory("<Q")
+    memory.table(R, {0: 0x2001, 3: 0x3001, 4: 0x4001, 508: 0x2001})
+    memory.table(0x2000, {0: 0x5000 | P | W | U, 1: 0x40000000 | P | W | PS})
+    memory.table(0x3000, {511: 0x140000000 | P | W | PS | NX})
+    memory.table(0x4000, {0: 0x5000 | P | U})
+    memory.table(0x5000, {0: 0x6000 | P | U, 511: 0x7000 | P | W | U | NX})
+    memory.fill(0x6000, b"text of PAE")
+    memory.fill(0x7000, b"data of PAE")
+    return memory
+
+
+def pae_core(**changed):
+    notes = prstatus(ELF32) + b"".join(
+        qemu_note(PAE[0], R + root, PAE[1], cs=CS32)
+        for root in (0, 0x20, 0xfe0))
+    return elf([Segment(*piece) for piece in pae().segments()], notes, ELF32,
+               EM_386, **changed)
 
 
 def i686_core(fmt=ELF32, **changed):
