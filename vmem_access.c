@@ -7,20 +7,6 @@
 #include <linux/string.h>
 #include <vmem/access.h>
 
-#define GUEST_CR0_WP BIT_ULL(16)
-#define GUEST_CR3_LAM_U57 BIT_ULL(61)
-#define GUEST_CR3_LAM_U48 BIT_ULL(62)
-#define GUEST_CR4_PAE BIT_ULL(5)
-#define GUEST_CR4_LA57 BIT_ULL(12)
-#define GUEST_CR4_SMEP BIT_ULL(20)
-#define GUEST_CR4_SMAP BIT_ULL(21)
-#define GUEST_CR4_PKE BIT_ULL(22)
-#define GUEST_CR4_PKS BIT_ULL(24)
-#define GUEST_CR4_LAM_SUP BIT_ULL(28)
-#define GUEST_EFER_LME BIT_ULL(8)
-#define GUEST_EFER_NXE BIT_ULL(11)
-#define GUEST_RFLAGS_AC BIT_ULL(18)
-
 /* Bits 62 down to @bit + 1 as @bit is. */
 static u64 without_metadata(u64 va, int bit)
 {
@@ -209,7 +195,8 @@ void vmem_access(const struct vmem_regs *regs, const struct vmem_mode *mode,
 	case VMEM_REASON_UNBACKED:
 		break;
 	case VMEM_REASON_NON_CANONICAL:
-		verdict->vector = VMEM_VECTOR_GP;
+		if (regs->efer & GUEST_EFER_LME)
+			verdict->vector = VMEM_VECTOR_GP;
 		break;
 	default:
 		verdict->vector = VMEM_VECTOR_PF;

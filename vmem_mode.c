@@ -8,24 +8,13 @@
 #include <linux/minmax.h>
 #include <vmem/arch.h>
 
-#define GUEST_CR0_PE BIT_ULL(0)
-#define GUEST_CR0_PG BIT_ULL(31)
-#define GUEST_CR4_PSE BIT_ULL(4)
-#define GUEST_CR4_PAE BIT_ULL(5)
-#define GUEST_CR4_PGE BIT_ULL(7)
-#define GUEST_CR4_LA57 BIT_ULL(12)
-#define GUEST_CR4_PKE BIT_ULL(22)
-#define GUEST_CR4_PKS BIT_ULL(24)
-#define GUEST_EFER_LME BIT_ULL(8)
-#define GUEST_EFER_NXE BIT_ULL(11)
-
 #define RULES_KNOWN                                                  \
 	(VMEM_RULES_AMD | VMEM_RULES_NO_1G | VMEM_RULES_SHARED_BIT | \
 	 VMEM_RULES_ENCRYPTION_BIT(63))
 #define RULES_BIT(rules) ((rules) >> 8)
 
 /* Where entries of 8 bytes have address bits */
-#define ADDR GENMASK_ULL(VMEM_MAX_PHYADDR - 1, VMEM_PAGE_SHIFT)
+#define ENTRY_ADDR GENMASK_ULL(VMEM_MAX_PHYADDR - 1, VMEM_PAGE_SHIFT)
 
 static void mode_2level(struct vmem_mode *mode, const struct vmem_regs *regs)
 {
@@ -103,7 +92,7 @@ static int mode_init(struct vmem_mode *mode, const struct vmem_regs *regs)
 	mode->amd = regs->rules & VMEM_RULES_AMD;
 	mode->no_1g = regs->rules & VMEM_RULES_NO_1G;
 	mode->shared = regs->rules & VMEM_RULES_SHARED_BIT;
-	mode->addr = ADDR & ~mode->encryption;
+	mode->addr = ENTRY_ADDR & ~mode->encryption;
 	mode->straight = BIT_ULL(mode->maxphyaddr);
 	if (mode->encryption)
 		mode->straight = min(mode->straight, mode->encryption);

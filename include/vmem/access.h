@@ -83,8 +83,9 @@ enum vmem_reason {
 /**
  * struct vmem_verdict - what becomes of an access
  * @reason: why it faults
- * @vector: exception that it raises, VMEM_VECTOR_*; 0 if there is none or @reason is
- *	VMEM_REASON_UNBACKED
+ * @vector: exception that it raises, VMEM_VECTOR_*; 0 if there is none, @reason is
+ *	VMEM_REASON_UNBACKED, or no instruction can have such an address: one above 4 GiB
+ *	outside long mode
  * @error_code: error code of a page fault, VMEM_PF_*; 0 for any other
  * @decides: index into the path of the entry that decides: the first that takes the
  *	right away, the last one where the whole path together does, or grants it; -1
@@ -103,8 +104,9 @@ struct vmem_verdict {
  * @access: the access
  * @va: the address as the instruction has it
  *
- * Linear-address masking (Intel SDM vol. 1, 4.4) takes metadata out of addresses of data
- * in 64-bit mode: CR3.LAM_U48, CR3.LAM_U57, CR4.LAM_SUP.
+ * Linear-address masking (Intel SDM vol. 3, "Linear-Address Masking (LAM)") takes
+ * metadata out of addresses of data in 64-bit mode: CR3.LAM_U48, CR3.LAM_U57,
+ * CR4.LAM_SUP.
  *
  * Return: the address to translate; one that is not canonical if the access is to fault
  * for that.

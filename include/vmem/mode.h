@@ -6,11 +6,31 @@
 #ifndef _VMEM_MODE_H
 #define _VMEM_MODE_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <uapi/linux/vmem.h>
 #include <vmem/mem.h>
 
 struct vmem_arch;
+
+/* Bits of the registers that choose a mode, or that accesses are judged by. */
+#define GUEST_CR0_PE BIT_ULL(0)
+#define GUEST_CR0_WP BIT_ULL(16)
+#define GUEST_CR0_PG BIT_ULL(31)
+#define GUEST_CR3_LAM_U57 BIT_ULL(61)
+#define GUEST_CR3_LAM_U48 BIT_ULL(62)
+#define GUEST_CR4_PSE BIT_ULL(4)
+#define GUEST_CR4_PAE BIT_ULL(5)
+#define GUEST_CR4_PGE BIT_ULL(7)
+#define GUEST_CR4_LA57 BIT_ULL(12)
+#define GUEST_CR4_SMEP BIT_ULL(20)
+#define GUEST_CR4_SMAP BIT_ULL(21)
+#define GUEST_CR4_PKE BIT_ULL(22)
+#define GUEST_CR4_PKS BIT_ULL(24)
+#define GUEST_CR4_LAM_SUP BIT_ULL(28)
+#define GUEST_EFER_LME BIT_ULL(8)
+#define GUEST_EFER_NXE BIT_ULL(11)
+#define GUEST_RFLAGS_AC BIT_ULL(18)
 
 /* Guest-physical addresses have between 32 and 52 bits (SDM vol. 3, 4.1.4). */
 #define VMEM_MIN_PHYADDR 32
