@@ -687,6 +687,116 @@ int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 		      struct libvmem_read *read, struct libvmem_error *error);
 
+/* What a processor would do */
+
+/* Members of struct libvmem_access, in one set with those of struct vmem_regs. */
+#define LIBVMEM_RFLAGS 0x100u
+#define LIBVMEM_PKRU 0x200u
+#define LIBVMEM_PKRS 0x400u
+
+/**
+ * enum libvmem_access_kind - what an access does
+ * @LIBVMEM_ACCESS_READ: reads data
+ * @LIBVMEM_ACCESS_WRITE: writes data
+ * @LIBVMEM_ACCESS_FETCH: fetches an instruction
+ */
+enum libvmem_access_kind {
+	LIBVMEM_ACCESS_READ,
+	LIBVMEM_ACCESS_WRITE,
+	LIBVMEM_ACCESS_FETCH,
+};
+
+/**
+ * struct libvmem_access - an access, and what a processor judges it by besides the
+ *	registers of the address space
+ * @kind: what it does
+ * @user: made by user mode: at privilege level 3
+ * @rflags: RFLAGS, of which AC counts; 0 for an access that the processor makes by
+ *	itself, to a descriptor table for one
+ * @pkru: PKRU
+ * @pkrs: the IA32_PKRS MSR
+ */
+struct libvmem_access {
+	enum libvmem_access_kind kind;
+	bool user;
+	__u64 rflags;
+	__u32 pkru;
+	__u32 pkrs;
+};
+
+/**
+ * enum libvmem_reason - why an access faults
+ * @LIBVMEM_REASON_NONE: it passes
+ * @LIBVMEM_REASON_NON_CANONICAL: the paging mode has no such address
+ * @LIBVMEM_REASON_NOT_PRESENT: an entry is not present
+ * @LIBVMEM_REASON_RESERVED: an entry has a reserved bit set
+ * @LIBVMEM_REASON_UNKNOWN: no entry can be read where the path ends; the answer's
+ *	status says why
+ * @LIBVMEM_REASON_SUPERVISOR: user mode, and the page is the supervisor's
+ * @LIBVMEM_REASON_READ_ONLY: a write, and an entry is not writable
+ * @LIBVMEM_REASON_NO_EXECUTE: a fetch, and an entry has execute-disable set
+ * @LIBVMEM_REASON_SMEP: a fetch by supervisor mode from a user page, with CR4.SMEP
+ * @LIBVMEM_REASON_SMAP: data of a user page, in supervisor mode with CR4.SMAP
+ * @LIBVMEM_REASON_KEY: the rights of the page's protection key
+ */
+enum libvmem_reason {
+	LIBVMEM_REASON_NONE,
+	LIBVMEM_REASON_NON_CANONICAL,
+	LIBVMEM_REASON_NOT_PRESENT,
+	LIBVMEM_REASON_RESERVED,
+	LIBVMEM_REASON_UNKNOWN,
+	LIBVMEM_REASON_SUPERVISOR,
+	LIBVMEM_REASON_READ_ONLY,
+	LIBVMEM_REASON_NO_EXECUTE,
+	LIBVMEM_REASON_SMEP,
+	LIBVMEM_REASON_SMAP,
+	LIBVMEM_REASON_KEY,
+};
+
+/**
+ * struct libvmem_verdict - the end of an access
+ * @reason: why it faults
+ * @vector: the exception: 14 is #PF, 13 is #GP (#SS for an access to the stack); 0 if
+ *	there is none, and where @reason is LIBVMEM_REASON_UNKNOWN or no instruction
+ *	can have the address: one above 4 GiB outside long mode
+ * @error_code: the error code of #PF (Intel SDM vol. 3, 4.7), else 0
+ * @decides: index into @out_trace of the entry that decides: the first one that takes
+ *	the right away; or the last one, if the whole path grants or forbids it. -1 if
+ *	no entry was read.
+ * @rests_on: set of LIBVMEM_CR0, LIBVMEM_CR4, LIBVMEM_EFER, LIBVMEM_VENDOR,
+ *	LIBVMEM_NO_1G, LIBVMEM_RFLAGS, LIBVMEM_PKRU and LIBVMEM_PKRS: the verdict would
+ *	be another with CR0.WP, CR4.SMEP, SMAP, PKE or PKS, EFER.NXE, a rule or RFLAGS.AC
+ *	the other way round, or with other rights of the page's key
+ */
+struct libvmem_verdict {
+	enum libvmem_reason reason;
+	__u32 vector;
+	__u32 error_code;
+	int decides;
+	unsigned int rests_on;
+};
+
+/**
+ * libvmem_access - judge an access as a processor would by these tables
+ * @regs: the address space
+ * @access: the access
+ * @answer: the translation of its address; for data, of what libvmem_data_address()
+ *	makes of that
+ * @verdict: set
+ * @error: the failure, or NULL
+ *
+ * A processor may use older entries that its TLB holds, or the four of a PAE root that
+ * it loaded with CR3. CR4.LASS, shadow stacks, and AMD's upper address ignore and
+ * nested page tables play no part.
+ *
+ * Return: 0; -LIBVMEM_BAD_ARGUMENT if @answer is none to these registers.
+ */
+int libvmem_access(const struct vmem_regs *regs,
+		   const struct libvmem_access *access,
+		   const struct vmem_translation *answer,
+		   struct libvmem_verdict *verdict,
+		   struct libvmem_error *error);
+
 /* Many spaces at once */
 
 /**
