@@ -14,8 +14,8 @@
 #include "vmemctl.h"
 
 static const struct command *const commands[] = {
-	&info_command,	  &vtop_command, &maps_command,	    &spaces_command,
-	&aliases_command, &read_command, &snapshot_command,
+	&info_command,	 &vtop_command,	   &access_command, &maps_command,
+	&spaces_command, &aliases_command, &read_command,   &snapshot_command,
 };
 
 /* Options that have a long name only. */
@@ -41,6 +41,12 @@ enum {
 	OPT_SHARED_BIT,
 	OPT_PAT,
 	OPT_ATTRIBUTES,
+	OPT_RAW,
+	OPT_USER,
+	OPT_SUPERVISOR,
+	OPT_RFLAGS,
+	OPT_PKRU,
+	OPT_PKRS,
 };
 
 static const struct argp_option options[] = {
@@ -95,7 +101,8 @@ static const struct argp_option options[] = {
 	{ "attributes", OPT_ATTRIBUTES, NULL, 0,
 	  "maps: show Accessed, Dirty, Global, memory type, key, encryption",
 	  3 },
-	{ "raw", 'r', NULL, 0, "read: print the bytes as they are", 3 },
+	{ "raw", OPT_RAW, NULL, 0, "read: print the bytes as they are, as -r",
+	  3 },
 	{ "phys", OPT_PHYS, NULL, 0,
 	  "read: the address is a guest-physical one", 3 },
 	{ "output", 'o', "FILE", 0, "snapshot: the file to write", 3 },
@@ -104,8 +111,20 @@ static const struct argp_option options[] = {
 	{ "strict", OPT_STRICT, NULL, 0,
 	  "snapshot: fail if a page or a table is unreadable", 3 },
 
-	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 4 },
-	{ "version", 'V', NULL, 0, "Show the version", 4 },
+	{ .doc = "Accesses (default: all), and what they are judged by:",
+	  .group = 4 },
+	{ NULL, 'r', NULL, 0, "Reads (with read: --raw)", 4 },
+	{ NULL, 'w', NULL, 0, "Writes", 4 },
+	{ NULL, 'x', NULL, 0, "Fetches of instructions", 4 },
+	{ "user", OPT_USER, NULL, 0, "By user mode", 4 },
+	{ "supervisor", OPT_SUPERVISOR, NULL, 0, "By supervisor mode", 4 },
+	{ "rflags", OPT_RFLAGS, "X", 0, "RFLAGS: AC lifts SMAP", 4 },
+	{ "pkru", OPT_PKRU, "X", 0, "PKRU: rights of user pages' keys", 4 },
+	{ "pkrs", OPT_PKRS, "X", 0, "PKRS: rights of supervisor pages' keys",
+	  4 },
+
+	{ "help", 'h', NULL, 0, "Show this help, or that of a command", 5 },
+	{ "version", 'V', NULL, 0, "Show the version", 5 },
 	{},
 };
 
@@ -201,6 +220,38 @@ static error_t parse_root(int key, char *arg, struct opts *opts)
 	}
 }
 
+static error_t parse_access(int key, char *arg, struct opts *opts)
+{
+	switch (key) {
+	case 'w':
+		opts->kinds |= 1u << LIBVMEM_ACCESS_WRITE;
+		return 0;
+	case 'x':
+		opts->kinds |= 1u << LIBVMEM_ACCESS_FETCH;
+		return 0;
+	case OPT_USER:
+		opts->users |= 1u << true;
+		return 0;
+	case OPT_SUPERVISOR:
+		opts->users |= 1u << false;
+		return 0;
+	case OPT_RFLAGS:
+		opts->access.rflags = parse_hex("--rflags", arg);
+		opts->have_access |= LIBVMEM_RFLAGS;
+		return 0;
+	case OPT_PKRU:
+		opts->access.pkru = parse_hex32("--pkru", arg);
+		opts->have_access |= LIBVMEM_PKRU;
+		return 0;
+	case OPT_PKRS:
+		opts->access.pkrs = parse_hex32("--pkrs", arg);
+		opts->have_access |= LIBVMEM_PKRS;
+		return 0;
+	default:
+		return parse_root(key, arg, opts);
+	}
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct opts *opts = state->input;
@@ -222,6 +273,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		opts->attributes = true;
 		return 0;
 	case 'r':
+		opts->r = true;
+		return 0;
+	case OPT_RAW:
 		opts->raw = true;
 		return 0;
 	case OPT_PHYS:
@@ -252,7 +306,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		opts->nr_args = state->argc - state->next;
 		return 0;
 	default:
-		return parse_root(key, arg, opts);
+		return parse_access(key, arg, opts);
 	}
 }
 
@@ -318,6 +372,14 @@ static void check_target(const struct opts *opts)
 
 static void run(const struct command *command, struct opts *opts)
 {
+	if (opts->r && command->can_access)
+		opts->kinds |= 1u << LIBVMEM_ACCESS_READ;
+	else
+		opts->raw |= opts->r;
+	if ((opts->kinds || opts->users || opts->have_access) &&
+	    !command->can_access)
+		usage("%s has no -w, -x, --user, --supervisor, --rflags, --pkru and --pkrs",
+		      command->name);
 	if ((opts->raw || opts->phys) && !command->can_read)
 		usage("%s has no --raw and no --phys", command->name);
 	if (opts->raw && opts->json)

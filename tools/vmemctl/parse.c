@@ -39,6 +39,15 @@ __u64 parse_hex(const char *what, const char *s)
 	return parse(what, s, 16, "hex, with 0x or without");
 }
 
+__u32 parse_hex32(const char *what, const char *s)
+{
+	__u64 value = parse_hex(what, s);
+
+	if (value >> 32)
+		usage("%s '%s' does not fit in 32 bits", what, s);
+	return value;
+}
+
 __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max)
 {
 	__u64 value =

@@ -34,11 +34,16 @@
  * @pat: --pat
  * @has_pat: --pat was given
  * @attributes: maps: show attributes
+ * @kinds: access: set of 1 << LIBVMEM_ACCESS_*; none for all
+ * @users: access: set of 1 << true and 1 << false: by user mode or not; none for both
+ * @access: access: what accesses are judged by
+ * @have_access: set of LIBVMEM_RFLAGS, ...: what of it was given
  * @output: file to write, or NULL
  * @base: guest-physical address where a snapshot's memory begins
  * @has_base: --base was given
  * @strict: snapshot: fail if a page cannot be read
  * @json: print JSON
+ * @r: -r: @raw or, for access, one of @kinds
  * @raw: read: print the bytes as they are
  * @phys: read: the address is guest-physical
  * @help: print help and do nothing else
@@ -58,11 +63,16 @@ struct opts {
 	__u64 pat;
 	bool has_pat;
 	bool attributes;
+	unsigned int kinds;
+	unsigned int users;
+	struct libvmem_access access;
+	unsigned int have_access;
 	const char *output;
 	__u64 base;
 	bool has_base;
 	bool strict;
 	bool json;
+	bool r;
 	bool raw;
 	bool phys;
 	bool help;
@@ -80,6 +90,7 @@ struct opts {
  * @one_root: it takes no more than one --cr3
  * @can_read: it takes --raw and --phys
  * @can_attribute: it takes --attributes
+ * @can_access: it takes -r, -w, -x, --user, --supervisor, --rflags, --pkru, --pkrs
  * @can_exclude: it takes --exclude
  * @can_write: it takes --output, --base and --strict
  * @run: runs it, with the arguments behind the name
@@ -92,6 +103,7 @@ struct command {
 	bool one_root;
 	bool can_read;
 	bool can_attribute;
+	bool can_access;
 	bool can_exclude;
 	bool can_write;
 	void (*run)(struct opts *opts, int nr_args, char **args);
@@ -99,6 +111,7 @@ struct command {
 
 extern const struct command info_command;
 extern const struct command vtop_command;
+extern const struct command access_command;
 extern const struct command maps_command;
 extern const struct command spaces_command;
 extern const struct command aliases_command;
@@ -128,6 +141,7 @@ void check(int ret, const struct libvmem_error *error);
 
 /* An address or a register: hexadecimal, with 0x or without. */
 __u64 parse_hex(const char *what, const char *s);
+__u32 parse_hex32(const char *what, const char *s);
 
 /* A count: decimal, or hexadecimal with 0x; from @min to @max. */
 __u64 parse_count(const char *what, const char *s, __u64 min, __u64 max);
