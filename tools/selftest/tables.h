@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <linux/vmem.h>
 
-#define BIT_ULL(n) (1ULL << (n))
+#define BIT_ULL(nr) (1ULL << (nr))
 
 #define PAGE 4096ULL
 #define KB(n) ((__u64)(n) << 10)
