@@ -184,6 +184,21 @@ static void fill_map_range(struct call *call, const struct guest *g)
 	call->args.map_range.last_va = ~0ULL;
 }
 
+/* As it was before there were attributes. */
+#define MAPPING_FIRST offsetof(struct vmem_mapping, attributes)
+
+static void fill_map_range_first(struct call *call, const struct guest *g)
+{
+	fill_map_range(call, g);
+	call->args.map_range.mapping_size = MAPPING_FIRST;
+}
+
+static void fill_map_range_attributes(struct call *call, const struct guest *g)
+{
+	fill_map_range(call, g);
+	call->args.map_range.flags = VMEM_MAP_ATTRIBUTES;
+}
+
 static void fill_read(struct call *call, const struct guest *g)
 {
 	call->args.read.regs = g->regs;
@@ -249,12 +264,19 @@ static void fill_read_phys(struct call *call, const struct guest *g)
 
 #define COMMAND(nr, type) .cmd = (nr), .size = sizeof(ARGS(type))
 
-#define TRANSLATE                                                         \
-	.regs = AT(translate, regs),                                      \
-	.reserved = AT(translate, regs.rules),                       \
-	.flags = VMEM_TRANSLATE_SPACES, .nr = AT(translate, nr),          \
-	.array = AT(translate, results), .out_nr = AT(translate, out_nr), \
-	.outs = { PART(translate, out_nr, root) }
+/* A guest's registers, and in them what its processor's rules are. */
+#define RULES                                                        \
+	(VMEM_RULES_AMD | VMEM_RULES_NO_1G | VMEM_RULES_SHARED_BIT | \
+	 VMEM_RULES_ENCRYPTION_BIT(63))
+#define REGS(type) \
+	.regs = AT(type, regs), .reserved = AT(type, regs.rules), .known = RULES
+
+#define TRANSLATE                                         \
+	REGS(translate), .flags = VMEM_TRANSLATE_SPACES,  \
+			 .nr = AT(translate, nr),         \
+			 .array = AT(translate, results), \
+			 .out_nr = AT(translate, out_nr), \
+			 .outs = { PART(translate, out_nr, root) }
 
 #define TRANSLATE_BUFFERS                                                  \
 	{                                                                  \
@@ -262,6 +284,13 @@ static void fill_read_phys(struct call *call, const struct guest *g)
 		       NR_ELEMENTS * sizeof(struct vmem_translation)),     \
 			READS(translate, vas, NR_ELEMENTS * sizeof(__u64)) \
 	}
+
+#define MAP_RANGE                                          \
+	REGS(map_range), .flags = VMEM_MAP_ATTRIBUTES,     \
+			 .nr = AT(map_range, nr),          \
+			 .array = AT(map_range, mappings), \
+			 .out_nr = AT(map_range, out_nr),  \
+			 .outs = { TAIL(map_range, out_nr) }
 
 #define NR_COMMANDS 11
 
@@ -307,6 +336,7 @@ const struct command commands[] = {
 	[_IOC_NR(VMEM_VCPU)] = {
 		.name = "VMEM_VCPU",
 		COMMAND(VMEM_VCPU, vcpu),
+		.min_size = AT(vcpu, out_pat),
 		.fill = fill_vcpu,
 		.outs = { TAIL(vcpu, out_id) },
 	},
@@ -323,18 +353,14 @@ const struct command commands[] = {
 	[_IOC_NR(VMEM_MAP_RANGE)] = {
 		.name = "VMEM_MAP_RANGE",
 		COMMAND(VMEM_MAP_RANGE, map_range),
+		MAP_RANGE,
 		.min_size = AT(map_range, out_torn),
 		.fill = fill_map_range,
-		.outs = { TAIL(map_range, out_nr) },
 		.buffers = { WRITES(map_range, mappings,
 				    NR_ELEMENTS * sizeof(struct vmem_mapping)) },
-		.reserved = AT(map_range, regs.rules),
-		.regs = AT(map_range, regs),
-		.nr = AT(map_range, nr),
 		.element = AT(map_range, mapping_size),
 		.element_size = sizeof(struct vmem_mapping),
-		.array = AT(map_range, mappings),
-		.out_nr = AT(map_range, out_nr),
+		.element_min = MAPPING_FIRST,
 	},
 	[_IOC_NR(VMEM_READ)] = {
 		.name = "VMEM_READ",
@@ -342,8 +368,7 @@ const struct command commands[] = {
 		.fill = fill_read,
 		.outs = { TAIL(read, out_len) },
 		.buffers = { WRITES(read, buf, READ_LEN) },
-		.reserved = AT(read, regs.rules),
-		.regs = AT(read, regs),
+		REGS(read),
 		.element_size = 1,
 		.array = AT(read, buf),
 		.out_nr = AT(read, out_len),
@@ -355,8 +380,7 @@ const struct command commands[] = {
 		.buffers = { READS(set_spaces, cr3, sizeof(__u64)),
 			     READS(set_spaces, excluded,
 				   sizeof(struct vmem_span)) },
-		.reserved = AT(set_spaces, regs.rules),
-		.regs = AT(set_spaces, regs),
+		REGS(set_spaces),
 		.nr = AT(set_spaces, nr_cr3),
 		.array = AT(set_spaces, cr3),
 	},
@@ -413,6 +437,26 @@ const struct command commands[] = {
 		.fill = fill_translate_space,
 		.buffers = TRANSLATE_BUFFERS,
 		.element_size = sizeof(struct vmem_translation),
+	},
+	{
+		COMMAND(VMEM_MAP_RANGE, map_range),
+		MAP_RANGE,
+		.name = "VMEM_MAP_RANGE, the first version's rows",
+		.min_size = AT(map_range, out_torn),
+		.fill = fill_map_range_first,
+		.buffers = { WRITES(map_range, mappings,
+				    NR_ELEMENTS * MAPPING_FIRST) },
+		.element_size = MAPPING_FIRST,
+	},
+	{
+		COMMAND(VMEM_MAP_RANGE, map_range),
+		MAP_RANGE,
+		.name = "VMEM_MAP_RANGE with attributes",
+		.min_size = AT(map_range, out_torn),
+		.fill = fill_map_range_attributes,
+		.buffers = { WRITES(map_range, mappings,
+				    NR_ELEMENTS * sizeof(struct vmem_mapping)) },
+		.element_size = sizeof(struct vmem_mapping),
 	},
 };
 

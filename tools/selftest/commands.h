@@ -130,7 +130,8 @@ struct buffer {
  * @flags: the flags that it knows
  * @outs: the members that the kernel writes
  * @buffers: what the struct points to
- * @reserved: offset of the reserved field that must be 0
+ * @reserved: offset of a field with bits that must be 0
+ * @known: the other bits of it
  * @regs: offset of the struct vmem_regs
  * @nr: offset of the number of elements
  * @element: offset of the size of one element
@@ -151,6 +152,7 @@ struct command {
 	struct part outs[MAX_PARTS];
 	struct buffer buffers[MAX_PARTS];
 	int reserved;
+	__u32 known;
 	int regs;
 	int nr;
 	int element;

@@ -164,16 +164,16 @@ static void shown_free(struct shown *s)
 /* ---- Reading the text of `spaces` back ---- */
 
 static const char *const names_of_table[] = {
-	[VMEM_TABLE_AMD64_PT] = "PT",
-	[VMEM_TABLE_AMD64_PD] = "PD",
-	[VMEM_TABLE_AMD64_PDPT] = "PDPT",
+	[VMEM_TABLE_AMD64_PT] = "PT",	  [VMEM_TABLE_AMD64_PD] = "PD",
+	[VMEM_TABLE_AMD64_PDPT] = "PDPT", [VMEM_TABLE_AMD64_PML4] = "PML4",
+	[VMEM_TABLE_PAE_PT] = "PT",	  [VMEM_TABLE_PAE_PD] = "PD",
+	[VMEM_TABLE_I686_PT] = "PT",
 };
 
 static const char *const names_of_level[] = {
-	[VMEM_LEVEL_PT] = "PT",
-	[VMEM_LEVEL_PD] = "PD",
-	[VMEM_LEVEL_PDPT] = "PDPT",
-	[VMEM_LEVEL_PML4] = "PML4",
+	[VMEM_LEVEL_PT] = "PT",	    [VMEM_LEVEL_PD] = "PD",
+	[VMEM_LEVEL_PDPT] = "PDPT", [VMEM_LEVEL_PML4] = "PML4",
+	[VMEM_LEVEL_PML5] = "PML5",
 };
 
 static const char *const names_of_status[] = {
@@ -243,6 +243,7 @@ static bool parse_aliasing(const char *line, struct vmem_record *r)
 		   &end) != 5)
 		return false;
 	r->type = VMEM_ALIASING;
+	/* The records say of what mode it is. */
 	a->table = find_name(names_of_table, ARRAY_SIZE(names_of_table), table);
 	return !line[end] && parse_perms(perms, &a->perms);
 }
@@ -273,6 +274,9 @@ static struct vmem_record as_shown(const struct vmem_record *record)
 		r.mapping.kind = 0;
 	if (r.type != VMEM_ALIASING)
 		return r;
+	r.reference.table = find_name(names_of_table,
+				      ARRAY_SIZE(names_of_table),
+				      names_of_table[r.reference.table]);
 	r.reference.table_gpa = 0;
 	r.reference.len = 0;
 	r.reference.owner_root = 0;
@@ -332,6 +336,62 @@ static void spaces_are_the_records(void)
 	printf("# %u records, %zu bytes of text\n", nr, text.len);
 	free(text.bytes);
 	shown_free(&s);
+}
+
+/* A reference and an anomaly at each level that a format has them. */
+static void build_in(struct world *w, const struct tables_format *format)
+{
+	struct tables a, b;
+	int level, last;
+
+	world_init(w, SMALL);
+	a = world_add(w, format);
+	b = world_add(w, format);
+	world_scatter(&a, 0, 3);
+	last = a.top - 1;
+	for (level = VMEM_LEVEL_PT; level <= last; level++) {
+		const __u64 span = tables_page_size(&a, level + 1);
+
+		world_share(&b, span, &a, 0, level, PTE_PWU);
+		tables_set(&b, 2 * span, level + 1,
+			   GB(40) | tables_open(&b, level + 1));
+	}
+	/* PS of the root: a table of 2 levels has no bit that is reserved. */
+	if (a.top > VMEM_LEVEL_PD)
+		tables_set(&b, 3 * tables_page_size(&a, a.top), a.top,
+			   GB(40) | PTE_P | PTE_PS);
+	world_add_root(w, &a);
+}
+
+static void spaces_in(const struct tables_format *format)
+{
+	struct session_records records = { .per_call = 4096 };
+	struct folder folder;
+	struct text text;
+	struct world w;
+	int session;
+
+	build_in(&w, format);
+	session = world_open(&w);
+	folder = newest_folder();
+	text = read_file(&folder, "spaces");
+	CHECK_EQ(session_walk_spaces(session, &records), 0);
+	check_records(&w, &records);
+	CHECK_EQ_AT(format->name, check_text(text.bytes, &records), records.nr);
+	CHECK(records.stats.references);
+	CHECK(records.stats.anomalies);
+	free(text.bytes);
+	close(session);
+	free(records.rows);
+	world_free(&w);
+}
+
+static void spaces_in_each_format(void)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		spaces_in(&formats[format]);
 }
 
 static void spaces_by_small_buffers(void)
@@ -639,8 +699,8 @@ static void many_memslots(void)
 	tries = 0;
 	do
 		list_again(session, slots, nr, &many);
-	while (++tries < TRIES && (many.ioctl >= few.ioctl * 32 ||
-				   many.file >= few.file * 32));
+	while (++tries < TRIES &&
+	       (many.ioctl >= few.ioctl * 32 || many.file >= few.file * 32));
 	print_least(nr, &many, tries);
 	CHECK(many.ioctl < few.ioctl * 32);
 	CHECK(many.file < few.file * 32);
@@ -996,6 +1056,7 @@ static void nothing_is_left(void)
 
 static const struct ktap_case cases[] = {
 	{ "spaces_are_the_records", spaces_are_the_records },
+	{ "spaces_in_each_format", spaces_in_each_format },
 	{ "spaces_by_small_buffers", spaces_by_small_buffers },
 	{ "spaces_from_anywhere", spaces_from_anywhere },
 	{ "spaces_by_two_readers", spaces_by_two_readers },

@@ -89,6 +89,7 @@ static const struct value values[] = {
 	TRANSLATE(32, root, 1, -EINVAL),
 	TRANSLATE(32, root, 1u << 31, -EINVAL),
 	TRANSLATE(32, root, U32, -EINVAL),
+	MAP_RANGE(32, flags, VMEM_MAP_ATTRIBUTES, 0),
 	MAP_RANGE(32, nr, 0, -EINVAL),
 	MAP_RANGE(32, nr, 1, 0),
 	MAP_RANGE(64, va, 1, 0),
@@ -217,7 +218,7 @@ static void unknown_bits(void)
 		bits_of_32(c, &g, offsetof(struct vmem_info_args, flags),
 			   c->flags);
 		if (c->reserved != NONE)
-			bits_of_32(c, &g, c->reserved, 0);
+			bits_of_32(c, &g, c->reserved, c->known);
 	}
 	guest_free(&g);
 }
@@ -311,6 +312,28 @@ static void put_2_levels(struct vmem_regs *regs, __u64 value)
 	regs->efer = 0;
 }
 
+static void put_pae(struct vmem_regs *regs, __u64 value)
+{
+	regs->cr4 = CR4_PAE | value;
+	regs->efer = EFER_NXE;
+}
+
+static void put_rules(struct vmem_regs *regs, __u64 value)
+{
+	regs->rules = (__u32)value;
+}
+
+static void put_bit(struct vmem_regs *regs, __u64 value)
+{
+	regs->rules = VMEM_RULES_ENCRYPTION_BIT(value);
+}
+
+static void put_bit_of_2_levels(struct vmem_regs *regs, __u64 value)
+{
+	put_2_levels(regs, 0);
+	put_bit(regs, value);
+}
+
 static void put_cow(struct vmem_regs *regs, __u64 value)
 {
 	regs->cow_mask = value;
@@ -339,6 +362,18 @@ static void put_cow_of_2_levels(struct vmem_regs *regs, __u64 value)
 	put_cow(regs, value);
 }
 
+static void put_cow_of_pae(struct vmem_regs *regs, __u64 value)
+{
+	put_pae(regs, 0);
+	put_cow(regs, value);
+}
+
+static void put_cow_of_5_levels(struct vmem_regs *regs, __u64 value)
+{
+	or_cr4(regs, CR4_LA57);
+	put_cow(regs, value);
+}
+
 /* What is left to software in entries: 11:9, and 58:52. */
 #define COW_LOW (7ULL << 9)
 #define COW_HIGH (0x7fULL << 52)
@@ -354,18 +389,40 @@ static const struct changed_regs changed_regs[] = {
 	{ "CR3 all ones", put_cr3, U64, -ENXIO },
 	{ "CR3 with a PCID", or_cr3, 0xfff, 0 },
 	{ "CR3 bit 63", or_cr3, BIT_ULL(63), 0 },
-	{ "CR4.LA57", or_cr4, CR4_LA57, -EOPNOTSUPP },
+	{ "CR4.LA57", or_cr4, CR4_LA57, 0 },
 	{ "CR4 0 and EFER.LME", put_cr4, 0, -EINVAL },
 	{ "CR4.PAE alone", put_cr4, CR4_PAE, 0 },
-	{ "CR4 all ones", put_cr4, U64, -EOPNOTSUPP },
+	{ "CR4 all ones", put_cr4, U64, 0 },
 	{ "CR4 all but LA57", put_cr4, ~CR4_LA57, 0 },
-	{ "EFER 0 and CR4.PAE", put_efer, 0, -EOPNOTSUPP },
+	{ "EFER 0 and CR4.PAE", put_efer, 0, 0 },
 	{ "EFER.LME alone", put_efer, EFER_LME, 0 },
-	{ "EFER all but LME", put_efer, ~EFER_LME, -EOPNOTSUPP },
+	{ "EFER all but LME", put_efer, ~EFER_LME, 0 },
 	{ "EFER all ones", put_efer, U64, 0 },
 	{ "2-level", put_2_levels, 0, 0 },
 	{ "2-level, CR4.PSE", put_2_levels, CR4_PSE, 0 },
 	{ "2-level, CR4.LA57", put_2_levels, CR4_LA57, 0 },
+	{ "PAE", put_pae, 0, 0 },
+	{ "PAE, CR4.LA57", put_pae, CR4_LA57, 0 },
+	{ "rules: unknown", put_rules, 1u << 3, -EOPNOTSUPP },
+	{ "rules: all ones", put_rules, U32, -EOPNOTSUPP },
+	{ "rules: unknown, and no such bit", put_rules,
+	  1u << 31 | VMEM_RULES_ENCRYPTION_BIT(1), -EOPNOTSUPP },
+	{ "rules: AMD", put_rules, VMEM_RULES_AMD, 0 },
+	{ "rules: no 1 GiB", put_rules, VMEM_RULES_NO_1G, 0 },
+	{ "rules: all known", put_rules,
+	  VMEM_RULES_AMD | VMEM_RULES_NO_1G | VMEM_RULES_SHARED_BIT |
+		  VMEM_RULES_ENCRYPTION_BIT(47),
+	  0 },
+	{ "rules: shared bit, none named", put_rules, VMEM_RULES_SHARED_BIT,
+	  -EINVAL },
+	{ "encryption bit 1", put_bit, 1, -EINVAL },
+	{ "encryption bit 31", put_bit, 31, -EINVAL },
+	{ "encryption bit 32", put_bit, 32, 0 },
+	{ "encryption bit 51", put_bit, 51, 0 },
+	{ "encryption bit 52", put_bit, 52, -EINVAL },
+	{ "encryption bit 63", put_bit, 63, -EINVAL },
+	{ "encryption bit 51 of 2-level", put_bit_of_2_levels, 51, 0 },
+	{ "encryption bit 52 of 2-level", put_bit_of_2_levels, 52, -EINVAL },
 	{ "MAXPHYADDR 0", put_width, 0, -EINVAL },
 	{ "MAXPHYADDR 31", put_width, 31, -EINVAL },
 	{ "MAXPHYADDR 32", put_width, 32, 0 },
@@ -381,6 +438,9 @@ static const struct changed_regs changed_regs[] = {
 	  -EINVAL },
 	{ "COW of 2-level", put_cow_of_2_levels, COW_LOW, 0 },
 	{ "COW of 2-level, high", put_cow_of_2_levels, COW_HIGH, -EINVAL },
+	{ "COW of PAE", put_cow_of_pae, COW_LOW, 0 },
+	{ "COW of PAE, high", put_cow_of_pae, COW_HIGH, -EINVAL },
+	{ "COW of 5-level", put_cow_of_5_levels, COW_LOW | COW_HIGH, 0 },
 };
 
 /* The list of roots has what is in CR3 for the other commands. */

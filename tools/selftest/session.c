@@ -178,7 +178,7 @@ static bool continues(const struct vmem_mapping *row,
 	return next->va == row->last_va + 1 &&
 	       next->gpa - row->gpa == next->va - row->va &&
 	       next->page_size == row->page_size && next->kind == row->kind &&
-	       next->perms == row->perms;
+	       next->perms == row->perms && next->attributes == row->attributes;
 }
 
 /* The first row of a call may continue the last one of the call before. */
@@ -202,7 +202,7 @@ static int map_range_once(int session, const struct vmem_regs *regs, __u64 va,
 	memset(rows, POISON, maps->per_call * sizeof(*rows));
 	memset(args, POISON, sizeof(*args));
 	args->size = sizeof(*args);
-	args->flags = 0;
+	args->flags = maps->flags;
 	args->nr = maps->per_call;
 	args->mapping_size = sizeof(*rows);
 	args->mappings = pointer(rows);

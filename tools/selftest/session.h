@@ -51,6 +51,7 @@ int session_translate_one(int session, const struct vmem_regs *regs, __u64 va,
  * @rows: where they go
  * @room: how many @rows has room for
  * @per_call: how many to ask for in one call
+ * @flags: VMEM_MAP_*
  * @nr: how many there were, neighbours of different calls merged
  * @nr_calls: calls that it took
  * @anomalies: their sum over the calls
@@ -60,6 +61,7 @@ struct session_maps {
 	struct vmem_mapping *rows;
 	__u32 room;
 	__u32 per_call;
+	__u32 flags;
 	__u32 nr;
 	__u32 nr_calls;
 	__u64 anomalies;

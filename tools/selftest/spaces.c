@@ -434,63 +434,134 @@ static void tables_that_lead_nowhere(void)
 	world_free(&w);
 }
 
-/* ---- 4-level paging ---- */
+/* ---- Paging by entries of 8 bytes ---- */
 
 static const enum vmem_table amd64_tables[] = {
 	[VMEM_LEVEL_PT] = VMEM_TABLE_AMD64_PT,
 	[VMEM_LEVEL_PD] = VMEM_TABLE_AMD64_PD,
 	[VMEM_LEVEL_PDPT] = VMEM_TABLE_AMD64_PDPT,
+	[VMEM_LEVEL_PML4] = VMEM_TABLE_AMD64_PML4,
+};
+
+static const enum vmem_table pae_tables[] = {
+	[VMEM_LEVEL_PT] = VMEM_TABLE_PAE_PT,
+	[VMEM_LEVEL_PD] = VMEM_TABLE_PAE_PD,
 };
 
 #define KERNEL_VA 0xffff888000000000ULL
 #define USER_VA BIT_ULL(40)
 
-static void amd64_shared_at(int level)
+/* What @their_va goes by in one space, @our_va goes by in another. */
+static void shared_at(int format, int level, __u64 their_va, __u64 our_va)
 {
+	const enum vmem_table *names = format == FORMAT_PAE ? pae_tables :
+							      amd64_tables;
 	static struct wanted wanted;
 	struct tables a, b;
 	struct world w;
-	__u64 len;
 
 	wanted.nr = 0;
 	world_init(&w, SMALL);
-	a = world_add_amd64(&w);
-	b = world_add_amd64(&w);
-	world_scatter(&a, KERNEL_VA, 2);
-	len = tables_page_size(&a, level + 1);
-	world_share(&b, USER_VA, &a, KERNEL_VA, level, PTE_PWU);
+	a = world_add(&w, &formats[format]);
+	b = world_add(&w, &formats[format]);
+	world_scatter(&a, their_va, 2);
+	world_share(&b, our_va, &a, their_va, level, PTE_PWU);
 	want_space(&wanted, &w, 0, 0);
-	want_scattered(&wanted, 0, KERNEL_VA, 0, 2);
+	want_scattered(&wanted, 0, their_va, 0, 2);
 	want_space(&wanted, &w, 1, 1);
 	want_reference(&wanted, 1,
 		       (struct vmem_reference){
-			       .table = amd64_tables[level],
+			       .table = names[level],
 			       .perms = ALL_PERMS,
-			       .table_gpa = world_table(&a, KERNEL_VA, level),
+			       .table_gpa = world_table(&a, their_va, level),
 			       .space = w.cr3[0],
-			       .our_va = USER_VA,
-			       .their_va = KERNEL_VA,
-			       .len = len,
+			       .our_va = our_va,
+			       .their_va = their_va,
+			       .len = tables_page_size(&a, level + 1),
 			       .owner_root = 0,
 			       .owner_perms = ALL_PERMS,
 		       });
-	check_walk("4-level", &w, &wanted);
+	check_walk(formats[format].name, &w, &wanted);
 	world_free(&w);
 }
 
 static void amd64_pt_shared(void)
 {
-	amd64_shared_at(VMEM_LEVEL_PT);
+	shared_at(FORMAT_AMD64, VMEM_LEVEL_PT, KERNEL_VA, USER_VA);
 }
 
 static void amd64_pd_shared(void)
 {
-	amd64_shared_at(VMEM_LEVEL_PD);
+	shared_at(FORMAT_AMD64, VMEM_LEVEL_PD, KERNEL_VA, USER_VA);
 }
 
 static void amd64_pdpt_shared(void)
 {
-	amd64_shared_at(VMEM_LEVEL_PDPT);
+	shared_at(FORMAT_AMD64, VMEM_LEVEL_PDPT, KERNEL_VA, USER_VA);
+}
+
+#define LA57_KERNEL_VA 0xff11000000000000ULL
+#define LA57_USER_VA BIT_ULL(55)
+
+static void la57_tables_shared(void)
+{
+	int level;
+
+	for (level = VMEM_LEVEL_PT; level <= VMEM_LEVEL_PML4; level++)
+		shared_at(FORMAT_LA57, level, LA57_KERNEL_VA, LA57_USER_VA);
+	/* The first of the upper half, by the last of the lower. */
+	shared_at(FORMAT_LA57, VMEM_LEVEL_PML4, 0xff00000000000000ULL,
+		  0x00ff000000000000ULL);
+}
+
+static void pae_tables_shared(void)
+{
+	shared_at(FORMAT_PAE, VMEM_LEVEL_PT, GB(3) + MB(2), GB(1));
+	shared_at(FORMAT_PAE, VMEM_LEVEL_PT, GB(3), GB(4) - MB(2));
+	shared_at(FORMAT_PAE, VMEM_LEVEL_PD, GB(3), 0);
+	shared_at(FORMAT_PAE, VMEM_LEVEL_PD, 0, GB(3));
+}
+
+/* As small hypervisors have them: each root is a space, and none is another's. */
+static void pae_roots_in_one_page(void)
+{
+	static struct wanted wanted;
+	struct tables first, t;
+	struct world w;
+	__u32 i;
+
+	wanted.nr = 0;
+	world_init(&w, SMALL);
+	first = world_add(&w, &formats[FORMAT_PAE]);
+	world_scatter(&first, GB(3), 2);
+	want_space(&wanted, &w, 0, 0);
+	want_scattered(&wanted, 0, GB(3), 0, 2);
+	for (i = 1; i < PAGE / 32; i++) {
+		t = first;
+		t.root += 32 * i;
+		world_add_root(&w, &t);
+		world_share(&t, GB(3), &first, GB(3), VMEM_LEVEL_PD, PTE_P);
+		tables_map(&t, 0, SCATTERED(i), VMEM_LEVEL_PT, PTE_PWU);
+		want_space(&wanted, &w, i, i);
+		want_page(&wanted, i, 0, SCATTERED(i), ALL_PERMS);
+		want_reference(&wanted, i,
+			       (struct vmem_reference){
+				       .table = VMEM_TABLE_PAE_PD,
+				       .perms = ALL_PERMS,
+				       .table_gpa = world_table(&first, GB(3),
+								VMEM_LEVEL_PD),
+				       .space = first.root,
+				       .our_va = GB(3),
+				       .their_va = GB(3),
+				       .len = GB(1),
+				       .owner_perms = ALL_PERMS,
+			       });
+	}
+	/* Twice the same is the same space, as anywhere. */
+	world_add_root(&w, &first);
+	want_space(&wanted, &w, i, 0);
+	check_walk("roots in one page", &w, &wanted);
+	world_free(&w);
 }
 
 /* The PD that B shares holds a PT that A has at another place already. */
@@ -942,7 +1013,7 @@ static void amd64_one_self_map(void)
 /* Tables to be named, of every level below the roots. */
 struct pool {
 	__u64 state;
-	__u64 tables[VMEM_LEVEL_PML4][POOL];
+	__u64 tables[VMEM_LEVEL_PML5][POOL];
 };
 
 /*
@@ -957,8 +1028,9 @@ static __u64 random_entry(struct pool *pool, const struct tables *t, int level)
 
 	if (level > VMEM_LEVEL_PT && kind < 5)
 		return pool->tables[level - 1][random_next(&pool->state) % POOL] |
-		       PTE_PWU;
-	if (level >= VMEM_LEVEL_PML4 || kind > 6)
+		       tables_open(t, level);
+	if (level >= VMEM_LEVEL_PML4 || tables_open(t, level) == PTE_P ||
+	    kind > 6)
 		return 0;
 	/* Little of it, so that neighbours are contiguous at times. */
 	gpa = random_next(&pool->state) % 4 * page;
@@ -969,7 +1041,8 @@ static __u64 random_entry(struct pool *pool, const struct tables *t, int level)
 static void fill_randomly(struct pool *pool, const struct tables *t,
 			  __u64 table, int level)
 {
-	__u64 last = BIT_ULL(t->index_bits) - 1;
+	__u64 last =
+		tables_open(t, level) == PTE_P ? 3 : BIT_ULL(t->index_bits) - 1;
 	const __u64 slots[] = { 0, 1, 2, 3, last / 2, last / 2 + 1, last };
 	__u64 raw;
 	size_t i;
@@ -981,14 +1054,14 @@ static void fill_randomly(struct pool *pool, const struct tables *t,
 	}
 }
 
-static void random_world(struct world *w, __u64 seed, bool amd64)
+static void random_world(struct world *w, __u64 seed, int format)
 {
 	struct pool pool = { .state = seed };
 	struct tables t;
 	int level, i;
 
 	for (i = 0; i < 4; i++)
-		t = amd64 ? world_add_amd64(w) : world_add_i686(w);
+		t = world_add(w, &formats[format]);
 	for (level = 1; level < t.top; level++)
 		for (i = 0; i < POOL; i++)
 			pool.tables[level][i] = ram_alloc(&w->ram, PAGE);
@@ -1002,37 +1075,38 @@ static void random_world(struct world *w, __u64 seed, bool amd64)
 }
 
 /* Near where the slots are. */
-static __u64 random_va(__u64 *state, bool amd64)
+static __u64 random_va(__u64 *state, int format)
 {
-	const int bits = amd64 ? 9 : 10;
+	static const int levels[NR_FORMATS] = { 2, 3, 4, 5 };
+	const int bits = format == FORMAT_I686 ? 10 : 9;
 	__u64 va = 0;
 	int level;
 
-	for (level = amd64 ? 4 : 2; level > 0; level--)
+	for (level = levels[format]; level > 0; level--)
 		va = va << bits | random_next(state) % 4;
 	return va * PAGE + (random_next(state) % 2) * 0x7ff;
 }
 
 static void random_scope(struct world *w, struct vmem_span *excluded,
-			 __u64 seed, bool amd64)
+			 __u64 seed, int format)
 {
 	__u64 state = seed * 77, a, b;
 
-	a = random_va(&state, amd64);
-	b = random_va(&state, amd64);
+	a = random_va(&state, format);
+	b = random_va(&state, format);
 	excluded->va = a < b ? a : b;
 	excluded->last_va = a < b ? b : a;
 	w->spaces.excluded = excluded;
 	w->spaces.nr_excluded = seed % 2;
-	a = random_va(&state, amd64);
-	b = random_va(&state, amd64);
+	a = random_va(&state, format);
+	b = random_va(&state, format);
 	if (seed % 4 < 2)
 		return;
 	w->spaces.va = a < b ? a : b;
 	w->spaces.last_va = seed % 4 == 2 ? ~0ULL : a < b ? b : a;
 }
 
-static void random_graph(__u64 seed, bool amd64, __u64 *aliases)
+static void random_graph(__u64 seed, int format, __u64 *aliases)
 {
 	struct session_records records = { .per_call = 4096 };
 	struct vmem_span excluded;
@@ -1041,15 +1115,15 @@ static void random_graph(__u64 seed, bool amd64, __u64 *aliases)
 	int session, i;
 
 	world_init(&w, SMALL);
-	random_world(&w, seed, amd64);
-	random_scope(&w, &excluded, seed, amd64);
+	random_world(&w, seed, format);
+	random_scope(&w, &excluded, seed, format);
 	session = world_open(&w);
 	CHECK_EQ(session_walk_spaces(session, &records), 0);
 	check_records(&w, &records);
 	check_expansion(&w, &records);
 	for (i = 0; i < 50; i++)
 		check_translation(&w, session, (__u32)i % w.nr,
-				  random_va(&state, amd64));
+				  random_va(&state, format));
 	if (ktap_reason[0])
 		printf("# seed %llu\n", seed);
 	*aliases += records.stats.references;
@@ -1060,24 +1134,35 @@ static void random_graph(__u64 seed, bool amd64, __u64 *aliases)
 
 #define NR_SEEDS 24
 
-static void i686_random_graphs(void)
+static void random_graphs(int format)
 {
 	__u64 seed, aliases = 0;
 
 	for (seed = 1; seed <= NR_SEEDS && !ktap_reason[0]; seed++)
-		random_graph(seed, false, &aliases);
-	printf("# %d graphs, %llu references\n", NR_SEEDS, aliases);
+		random_graph(seed, format, &aliases);
+	printf("# %s: %d graphs, %llu references\n", formats[format].name,
+	       NR_SEEDS, aliases);
 	CHECK(aliases > NR_SEEDS);
+}
+
+static void i686_random_graphs(void)
+{
+	random_graphs(FORMAT_I686);
+}
+
+static void pae_random_graphs(void)
+{
+	random_graphs(FORMAT_PAE);
 }
 
 static void amd64_random_graphs(void)
 {
-	__u64 seed, aliases = 0;
+	random_graphs(FORMAT_AMD64);
+}
 
-	for (seed = 1; seed <= NR_SEEDS && !ktap_reason[0]; seed++)
-		random_graph(seed, true, &aliases);
-	printf("# %d graphs, %llu references\n", NR_SEEDS, aliases);
-	CHECK(aliases > NR_SEEDS);
+static void la57_random_graphs(void)
+{
+	random_graphs(FORMAT_LA57);
 }
 
 /* ---- Size ---- */
@@ -1689,6 +1774,9 @@ static const struct ktap_case cases[] = {
 	{ "amd64_pt_shared", amd64_pt_shared },
 	{ "amd64_pd_shared", amd64_pd_shared },
 	{ "amd64_pdpt_shared", amd64_pdpt_shared },
+	{ "la57_tables_shared", la57_tables_shared },
+	{ "pae_tables_shared", pae_tables_shared },
+	{ "pae_roots_in_one_page", pae_roots_in_one_page },
 	{ "amd64_shared_inside_shared", amd64_shared_inside_shared },
 	{ "amd64_last_page_of_all", amd64_last_page_of_all },
 	{ "rights_of_both_paths", rights_of_both_paths },
@@ -1700,7 +1788,9 @@ static const struct ktap_case cases[] = {
 	{ "amd64_all_slots_are_itself", amd64_all_slots_are_itself },
 	{ "amd64_one_self_map", amd64_one_self_map },
 	{ "i686_random_graphs", i686_random_graphs },
+	{ "pae_random_graphs", pae_random_graphs },
 	{ "amd64_random_graphs", amd64_random_graphs },
+	{ "la57_random_graphs", la57_random_graphs },
 	{ "roots_1000", roots_1000 },
 	{ "roots_of_max_nr", roots_of_max_nr },
 	{ "resumed_by_any_buffer", resumed_by_any_buffer },

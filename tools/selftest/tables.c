@@ -72,31 +72,71 @@ void *ram_ptr(const struct guest_ram *ram, __u64 gpa)
 	return ram->hva + (gpa - ram->gpa);
 }
 
-struct tables tables_new_amd64(struct guest_ram *ram)
+static struct tables tables_new(struct guest_ram *ram, int top, int entry_size)
 {
 	return (struct tables){
 		.ram = ram,
 		.root = ram_alloc(ram, PAGE),
-		.top = VMEM_LEVEL_PML4,
-		.index_bits = 9,
-		.entry_size = 8,
+		.top = top,
+		.index_bits = entry_size == 8 ? 9 : 10,
+		.entry_size = entry_size,
 	};
+}
+
+struct tables tables_new_amd64(struct guest_ram *ram)
+{
+	return tables_new(ram, VMEM_LEVEL_PML4, 8);
+}
+
+struct tables tables_new_la57(struct guest_ram *ram)
+{
+	return tables_new(ram, VMEM_LEVEL_PML5, 8);
 }
 
 struct tables tables_new_i686(struct guest_ram *ram)
 {
-	return (struct tables){
-		.ram = ram,
-		.root = ram_alloc(ram, PAGE),
-		.top = VMEM_LEVEL_PD,
-		.index_bits = 10,
-		.entry_size = 4,
-	};
+	return tables_new(ram, VMEM_LEVEL_PD, 4);
 }
 
-static bool is_amd64(const struct tables *t)
+struct tables tables_new_pae(struct guest_ram *ram)
 {
-	return t->entry_size == 8;
+	return tables_new(ram, VMEM_LEVEL_PDPT, 8);
+}
+
+const struct tables_format formats[NR_FORMATS] = {
+	[FORMAT_I686] = { "2-level", tables_new_i686 },
+	[FORMAT_PAE] = { "PAE", tables_new_pae },
+	[FORMAT_AMD64] = { "4-level", tables_new_amd64 },
+	[FORMAT_LA57] = { "5-level", tables_new_la57 },
+};
+
+bool tables_are_long(const struct tables *t)
+{
+	return t->top >= VMEM_LEVEL_PML4;
+}
+
+static bool is_pae_root(const struct tables *t, int level)
+{
+	return level == t->top && t->top == VMEM_LEVEL_PDPT;
+}
+
+__u64 tables_open(const struct tables *t, int level)
+{
+	return is_pae_root(t, level) ? PTE_P : PTE_PWU;
+}
+
+static __u64 mode_cr4(const struct tables *t)
+{
+	if (t->top == VMEM_LEVEL_PD)
+		return CR4_PSE;
+	return t->top == VMEM_LEVEL_PML5 ? CR4_PAE | CR4_LA57 : CR4_PAE;
+}
+
+static __u64 mode_efer(const struct tables *t)
+{
+	if (t->top == VMEM_LEVEL_PD)
+		return 0;
+	return tables_are_long(t) ? EFER_LMA | EFER_LME | EFER_NXE : EFER_NXE;
 }
 
 struct vmem_regs tables_regs(const struct tables *t)
@@ -104,8 +144,8 @@ struct vmem_regs tables_regs(const struct tables *t)
 	return (struct vmem_regs){
 		.cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE,
 		.cr3 = t->root,
-		.cr4 = is_amd64(t) ? CR4_PAE : CR4_PSE,
-		.efer = is_amd64(t) ? EFER_LMA | EFER_LME | EFER_NXE : 0,
+		.cr4 = mode_cr4(t),
+		.efer = mode_efer(t),
 		.maxphyaddr = 40,
 	};
 }
@@ -152,7 +192,8 @@ __u64 tables_set(struct tables *t, __u64 va, int level, __u64 raw)
 		entry = tables_entry(t, table, va, l);
 		if (!(entry_read(t, entry) & PTE_P))
 			entry_write(t, entry,
-				    ram_alloc(t->ram, PAGE) | PTE_PWU);
+				    ram_alloc(t->ram, PAGE) |
+					    tables_open(t, l));
 		table = entry_addr(entry_read(t, entry));
 	}
 	entry = tables_entry(t, table, va, level);
@@ -178,15 +219,19 @@ void tables_map_all(struct tables *t, __u64 va, __u64 gpa, __u64 len, int level)
 
 static bool is_canonical(const struct tables *t, __u64 va)
 {
-	if (!is_amd64(t))
+	const int bits = t->top == VMEM_LEVEL_PML5 ? 56 : 47;
+
+	if (!tables_are_long(t))
 		return !(va >> 32);
-	return va >> 47 == 0 || va >> 47 == (1 << 17) - 1;
+	return va >> bits == 0 || va >> bits == ~0ULL >> bits;
 }
 
-static bool is_leaf(int level, __u64 raw)
+static bool is_leaf(const struct tables *t, int level, __u64 raw)
 {
-	return level == VMEM_LEVEL_PT ||
-	       (level < VMEM_LEVEL_PML4 && (raw & PTE_PS));
+	if (level == VMEM_LEVEL_PT)
+		return true;
+	return level < VMEM_LEVEL_PML4 && !is_pae_root(t, level) &&
+	       (raw & PTE_PS);
 }
 
 static __u32 path_perms(__u64 all_of, __u64 any_of)
@@ -214,29 +259,30 @@ static void walk_ends_at_leaf(const struct tables *t,
 struct vmem_translation tables_walk(const struct tables *t, __u64 va)
 {
 	struct vmem_translation tr = { .out_status = VMEM_NON_CANONICAL };
-	__u64 all_of = ~0ULL, any_of = 0, raw = t->root;
+	__u64 all_of = ~0ULL, any_of = 0, table = t->root, raw;
 	struct vmem_trace *step;
 
 	if (!is_canonical(t, va))
 		return tr;
 	for (tr.out_level = (__u32)t->top;; tr.out_level--) {
-		if (!ram_holds(t->ram, entry_addr(raw))) {
+		if (!ram_holds(t->ram, table)) {
 			tr.out_status = VMEM_UNBACKED;
 			return tr;
 		}
 		step = &tr.out_trace[tr.out_nr_trace++];
-		step->entry_gpa =
-			tables_entry(t, entry_addr(raw), va, (int)tr.out_level);
+		step->entry_gpa = tables_entry(t, table, va, (int)tr.out_level);
 		raw = entry_read(t, step->entry_gpa);
 		step->raw = raw;
 		if (!(raw & PTE_P)) {
 			tr.out_status = VMEM_NOT_PRESENT;
 			return tr;
 		}
-		all_of &= raw;
+		all_of &= raw |
+			  (is_pae_root(t, (int)tr.out_level) ? PTE_PWU : 0);
 		any_of |= raw;
-		if (is_leaf((int)tr.out_level, raw))
+		if (is_leaf(t, (int)tr.out_level, raw))
 			break;
+		table = entry_addr(raw);
 	}
 	tr.out_perms = path_perms(all_of, any_of);
 	walk_ends_at_leaf(t, &tr, va, raw);

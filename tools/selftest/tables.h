@@ -2,8 +2,8 @@
 /*
  * tables.h - guest memory and page tables built by hand
  *
- * The tables are x86's 4-level ones (64-bit) and 2-level ones (32-bit), laid
- * out by Intel SDM vol. 3, 4.3 and 4.5. tables_walk() reads them back in the
+ * The tables are x86's of 4 and 5 levels (64-bit), of 2 levels and PAE (32-bit), laid
+ * out by Intel SDM vol. 3, 4.3 to 4.5. tables_walk() reads them back in the
  * most naive way there is, for the module's answers to be compared with.
  */
 #ifndef VMEM_SELFTEST_TABLES_H
@@ -36,7 +36,9 @@
 #define CR0_PG BIT_ULL(31)
 #define CR4_PSE BIT_ULL(4)
 #define CR4_PAE BIT_ULL(5)
+#define CR4_PGE BIT_ULL(7)
 #define CR4_LA57 BIT_ULL(12)
+#define CR4_PKE BIT_ULL(22)
 #define EFER_LME BIT_ULL(8)
 #define EFER_LMA BIT_ULL(10)
 #define EFER_NXE BIT_ULL(11)
@@ -88,13 +90,44 @@ struct tables {
 };
 
 struct tables tables_new_amd64(struct guest_ram *ram);
+struct tables tables_new_la57(struct guest_ram *ram);
 struct tables tables_new_i686(struct guest_ram *ram);
+struct tables tables_new_pae(struct guest_ram *ram);
+
+/**
+ * struct tables_format - a format, for tests that are the same in all
+ * @name: its name
+ * @make: makes an address space
+ */
+struct tables_format {
+	const char *name;
+	struct tables (*make)(struct guest_ram *ram);
+};
+
+enum {
+	FORMAT_I686,
+	FORMAT_PAE,
+	FORMAT_AMD64,
+	FORMAT_LA57,
+	NR_FORMATS,
+};
+
+extern const struct tables_format formats[NR_FORMATS];
 
 /* The registers of a vCPU that runs on @t. */
 struct vmem_regs tables_regs(const struct tables *t);
 
 /* Bytes that one entry of a table of @level covers. */
 __u64 tables_page_size(const struct tables *t, int level);
+
+/* Whether addresses have 64 bits. */
+bool tables_are_long(const struct tables *t);
+
+/*
+ * What an entry of a table of @level has besides the address when it names a table and
+ * is open to everything: PDPTEs of PAE have no rights.
+ */
+__u64 tables_open(const struct tables *t, int level);
 
 /* Where the entry for @va is in a table of @level that lies at @table. */
 __u64 tables_entry(const struct tables *t, __u64 table, __u64 va, int level);

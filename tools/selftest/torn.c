@@ -460,7 +460,7 @@ static void load_guest(struct scene *s)
 		tables_map(&s->t, WINDOW_VA + gpa, gpa, VMEM_LEVEL_PD,
 			   PTE_P | PTE_W);
 	vcpu_init(&s->vcpu, s->w.kvm_fd, s->w.vm_fd, 0);
-	vcpu_set_long_mode(&s->vcpu, &s->regs);
+	vcpu_set_mode(&s->vcpu, &s->regs);
 	vcpu_set_regs(&s->vcpu, &regs);
 }
 

@@ -1,15 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vcpu.c - a vCPU, and what has to be set before it can run a 64-bit guest
+ * vcpu.c - a vCPU, and what has to be set before it can run a guest
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "ktap.h"
+#include "tables.h"
 #include "vcpu.h"
 
+#define CPUID_NX_1G_LM 0x80000001
+#define CPUID_1G (1u << 26)
+#define CPUID_LA57 (1u << 16)
+
+static void set_vendor(struct kvm_cpuid_entry2 *entry, const char *vendor)
+{
+	memcpy(&entry->ebx, vendor, 4);
+	memcpy(&entry->edx, vendor + 4, 4);
+	memcpy(&entry->ecx, vendor + 8, 4);
+}
+
+static void set_entry(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entry,
+		      const struct vcpu_model *model)
+{
+	switch (entry->function) {
+	case 0:
+	case 0x80000000:
+		if (model->vendor)
+			set_vendor(entry, model->vendor);
+		break;
+	case 7:
+		if (!entry->index)
+			vcpu->la57 = entry->ecx & CPUID_LA57;
+		break;
+	case CPUID_NX_1G_LM:
+		if (model->no_1g)
+			entry->edx &= ~CPUID_1G;
+		break;
+	case 0x80000008:
+		vcpu->maxphyaddr = entry->eax & 0xff;
+		break;
+	}
+}
+
 /* Long mode has to be in CPUID before KVM lets EFER switch to it. */
-static void set_cpuid(struct vcpu *vcpu, int kvm_fd)
+void vcpu_set_model(struct vcpu *vcpu, int kvm_fd,
+		    const struct vcpu_model *model)
 {
 	const __u32 room = 256;
 	struct kvm_cpuid2 *cpuid;
@@ -20,15 +56,16 @@ static void set_cpuid(struct vcpu *vcpu, int kvm_fd)
 	cpuid->nent = room;
 	must(ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid),
 	     "KVM_GET_SUPPORTED_CPUID");
-	must(ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
 	for (i = 0; i < cpuid->nent; i++)
-		if (cpuid->entries[i].function == 0x80000008)
-			vcpu->maxphyaddr = cpuid->entries[i].eax & 0xff;
+		set_entry(vcpu, &cpuid->entries[i], model);
+	must(ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
 	free(cpuid);
 }
 
 void vcpu_init(struct vcpu *vcpu, int kvm_fd, int vm_fd, __u32 id)
 {
+	static const struct vcpu_model as_the_host;
+
 	vcpu->fd =
 		(int)must(ioctl(vm_fd, KVM_CREATE_VCPU, id), "KVM_CREATE_VCPU");
 	vcpu->run_len = (size_t)must(ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0),
@@ -36,7 +73,7 @@ void vcpu_init(struct vcpu *vcpu, int kvm_fd, int vm_fd, __u32 id)
 	vcpu->run = mmap(NULL, vcpu->run_len, PROT_READ | PROT_WRITE,
 			 MAP_SHARED, vcpu->fd, 0);
 	must(vcpu->run == MAP_FAILED ? -1 : 0, "mmap of the vCPU");
-	set_cpuid(vcpu, kvm_fd);
+	vcpu_set_model(vcpu, kvm_fd, &as_the_host);
 }
 
 void vcpu_free(struct vcpu *vcpu)
@@ -46,7 +83,7 @@ void vcpu_free(struct vcpu *vcpu)
 }
 
 /* Nothing reloads them: no descriptor table is needed. */
-static void set_segments(struct kvm_sregs *sregs)
+static void set_segments(struct kvm_sregs *sregs, bool is_long)
 {
 	struct kvm_segment segment = {
 		.limit = 0xffffffff,
@@ -65,8 +102,8 @@ static void set_segments(struct kvm_sregs *sregs)
 	sregs->ss = segment;
 	segment.selector = 0x08;
 	segment.type = 11;
-	segment.db = 0;
-	segment.l = 1;
+	segment.db = !is_long;
+	segment.l = is_long;
 	sregs->cs = segment;
 	sregs->tr = (struct kvm_segment){
 		.limit = 0x67,
@@ -76,12 +113,12 @@ static void set_segments(struct kvm_sregs *sregs)
 	};
 }
 
-void vcpu_set_long_mode(const struct vcpu *vcpu, const struct vmem_regs *regs)
+void vcpu_set_mode(const struct vcpu *vcpu, const struct vmem_regs *regs)
 {
 	struct kvm_sregs sregs;
 
 	must(ioctl(vcpu->fd, KVM_GET_SREGS, &sregs), "KVM_GET_SREGS");
-	set_segments(&sregs);
+	set_segments(&sregs, regs->efer & EFER_LME);
 	sregs.cr0 = regs->cr0;
 	sregs.cr3 = regs->cr3;
 	sregs.cr4 = regs->cr4;

@@ -28,6 +28,7 @@
 #define RAM_LEN MB(8)
 #define CODE_VA 0x400000ULL
 #define DATA_VA 0xffff888000123678ULL
+#define DATA_VA_32 0xc0123678ULL
 #define MAGIC 0x766d656d21766d65ULL
 
 /* Not 0, so that it is not taken for the vCPU's index. */
@@ -40,6 +41,7 @@
  * @vcpu: its vCPU; @vcpu.fd is -1 where the VM is never run
  * @ram: memory slot 0
  * @tables: the guest's page tables, in @ram
+ * @data_va: where its guest writes
  */
 struct vmm {
 	int kvm_fd;
@@ -47,6 +49,7 @@ struct vmm {
 	struct vcpu vcpu;
 	struct guest_ram ram;
 	struct tables tables;
+	__u64 data_va;
 };
 
 static void vmm_set_slot(struct vmm *vmm, __u32 id, __u64 gpa, __u64 len,
@@ -74,7 +77,7 @@ static void vmm_remove_slot(struct vmm *vmm, __u32 id)
 	vmm_set_slot(vmm, id, 0, 0, NULL, 0);
 }
 
-static void vmm_init_at(struct vmm *vmm, __u64 gpa)
+static void vmm_init_at(struct vmm *vmm, __u64 gpa, int format)
 {
 	vmm->kvm_fd =
 		(int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
@@ -83,12 +86,18 @@ static void vmm_init_at(struct vmm *vmm, __u64 gpa)
 	vmm->vcpu.fd = -1;
 	vmm->ram = ram_new(gpa, RAM_LEN);
 	vmm_add_slot(vmm, 0, &vmm->ram);
-	vmm->tables = tables_new_amd64(&vmm->ram);
+	vmm->tables = formats[format].make(&vmm->ram);
+	vmm->data_va = tables_are_long(&vmm->tables) ? DATA_VA : DATA_VA_32;
+}
+
+static void vmm_init_in(struct vmm *vmm, int format)
+{
+	vmm_init_at(vmm, RAM_GPA, format);
 }
 
 static void vmm_init(struct vmm *vmm)
 {
-	vmm_init_at(vmm, RAM_GPA);
+	vmm_init_in(vmm, FORMAT_AMD64);
 }
 
 static void vmm_free(struct vmm *vmm)
@@ -100,7 +109,7 @@ static void vmm_free(struct vmm *vmm)
 	ram_free(&vmm->ram);
 }
 
-/* Gives the VM a vCPU about to run @code with RAX = MAGIC, RBX = DATA_VA. */
+/* Gives the VM a vCPU about to run @code, with MAGIC in RAX and where it goes in RBX. */
 static void vmm_load(struct vmm *vmm, const __u8 *code, size_t len)
 {
 	struct vmem_regs regs = tables_regs(&vmm->tables);
@@ -108,18 +117,19 @@ static void vmm_load(struct vmm *vmm, const __u8 *code, size_t len)
 		.rip = CODE_VA,
 		.rflags = VCPU_RFLAGS,
 		.rax = MAGIC,
-		.rbx = DATA_VA,
+		.rbx = vmm->data_va,
 	};
+	const __u64 nx = regs.efer & EFER_NXE ? PTE_NX : 0;
 	__u64 code_gpa = ram_alloc(&vmm->ram, PAGE);
 	__u64 data_gpa = ram_alloc(&vmm->ram, PAGE);
 
 	memcpy(ram_ptr(&vmm->ram, code_gpa), code, len);
 	tables_map(&vmm->tables, CODE_VA, code_gpa, VMEM_LEVEL_PT, PTE_P);
-	tables_map(&vmm->tables, DATA_VA & ~(PAGE - 1), data_gpa, VMEM_LEVEL_PT,
-		   PTE_P | PTE_W | PTE_NX);
+	tables_map(&vmm->tables, vmm->data_va & ~(PAGE - 1), data_gpa,
+		   VMEM_LEVEL_PT, PTE_P | PTE_W | nx);
 
 	vcpu_init(&vmm->vcpu, vmm->kvm_fd, vmm->vm_fd, VCPU_ID);
-	vcpu_set_long_mode(&vmm->vcpu, &regs);
+	vcpu_set_mode(&vmm->vcpu, &regs);
 	vcpu_set_regs(&vmm->vcpu, &kvm_regs);
 }
 
@@ -135,6 +145,9 @@ static __u32 vmm_run(struct vmm *vmm)
 
 /* mov %rax,(%rbx); hlt */
 static const __u8 store_and_halt[] = { 0x48, 0x89, 0x03, 0xf4 };
+
+/* mov %eax,(%ebx); hlt */
+static const __u8 store_and_halt_32[] = { 0x89, 0x03, 0xf4 };
 
 /* 1: inc %rax; mov %rax,(%rbx); cmpb $0,8(%rbx); je 1b; hlt */
 static const __u8 store_until_told[] = {
@@ -162,6 +175,7 @@ static struct vmem_regs vcpu_regs(const struct vmm *vmm)
 /* Virtual to guest-physical. */
 static __u64 va_to_gpa(int session, const struct vmem_regs *regs, __u64 va)
 {
+	const __u32 nx = regs->efer & EFER_NXE ? 0 : VMEM_EXECUTABLE;
 	struct vmem_translation result;
 	struct vmem_translate_args args = {
 		.size = sizeof(args),
@@ -177,7 +191,7 @@ static __u64 va_to_gpa(int session, const struct vmem_regs *regs, __u64 va)
 	CHECK_EQ(args.out_nr, 1);
 	CHECK_EQ(result.out_status, VMEM_MAPPED);
 	CHECK_EQ(result.out_page_size, PAGE);
-	CHECK_EQ(result.out_perms, VMEM_WRITABLE);
+	CHECK_EQ(result.out_perms, VMEM_WRITABLE | nx);
 	return result.out_gpa;
 }
 
@@ -200,55 +214,85 @@ static void *gpa_to_hva(int session, __u64 gpa)
 	return (void *)(uintptr_t)(slot.hva + gpa - slot.gpa);
 }
 
-static void find_magic(int session, const struct vmem_regs *regs)
+static void find_magic(const struct vmm *vmm, int session,
+		       const struct vmem_regs *regs)
 {
+	const __u64 magic = tables_are_long(&vmm->tables) ? MAGIC :
+							    (__u32)MAGIC;
 	__u64 word, *hva;
 	struct vmem_read_args args = {
 		.size = sizeof(args),
 		.regs = *regs,
-		.va = DATA_VA,
+		.va = vmm->data_va,
 		.len = sizeof(word),
 		.buf = (uintptr_t)&word,
 	};
 
-	hva = gpa_to_hva(session, va_to_gpa(session, regs, DATA_VA));
+	hva = gpa_to_hva(session, va_to_gpa(session, regs, vmm->data_va));
 	if (!CHECK(hva))
 		return;
-	CHECK_EQ(*hva, MAGIC);
+	CHECK_EQ(*hva, magic);
 
 	memset(&word, POISON, sizeof(word));
 	CHECK_EQ(ioctl(session, VMEM_READ, &args), 0);
 	CHECK_EQ(args.out_len, sizeof(word));
-	CHECK_EQ(word, MAGIC);
+	CHECK_EQ(word, magic);
+}
+
+static void find_what_was_written(const struct vmm *vmm)
+{
+	struct vmem_regs regs = vcpu_regs(vmm);
+	struct vmem_region region;
+	int session;
+
+	/* As KVM knows the guest's memory. */
+	session = session_open();
+	CHECK_EQ(session_attach_kvm(session, vmm->vm_fd), 0);
+	find_magic(vmm, session, &regs);
+	close(session);
+
+	/* As we tell it. */
+	region.gpa = vmm->ram.gpa;
+	region.len = vmm->ram.len;
+	region.hva = (uintptr_t)vmm->ram.hva;
+	session = session_open();
+	CHECK_EQ(session_attach_regions(session, &region, 1), 0);
+	find_magic(vmm, session, &regs);
+	close(session);
+}
+
+static void main_use_in(int format)
+{
+	struct vmm vmm;
+
+	vmm_init_in(&vmm, format);
+	if (tables_are_long(&vmm.tables))
+		vmm_load(&vmm, store_and_halt, sizeof(store_and_halt));
+	else
+		vmm_load(&vmm, store_and_halt_32, sizeof(store_and_halt_32));
+	CHECK_EQ(vmm_run(&vmm), KVM_EXIT_HLT);
+	find_what_was_written(&vmm);
+	vmm_free(&vmm);
 }
 
 static void main_use(void)
 {
-	struct vmem_region region;
-	struct vmem_regs regs;
-	struct vmm vmm;
-	int session;
+	main_use_in(FORMAT_AMD64);
+}
 
-	vmm_init(&vmm);
-	vmm_load(&vmm, store_and_halt, sizeof(store_and_halt));
-	CHECK_EQ(vmm_run(&vmm), KVM_EXIT_HLT);
-	regs = vcpu_regs(&vmm);
+static void main_use_of_2_levels(void)
+{
+	main_use_in(FORMAT_I686);
+}
 
-	/* As KVM knows the guest's memory. */
-	session = session_open();
-	CHECK_EQ(session_attach_kvm(session, vmm.vm_fd), 0);
-	find_magic(session, &regs);
-	close(session);
+static void main_use_of_pae(void)
+{
+	main_use_in(FORMAT_PAE);
+}
 
-	/* As we tell it. */
-	region.gpa = vmm.ram.gpa;
-	region.len = vmm.ram.len;
-	region.hva = (uintptr_t)vmm.ram.hva;
-	session = session_open();
-	CHECK_EQ(session_attach_regions(session, &region, 1), 0);
-	find_magic(session, &regs);
-	close(session);
-	vmm_free(&vmm);
+static void main_use_of_5_levels(void)
+{
+	main_use_in(FORMAT_LA57);
 }
 
 /* ---- vCPUs ---- */
@@ -305,7 +349,7 @@ static int watch_counter(int session, struct vmm *vmm, const __u64 *counter,
 	int i, moved = 0;
 
 	for (i = 0; i < rounds || !moved; i++) {
-		CHECK_EQ(session_translate_one(session, &regs, DATA_VA,
+		CHECK_EQ(session_translate_one(session, &regs, vmm->data_va,
 					       &result),
 			 0);
 		CHECK_EQ(result.out_status, VMEM_MAPPED);
@@ -329,7 +373,8 @@ static void vcpu_runs_meanwhile(void)
 
 	vmm_init(&vmm);
 	vmm_load(&vmm, store_until_told, sizeof(store_until_told));
-	counter = ram_ptr(&vmm.ram, tables_walk(&vmm.tables, DATA_VA).out_gpa);
+	counter = ram_ptr(&vmm.ram,
+			  tables_walk(&vmm.tables, vmm.data_va).out_gpa);
 	session = session_open();
 	CHECK_EQ(session_attach_kvm(session, vmm.vm_fd), 0);
 
@@ -355,25 +400,23 @@ struct fixture {
 	int session;
 };
 
-static void fixture_init_at(struct fixture *f, __u64 gpa)
+static void fixture_init_at(struct fixture *f, __u64 gpa, int format)
 {
-	vmm_init_at(&f->vmm, gpa);
+	vmm_init_at(&f->vmm, gpa, format);
 	f->tables = &f->vmm.tables;
 	f->regs = tables_regs(f->tables);
 	f->session = session_open();
 	CHECK_EQ(session_attach_kvm(f->session, f->vmm.vm_fd), 0);
 }
 
-static void fixture_init(struct fixture *f)
+static void fixture_init_in(struct fixture *f, int format)
 {
-	fixture_init_at(f, RAM_GPA);
+	fixture_init_at(f, RAM_GPA, format);
 }
 
-static void fixture_init_i686(struct fixture *f)
+static void fixture_init(struct fixture *f)
 {
-	fixture_init(f);
-	f->vmm.tables = tables_new_i686(&f->vmm.ram);
-	f->regs = tables_regs(f->tables);
+	fixture_init_in(f, FORMAT_AMD64);
 }
 
 static void fixture_free(struct fixture *f)
@@ -460,31 +503,60 @@ static void one_page(struct fixture *f, __u64 va, __u64 gpa, int level)
 	check_translation(f, va + page_size);
 }
 
-static void page_1g(void)
+static void one_page_in(int format, __u64 va, __u64 gpa, int level)
 {
 	struct fixture f;
 
-	fixture_init(&f);
-	one_page(&f, GB(5), GB(3), VMEM_LEVEL_PDPT);
+	fixture_init_in(&f, format);
+	one_page(&f, va, gpa, level);
+	check_translation(&f, GB(4));
+	check_translation(&f, BIT_ULL(47));
+	check_translation(&f, BIT_ULL(56));
+	check_translation(&f, ~0ULL);
 	fixture_free(&f);
+}
+
+static void page_1g(void)
+{
+	one_page_in(FORMAT_AMD64, GB(5), GB(3), VMEM_LEVEL_PDPT);
 }
 
 static void page_2m(void)
 {
-	struct fixture f;
-
-	fixture_init(&f);
-	one_page(&f, 0xffff900000400000, MB(6), VMEM_LEVEL_PD);
-	fixture_free(&f);
+	one_page_in(FORMAT_AMD64, 0xffff900000400000, MB(6), VMEM_LEVEL_PD);
 }
 
 static void page_4k(void)
 {
-	struct fixture f;
+	one_page_in(FORMAT_AMD64, 0x7ffffffff000, RAM_GPA, VMEM_LEVEL_PT);
+}
 
-	fixture_init(&f);
-	one_page(&f, 0x7ffffffff000, RAM_GPA, VMEM_LEVEL_PT);
-	fixture_free(&f);
+static void la57_page_1g(void)
+{
+	one_page_in(FORMAT_LA57, BIT_ULL(52) + GB(5), GB(3), VMEM_LEVEL_PDPT);
+}
+
+static void la57_page_2m(void)
+{
+	one_page_in(FORMAT_LA57, 0xff00000000000000, MB(6), VMEM_LEVEL_PD);
+}
+
+/* Where 4 levels have no address, and where 5 have none any more behind it. */
+static void la57_page_4k(void)
+{
+	one_page_in(FORMAT_LA57, BIT_ULL(47), RAM_GPA, VMEM_LEVEL_PT);
+	one_page_in(FORMAT_LA57, 0xfffffffffff000, RAM_GPA, VMEM_LEVEL_PT);
+}
+
+/* In guest-physical memory that 32 bits do not reach. */
+static void pae_page_2m(void)
+{
+	one_page_in(FORMAT_PAE, 0xc0000000, GB(6), VMEM_LEVEL_PD);
+}
+
+static void pae_page_4k(void)
+{
+	one_page_in(FORMAT_PAE, 0xfffff000, RAM_GPA, VMEM_LEVEL_PT);
 }
 
 static void page_4k_is_the_last(void)
@@ -512,22 +584,12 @@ static void page_4k_is_the_last(void)
 
 static void i686_page_4m(void)
 {
-	struct fixture f;
-
-	fixture_init_i686(&f);
-	one_page(&f, 0xc0000000, MB(4), VMEM_LEVEL_PD);
-	check_translation(&f, GB(4));
-	check_translation(&f, ~0ULL);
-	fixture_free(&f);
+	one_page_in(FORMAT_I686, 0xc0000000, MB(4), VMEM_LEVEL_PD);
 }
 
 static void i686_page_4k(void)
 {
-	struct fixture f;
-
-	fixture_init_i686(&f);
-	one_page(&f, 0xfffff000, RAM_GPA, VMEM_LEVEL_PT);
-	fixture_free(&f);
+	one_page_in(FORMAT_I686, 0xfffff000, RAM_GPA, VMEM_LEVEL_PT);
 }
 
 static void i686_side_by_side(void)
@@ -540,7 +602,7 @@ static void i686_side_by_side(void)
 	};
 	struct fixture f;
 
-	fixture_init_i686(&f);
+	fixture_init_in(&f, FORMAT_I686);
 	tables_map_all(f.tables, MB(8), MB(2), 3 * PAGE, VMEM_LEVEL_PT);
 	tables_map_all(f.tables, MB(12), MB(4), MB(8), VMEM_LEVEL_PD);
 	CHECK_EQ(session_map_range(f.session, &f.regs, 0, 0xffffffff, &maps),
@@ -550,6 +612,33 @@ static void i686_side_by_side(void)
 		CHECK_EQ(rows[0].last_va, MB(8) + 3 * PAGE - 1);
 		CHECK_EQ(rows[1].page_size, MB(4));
 		CHECK_EQ(rows[1].last_va, MB(20) - 1);
+	}
+	fixture_free(&f);
+}
+
+/* A page of them: each at its 32 bytes, and the bits below those are not looked at. */
+static void pae_roots_in_one_page(void)
+{
+	struct vmem_translation result;
+	struct fixture f;
+	__u64 i, page;
+
+	fixture_init_in(&f, FORMAT_PAE);
+	page = f.tables->root;
+	for (i = 0; i < PAGE / 32; i++) {
+		f.tables->root = page + 32 * i;
+		f.regs.cr3 = f.tables->root | i % 32;
+		tables_map(f.tables, GB(3), RAM_GPA + i * PAGE, VMEM_LEVEL_PT,
+			   PTE_PWU);
+		check_translation(&f, GB(3));
+		check_translation(&f, 0);
+	}
+	for (i = 0; i < PAGE / 32; i++) {
+		f.regs.cr3 = page + 32 * i;
+		CHECK_EQ(session_translate_one(f.session, &f.regs, GB(3),
+					       &result),
+			 0);
+		CHECK_EQ(result.out_gpa, RAM_GPA + i * PAGE);
 	}
 	fixture_free(&f);
 }
@@ -627,7 +716,7 @@ static void slot_above_4g(void)
 	struct fixture f;
 	__u64 gpa;
 
-	fixture_init_at(&f, GB(6));
+	fixture_init_at(&f, GB(6), FORMAT_AMD64);
 	gpa = ram_alloc(&f.vmm.ram, PAGE);
 	memcpy(ram_ptr(&f.vmm.ram, gpa), &magic, sizeof(magic));
 	tables_map(f.tables, MORE_VA, gpa, VMEM_LEVEL_PT, PTE_PWU);
@@ -1026,39 +1115,58 @@ static void table_that_never_comes(void)
 
 /* ---- Many addresses, many rows ---- */
 
-/* Lays out pages of every size, in runs of every length and every right. */
+/* Pages of every size that a format has, in runs of every length and every right. */
 static void map_patchwork(struct fixture *f)
 {
 	static const __u64 rights[] = {
 		PTE_P,	 PTE_P | PTE_W,	 PTE_P | PTE_U,
 		PTE_PWU, PTE_P | PTE_NX, PTE_PWU | PTE_NX,
 	};
+	const int last = f->tables->top == VMEM_LEVEL_PD ? 4 : 6;
+	const __u64 large = tables_page_size(f->tables, VMEM_LEVEL_PD);
 	__u64 i;
 
 	for (i = 0; i < 600; i++)
 		if (i % 7)
 			tables_map(f->tables, MB(1) + i * PAGE,
 				   RAM_GPA + (i % 11 ? i : 0) * PAGE,
-				   VMEM_LEVEL_PT, rights[i / 13 % 6]);
+				   VMEM_LEVEL_PT, rights[i / 13 % last]);
 	for (i = 0; i < 8; i++)
-		tables_map(f->tables, GB(1) + i * MB(2), MB(2) * (i / 3 + i),
+		tables_map(f->tables, GB(1) + i * large, large * (i / 3 + i),
 			   VMEM_LEVEL_PD, rights[i / 2]);
+	if (!tables_are_long(f->tables))
+		return;
 	tables_map_all(f->tables, GB(512), GB(1), GB(3), VMEM_LEVEL_PDPT);
 	tables_map(f->tables, 0x7ffffffff000, RAM_GPA, VMEM_LEVEL_PT, PTE_PWU);
 	tables_map(f->tables, 0xffff800000000000, RAM_GPA + PAGE, VMEM_LEVEL_PT,
 		   PTE_PWU);
 	tables_map(f->tables, -PAGE, RAM_GPA + 2 * PAGE, VMEM_LEVEL_PT,
 		   PTE_PWU);
+	if (f->tables->top == VMEM_LEVEL_PML5)
+		tables_map(f->tables, 0xfffffffffff000, RAM_GPA, VMEM_LEVEL_PT,
+			   PTE_PWU);
+}
+
+/* As map_patchwork() has it: every seventh of the 600 is left out. */
+static __u64 patchwork_len(const struct fixture *f)
+{
+	const __u64 large = tables_page_size(f->tables, VMEM_LEVEL_PD);
+	const __u64 alone = f->tables->top == VMEM_LEVEL_PML5 ? 4 : 3;
+
+	if (!tables_are_long(f->tables))
+		return (600 - 86) * PAGE + 8 * large;
+	return (600 - 86 + alone) * PAGE + 8 * large + GB(3);
 }
 
 static __u64 random_address(__u64 *state)
 {
 	static const __u64 ranges[][2] = {
 		{ 0, MB(4) },
-		{ GB(1), MB(20) },
+		{ GB(1), MB(40) },
 		{ GB(512), GB(4) },
 		{ 0x7fffffff0000, 0x20000 },
 		{ 0xffff7fffffff0000, 0x20000 },
+		{ 0xffffffffff0000, 0x20000 },
 		{ 0, 0 },
 	};
 	const __u64 *range;
@@ -1073,11 +1181,17 @@ static __u64 random_address(__u64 *state)
 
 #define NR_BATCH 5000
 
-static void batch_of_addresses(void)
+static void batch_in(int format)
 {
 	static const __u64 ends[] = {
 		0,
 		~0ULL,
+		0xffffffff,
+		0x100000000,
+		0xffffffffffffff,
+		0x100000000000000,
+		0xfeffffffffffffff,
+		0xff00000000000000,
 		0x7fffffffffff,
 		0x800000000000,
 		0xffff7fffffffffff,
@@ -1089,7 +1203,7 @@ static void batch_of_addresses(void)
 	struct fixture f;
 	size_t i;
 
-	fixture_init(&f);
+	fixture_init_in(&f, format);
 	map_patchwork(&f);
 	for (i = 0; i < NR_BATCH; i++)
 		vas[i] = random_address(&state);
@@ -1099,6 +1213,14 @@ static void batch_of_addresses(void)
 	for (i = 0; i < NR_BATCH && !ktap_reason[0]; i++)
 		check_as_walked(&f, vas[i], &results[i]);
 	fixture_free(&f);
+}
+
+static void batch_of_addresses(void)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		batch_in(format);
 }
 
 #define NR_ROWS 2048
@@ -1122,11 +1244,10 @@ static void check_rows(struct fixture *f, const struct session_maps *maps)
 			CHECK(row->va > row[-1].last_va);
 		total += row->last_va - row->va + 1;
 	}
-	/* As map_patchwork() has it: every seventh of the 600 is left out. */
-	CHECK_EQ(total, (600 - 86 + 3) * PAGE + 8 * MB(2) + GB(3));
+	CHECK_EQ(total, patchwork_len(f));
 }
 
-static void map_range_resumed(void)
+static void map_range_resumed_in(int format)
 {
 	static const __u32 per_call[] = { 1, 3, 7 };
 	static struct vmem_mapping all_rows[NR_ROWS], rows[NR_ROWS];
@@ -1139,7 +1260,7 @@ static void map_range_resumed(void)
 	struct fixture f;
 	size_t i;
 
-	fixture_init(&f);
+	fixture_init_in(&f, format);
 	map_patchwork(&f);
 	CHECK_EQ(session_map_range(f.session, &f.regs, 0, ~0ULL, &all), 0);
 	check_rows(&f, &all);
@@ -1153,8 +1274,16 @@ static void map_range_resumed(void)
 					all.nr * sizeof(rows[0])),
 				 0);
 	}
-	printf("# %u rows\n", all.nr);
+	printf("# %s: %u rows\n", formats[format].name, all.nr);
 	fixture_free(&f);
+}
+
+static void map_range_resumed(void)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		map_range_resumed_in(format);
 }
 
 /* Looks at everything, over and over. */
@@ -1182,24 +1311,34 @@ static void look_around(struct fixture *f, int rounds)
 	}
 }
 
-static void accessed_and_dirty_stay(void)
+static void accessed_and_dirty_stay_in(int format)
 {
 	static char page[PAGE];
 	struct vmem_read_args end;
 	struct fixture f;
 	void *before;
 
-	fixture_init(&f);
+	fixture_init_in(&f, format);
 	map_patchwork(&f);
 	before = malloc(f.vmm.ram.used);
 	must(before ? 0 : -1, "malloc");
 	memcpy(before, f.vmm.ram.hva, f.vmm.ram.used);
 	look_around(&f, 100);
-	CHECK_EQ(session_read(f.session, &f.regs, -PAGE, page, PAGE, &end), 0);
+	CHECK_EQ(session_read(f.session, &f.regs, MB(1) + PAGE, page, PAGE,
+			      &end),
+		 0);
 	CHECK_EQ(end.out_len, PAGE);
 	CHECK_EQ(memcmp(before, f.vmm.ram.hva, f.vmm.ram.used), 0);
 	free(before);
 	fixture_free(&f);
+}
+
+static void accessed_and_dirty_stay(void)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		accessed_and_dirty_stay_in(format);
 }
 
 /* ---- Reading ---- */
@@ -1566,6 +1705,9 @@ static void no_pages_lost(void)
 
 static const struct ktap_case cases[] = {
 	{ "main_use", main_use },
+	{ "main_use_of_2_levels", main_use_of_2_levels },
+	{ "main_use_of_pae", main_use_of_pae },
+	{ "main_use_of_5_levels", main_use_of_5_levels },
 	{ "vcpu_is_reported", vcpu_is_reported },
 	{ "vcpu_runs_meanwhile", vcpu_runs_meanwhile },
 	{ "page_1g", page_1g },
@@ -1575,6 +1717,12 @@ static const struct ktap_case cases[] = {
 	{ "i686_page_4m", i686_page_4m },
 	{ "i686_page_4k", i686_page_4k },
 	{ "i686_side_by_side", i686_side_by_side },
+	{ "pae_page_2m", pae_page_2m },
+	{ "pae_page_4k", pae_page_4k },
+	{ "pae_roots_in_one_page", pae_roots_in_one_page },
+	{ "la57_page_1g", la57_page_1g },
+	{ "la57_page_2m", la57_page_2m },
+	{ "la57_page_4k", la57_page_4k },
 	{ "slots_with_a_hole", slots_with_a_hole },
 	{ "slot_above_4g", slot_above_4g },
 	{ "slot_added_later", slot_added_later },

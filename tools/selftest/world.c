@@ -57,20 +57,22 @@ void world_add_root(struct world *w, const struct tables *t)
 	w->spaces.nr_cr3 = w->nr;
 }
 
-struct tables world_add_amd64(struct world *w)
+struct tables world_add(struct world *w, const struct tables_format *format)
 {
-	struct tables t = tables_new_amd64(&w->ram);
+	struct tables t = format->make(&w->ram);
 
 	world_add_root(w, &t);
 	return t;
 }
 
+struct tables world_add_amd64(struct world *w)
+{
+	return world_add(w, &formats[FORMAT_AMD64]);
+}
+
 struct tables world_add_i686(struct world *w)
 {
-	struct tables t = tables_new_i686(&w->ram);
-
-	world_add_root(w, &t);
-	return t;
+	return world_add(w, &formats[FORMAT_I686]);
 }
 
 __u64 world_table(const struct tables *t, __u64 va, int level)
@@ -85,6 +87,7 @@ __u64 world_table(const struct tables *t, __u64 va, int level)
 void world_share(struct tables *to, __u64 va, const struct tables *from,
 		 __u64 from_va, int level, __u64 flags)
 {
+	flags &= tables_open(to, level + 1) | PTE_NX;
 	tables_set(to, va, level + 1,
 		   world_table(from, from_va, level) | flags);
 }

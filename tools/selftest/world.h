@@ -46,6 +46,7 @@ void world_add_slot(struct world *w, __u32 id, __u64 gpa, void *hva, __u64 len);
 /* A new space, which is the last in order. */
 struct tables world_add_amd64(struct world *w);
 struct tables world_add_i686(struct world *w);
+struct tables world_add(struct world *w, const struct tables_format *format);
 
 /* Adds a root at a table that is there already. */
 void world_add_root(struct world *w, const struct tables *t);
