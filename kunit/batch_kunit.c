@@ -504,16 +504,17 @@ static void make_wide(struct trial *t, u64 seed)
 {
 	struct group *g = t->r->g;
 	u64 va, pts[NR_PTS];
-	int i;
+	/* Each of those apart takes the more tables the more levels there are. */
+	int i, apart = g->s->mode->top > 4 ? 300 : 600;
 
 	graph_make(t->r, seed);
 	group_reset(g, seed & 1);
-	group_add_root(g, group_add_table(g));
-	group_add_root(g, group_add_table(g));
+	group_add_root(g, group_new_root(g));
+	group_add_root(g, group_new_root(g));
 	for (i = 0; i < NR_PTS; i++)
 		pts[i] = make_pt(t, i);
 	t->dense = graph_va(t->r) & -(NR_REGIONS * group_region(g, 1));
-	for (i = 0; i < NR_REGIONS + 600; i++) {
+	for (i = 0; i < NR_REGIONS + apart; i++) {
 		va = i < NR_REGIONS ? t->dense + i * group_region(g, 1) :
 				      graph_va(t->r);
 		group_link(g, g->roots[i < NR_REGIONS ? 0 : i & 1].table, va, 1,
@@ -565,7 +566,7 @@ static void vmem_batch_takes_turns(struct kunit *test)
 	int i;
 
 	group_reset(g, true);
-	root = group_add_table(g);
+	root = group_new_root(g);
 	group_add_root(g, root);
 	for (i = 0; i < 8; i++)
 		group_set(g, root, va + i * group_region(g, 1), 1,
@@ -593,7 +594,7 @@ static void vmem_batch_one_table(struct kunit *test)
 	u64 root, va = space_va(g->s, 2);
 
 	group_reset(g, true);
-	root = group_add_table(g);
+	root = group_new_root(g);
 	group_add_root(g, root);
 	group_set(g, root, va, 1, g->s->mode->frame | PTE_PWU);
 	trial_begin(t);
@@ -621,8 +622,8 @@ static void vmem_batch_new_table(struct kunit *test)
 
 	if (g->s->mode->top < 4)
 		kunit_skip(test, "too few levels");
-	roots[0] = group_add_table(g);
-	roots[1] = group_add_table(g);
+	roots[0] = group_new_root(g);
+	roots[1] = group_new_root(g);
 	group_add_root(g, roots[0]);
 	group_add_root(g, roots[1]);
 	group_set(g, roots[0], va, 1, g->s->mode->frame | PTE_PWU);
@@ -661,7 +662,7 @@ static void dead_root(struct trial *t)
 
 	rng_seed(&t->r->rng, rng_first_seed);
 	group_reset(g, true);
-	group_add_root(g, group_add_table(g));
+	group_add_root(g, group_new_root(g));
 	group_add_root(g, graph_hole(t->r));
 	trial_begin(t);
 	t->index = 1;

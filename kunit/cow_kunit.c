@@ -40,7 +40,7 @@ static int init_with(const struct mode *mode, u64 mask, u64 value)
 static bool is_ignored(const struct mode *mode, int bit)
 {
 	return (bit >= 9 && bit <= 11) ||
-	       (mode->entry_size == 8 && bit >= 52 && bit <= 58);
+	       (mode_is_long(mode) && bit >= 52 && bit <= 58);
 }
 
 static void vmem_cow_bits(struct kunit *test)
@@ -271,7 +271,7 @@ static u64 share_pages(struct group *g, const struct share *share)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		group_add_root(g, group_add_table(g));
+		group_add_root(g, group_new_root(g));
 		group_link(g, g->roots[i].table, va, share->level, table,
 			   PTE_PWU);
 	}

@@ -46,6 +46,11 @@ static u64 random_flags(struct graph *r)
 	if (r->g->s->mode->entry_size == 8 &&
 	    graph_one_in(r, r->g->s->mode->regs.efer & EFER_NX ? 4 : 64))
 		flags |= PTE_NX;
+	/* Rules, where there are any: most AMD entries do well without G. */
+	if (mode_encryption(r->g->s->mode) && graph_one_in(r, 2))
+		flags |= mode_encryption(r->g->s->mode);
+	if (r->g->s->regs.rules & VMEM_RULES_AMD && graph_one_in(r, 16))
+		flags |= PTE_G;
 	return flags;
 }
 
@@ -130,19 +135,68 @@ static void copy_entries(struct graph *r, u64 from, u64 to)
 	}
 }
 
+/* Four entries, most of which lead on, anywhere in a page. */
+static u64 make_pae_root(struct graph *r, u64 table)
+{
+	int at = graph_one_in(r, 4) ? 0 : graph_below(r, 128) * 4;
+	int i, top = r->g->s->mode->top;
+	u64 raw;
+
+	for (i = at; i < at + 4; i++) {
+		raw = r->tables[graph_below(r, r->nr_tables)];
+		if (graph_one_in(r, 8))
+			raw = graph_hole(r);
+		raw = space_link(r->g->s, top, raw, random_flags(r));
+		if (graph_one_in(r, 8))
+			raw |= space_reserved(r->g->s, top);
+		if (!graph_one_in(r, 4))
+			group_put(r->g, table, i, raw);
+	}
+	return table + at * sizeof(u64);
+}
+
+/* With five levels, few paths reach the lowest unless the root leads on. */
+static void lead_on(struct graph *r, u64 table)
+{
+	int i;
+
+	for (i = 0; i < GRAPH_SLOTS; i++) {
+		u64 next = r->tables[graph_below(r, r->nr_tables)];
+
+		if (graph_one_in(r, 2))
+			group_put(r->g, table, r->slots[i],
+				  next | random_flags(r));
+	}
+}
+
+/* What CR3 has below the address of a root. */
+static u32 root_size(const struct graph *r)
+{
+	const struct mode *mode = r->g->s->mode;
+
+	return mode_entries(mode, mode->top) * mode->entry_size;
+}
+
 static void make_roots(struct graph *r)
 {
 	int nr = 1 + graph_below(r, 6);
-	u64 table, last = 0;
+	u64 table, last = 0, root = 0;
 
 	while (nr--) {
 		table = r->tables[graph_below(r, r->nr_tables)];
 		if (last && !graph_one_in(r, 3))
 			copy_entries(r, last, table);
 		last = table;
+		if (r->g->s->mode->top > 4)
+			lead_on(r, table);
+		if (mode_is_pae(r->g->s->mode)) {
+			if (!root || !graph_one_in(r, 8))
+				root = make_pae_root(r, table);
+			table = root;
+		}
 		if (graph_one_in(r, 24))
 			table = graph_hole(r);
-		group_add_root(r->g, table | graph_below(r, SZ_4K));
+		group_add_root(r->g, table | graph_below(r, root_size(r)));
 	}
 }
 
@@ -155,11 +209,10 @@ u64 graph_va(struct graph *r)
 		index = r->slots[graph_below(r, GRAPH_SLOTS)];
 		if (graph_one_in(r, 8))
 			index = graph_below(r, BIT(r->g->s->mode->index_bits));
+		index %= mode_entries(r->g->s->mode, level);
 		va += index * space_span(r->g->s, level);
 	}
-	if (r->g->s->mode->top == 4 && va & BIT_ULL(47))
-		va |= GENMASK_ULL(63, 48);
-	return va;
+	return mode_canonical(r->g->s->mode, va);
 }
 
 u64 graph_edge(struct graph *r)

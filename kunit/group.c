@@ -23,6 +23,21 @@ const struct share shares[NR_SHARES] = {
 	{ "2-level, PSE, 36 bits: PT", &modes[3], 1, VMEM_TABLE_I686_PT },
 	{ "2-level, PSE, 52 bits: PT", &modes[4], 1, VMEM_TABLE_I686_PT },
 	{ "2-level, no PSE: PT", &modes[5], 1, VMEM_TABLE_I686_PT },
+	{ "PAE, NXE, 52 bits: PT", &modes[6], 1, VMEM_TABLE_PAE_PT },
+	{ "PAE, NXE, 52 bits: PD", &modes[6], 2, VMEM_TABLE_PAE_PD },
+	{ "PAE, no NXE, 36 bits: PT", &modes[7], 1, VMEM_TABLE_PAE_PT },
+	{ "PAE, no NXE, 36 bits: PD", &modes[7], 2, VMEM_TABLE_PAE_PD },
+	{ "5-level, NXE, 52 bits: PT", &modes[8], 1, VMEM_TABLE_AMD64_PT },
+	{ "5-level, NXE, 52 bits: PD", &modes[8], 2, VMEM_TABLE_AMD64_PD },
+	{ "5-level, NXE, 52 bits: PDPT", &modes[8], 3, VMEM_TABLE_AMD64_PDPT },
+	{ "5-level, NXE, 52 bits: PML4", &modes[8], 4, VMEM_TABLE_AMD64_PML4 },
+	{ "5-level, AMD, 43 bits: PT", &modes[9], 1, VMEM_TABLE_AMD64_PT },
+	{ "5-level, AMD, 43 bits: PD", &modes[9], 2, VMEM_TABLE_AMD64_PD },
+	{ "5-level, AMD, 43 bits: PDPT", &modes[9], 3, VMEM_TABLE_AMD64_PDPT },
+	{ "5-level, AMD, 43 bits: PML4", &modes[9], 4, VMEM_TABLE_AMD64_PML4 },
+	{ "4-level, shared bit: PT", &modes[10], 1, VMEM_TABLE_AMD64_PT },
+	{ "4-level, shared bit: PD", &modes[10], 2, VMEM_TABLE_AMD64_PD },
+	{ "4-level, shared bit: PDPT", &modes[10], 3, VMEM_TABLE_AMD64_PDPT },
 };
 
 /* clang-format on */
@@ -42,6 +57,7 @@ void group_reset(struct group *g, bool bounce)
 {
 	guest_reset(g->s->guest, bounce);
 	g->s->next_table = g->s->mode->tables;
+	g->next_root = 0;
 	g->nr_roots = 0;
 	group_set_range(g, 0, U64_MAX);
 }
@@ -53,6 +69,17 @@ u64 group_add_table(struct group *g)
 	guest_add(g->s->guest, table);
 	g->s->next_table += VMEM_PAGE_SIZE;
 	return table;
+}
+
+u64 group_new_root(struct group *g)
+{
+	u64 root = g->next_root;
+
+	/* At the end of a page, or with a page for each */
+	if (!(root & ~VMEM_PAGE_MASK))
+		root = group_add_table(g) + g->s->mode->root_at;
+	g->next_root = root + group_root_step(g);
+	return root;
 }
 
 void group_add_root(struct group *g, u64 cr3)
@@ -87,7 +114,7 @@ static u64 group_entry_at(const struct group *g, u64 table, u64 va, int level)
 {
 	u64 index = va / space_span(g->s, level);
 
-	index &= BIT_ULL(g->s->mode->index_bits) - 1;
+	index &= mode_entries(g->s->mode, level) - 1;
 	return table + index * g->s->mode->entry_size;
 }
 
@@ -102,10 +129,10 @@ u64 group_entry(struct group *g, u64 root, u64 va, int level)
 		KUNIT_ASSERT_TRUE(g->test,
 				  guest_read(g->s->guest, gpa, size, &raw));
 		if (!raw) {
-			raw = group_add_table(g) | PTE_PWU;
+			raw = space_link(g->s, l, group_add_table(g), PTE_PWU);
 			guest_write(g->s->guest, gpa, size, raw);
 		}
-		gpa = group_entry_at(g, raw & GENMASK_ULL(51, 12), va, l - 1);
+		gpa = group_entry_at(g, space_table_of(g->s, raw), va, l - 1);
 	}
 	return gpa;
 }
@@ -119,7 +146,8 @@ void group_set(struct group *g, u64 root, u64 va, int level, u64 raw)
 void group_link(struct group *g, u64 root, u64 va, int level, u64 table,
 		u64 flags)
 {
-	group_set(g, root, va, level + 1, table | flags);
+	group_set(g, root, va, level + 1,
+		  space_link(g->s, level + 1, table, flags));
 }
 
 void group_put(struct group *g, u64 table, int index, u64 raw)
@@ -167,7 +195,7 @@ static bool mapping_equal(const struct vmem_mapping *a,
 {
 	return a->va == b->va && a->last_va == b->last_va && a->gpa == b->gpa &&
 	       a->page_size == b->page_size && a->perms == b->perms &&
-	       a->kind == b->kind;
+	       a->kind == b->kind && a->attributes == b->attributes;
 }
 
 static bool reference_equal(const struct vmem_reference *a,

@@ -20,6 +20,7 @@
  * struct group - spaces that are looked at together
  * @test: the test it belongs to
  * @s: the guest and its mode; its own root is of no meaning
+ * @next_root: the place behind the last of group_new_root()
  * @nr_roots: how many spaces there are
  * @regs: their registers
  * @roots: what vmem_root_init() made of them
@@ -29,6 +30,7 @@
 struct group {
 	struct kunit *test;
 	struct space *s;
+	u64 next_root;
 	u32 nr_roots;
 	struct vmem_regs regs[GROUP_MAX_ROOTS];
 	struct vmem_root roots[GROUP_MAX_ROOTS];
@@ -45,7 +47,23 @@ void group_reset(struct group *g, bool bounce);
 /* Add a page to put a table in. */
 u64 group_add_table(struct group *g);
 
-/* Add a space at the end; for a root of one's own, group_add_table(). */
+/*
+ * A place for a root table: a page of its own, or beside other roots where roots are
+ * smaller than a page.
+ */
+u64 group_new_root(struct group *g);
+
+/* From one of them to the next, if they are the only tables made. */
+static inline u64 group_root_step(const struct group *g)
+{
+	const struct mode *mode = g->s->mode;
+
+	return mode->root_at ?
+		       mode_entries(mode, mode->top) * mode->entry_size :
+		       VMEM_PAGE_SIZE;
+}
+
+/* Add a space at the end; for a root of one's own, group_new_root(). */
 void group_add_root(struct group *g, u64 cr3);
 
 /* Look at this range only, without exclusions. */
@@ -87,7 +105,7 @@ struct share {
 	enum vmem_table name;
 };
 
-#define NR_SHARES 12
+#define NR_SHARES 27
 
 /* Every table that can be shared, in every mode. */
 extern const struct share shares[NR_SHARES];

@@ -12,7 +12,7 @@
 #include <asm/processor-flags.h>
 #include <vmem/mem.h>
 
-#define GUEST_MAX_PAGES 512
+#define GUEST_MAX_PAGES 768
 #define GUEST_MAX_AREAS 8
 
 /* Registers of a guest in 4-level paging. @nx is EFER_NX or 0. */
@@ -20,6 +20,22 @@
 	{                                                                  \
 		.cr0 = X86_CR0_PG | X86_CR0_PE, .cr4 = X86_CR4_PAE,        \
 		.efer = EFER_LME | EFER_LMA | (nx), .maxphyaddr = (width), \
+	}
+
+/* The same in 5-level paging, with the rules of a processor. */
+#define GUEST_REGS_LA57(nx, width, what)                                   \
+	{                                                                  \
+		.cr0 = X86_CR0_PG | X86_CR0_PE,                            \
+		.cr4 = X86_CR4_PAE | X86_CR4_LA57,                         \
+		.efer = EFER_LME | EFER_LMA | (nx), .maxphyaddr = (width), \
+		.rules = (what),                                           \
+	}
+
+/* Registers of a guest in PAE paging. @nx is EFER_NX or 0. */
+#define GUEST_REGS_PAE(nx, width)                                   \
+	{                                                           \
+		.cr0 = X86_CR0_PG | X86_CR0_PE, .cr4 = X86_CR4_PAE, \
+		.efer = (nx), .maxphyaddr = (width),                \
 	}
 
 /* Registers of a guest in 2-level paging. @pse is X86_CR4_PSE or 0. */

@@ -46,7 +46,7 @@ static void scene_reset(struct scene *sc)
 
 	tables_reset(sc->tb);
 	for (i = 0; i < NR_SPACES; i++) {
-		group_add_root(sc->g, group_add_table(sc->g));
+		group_add_root(sc->g, group_new_root(sc->g));
 		sc->from[i] = sc->g->roots[i];
 		sc->from[i].table = OLD_SPACE + i * VMEM_PAGE_SIZE;
 	}
@@ -325,6 +325,8 @@ static u64 flags_of(u32 perms)
 
 static bool can_say(const struct scene *sc, u32 perms)
 {
+	if (!mode_denies(sc->share->mode, sc->share->level + 1))
+		return perms == ALL_PERMS;
 	return perms & VMEM_EXECUTABLE || sc->share->mode->regs.efer & EFER_NX;
 }
 
@@ -337,15 +339,16 @@ static void link_rights(struct scene *sc, u32 theirs, u32 ours)
 	scene_reset(sc);
 	map_pages(sc, 0, 1);
 	raw = naming_entry(sc, 0, 1);
-	group_set(sc->g, sc->g->roots[0].table, at(sc, 1), sc->share->level + 1,
-		  (raw & PTE_ADDR) | flags_of(theirs));
+	group_link(sc->g, sc->g->roots[0].table, at(sc, 1), sc->share->level,
+		   raw & PTE_ADDR, flags_of(theirs));
 	record.reference.perms = ours;
 	record.reference.owner_perms = theirs;
 	KUNIT_EXPECT_EQ(sc->test, link(sc, &record), 0);
 	expect_linked(sc, 1, 2, 0, 1, ours);
 	expect_linked(sc, 0, 1, 0, 1, theirs);
 	KUNIT_EXPECT_EQ(sc->test, naming_entry(sc, 1, 2) & ~PTE_ADDR,
-			flags_of(ours));
+			space_link(sc->g->s, sc->share->level + 1, 0,
+				   flags_of(ours)));
 }
 
 static void vmem_link_rights(struct kunit *test)
@@ -366,13 +369,16 @@ static void vmem_link_unsayable_rights(struct kunit *test)
 {
 	struct scene *sc = scene_alloc(test);
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
+	u32 perms;
 
 	map_pages(sc, 0, 1);
 	record.reference.perms |= BIT(3);
 	expect_refused(sc, &record, -EINVAL);
-	record.reference.perms = VMEM_WRITABLE | VMEM_USER;
-	if (!can_say(sc, record.reference.perms))
-		expect_refused(sc, &record, -EINVAL);
+	for (perms = 0; perms <= ALL_PERMS; perms++) {
+		record.reference.perms = perms;
+		if (!can_say(sc, perms))
+			expect_refused(sc, &record, -EINVAL);
+	}
 	scene_free(sc);
 }
 
@@ -383,7 +389,8 @@ static void vmem_link_no_access(struct kunit *test)
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
 	int level = sc->share->level + 1;
 
-	if (level == sc->share->mode->top)
+	if (level == sc->share->mode->top ||
+	    !mode_denies(sc->share->mode, level + 1))
 		kunit_skip(test, "the root grants everything");
 	map_pages(sc, 0, 1);
 	group_link(sc->g, sc->g->roots[1].table, at(sc, 2), level,
@@ -400,7 +407,7 @@ static u64 odd_bits(const struct mode *mode, int level)
 {
 	u64 bits = BIT_ULL(3) | BIT_ULL(5) | BIT_ULL(9 + level % 3);
 
-	return mode->entry_size == 8 ? bits | BIT_ULL(52 + level) : bits;
+	return mode_is_long(mode) ? bits | BIT_ULL(52 + level) : bits;
 }
 
 /* The raw path, but for where it leads. Entry @level grants no @denied. */
@@ -412,8 +419,9 @@ static void make_path(const struct scene *sc, struct vmem_trace *path,
 
 	for (level = mode->top; level > sc->share->level; level--) {
 		path[mode->top - level].entry_gpa = 0xdead000 + level * 8;
-		path[mode->top - level].raw = (0xbad000 + level * SZ_4K) |
-					      odd_bits(mode, level) | PTE_PWU;
+		path[mode->top - level].raw =
+			space_link(sc->g->s, level, 0xbad000 + level * SZ_4K,
+				   odd_bits(mode, level) | PTE_PWU);
 		if (level == denied_level)
 			path[mode->top - level].raw ^= denied;
 	}
@@ -445,8 +453,10 @@ static void vmem_link_with_path(struct kunit *test)
 	struct scene *sc = scene_alloc(test);
 	int level;
 
-	for (level = sc->share->mode->top; level > sc->share->level; level--)
-		link_with_path(sc, level);
+	for (level = sc->share->mode->top; level > sc->share->level; level--) {
+		if (mode_denies(sc->share->mode, level))
+			link_with_path(sc, level);
+	}
 	scene_free(sc);
 }
 
@@ -512,11 +522,17 @@ static void link_to_end(struct scene *sc, int level, u64 raw)
 	expect_cleared(sc, NULL);
 }
 
+/* An entry of @level that names a table which is not there. */
+static u64 unbacked(const struct scene *sc, int level)
+{
+	return space_link(sc->g->s, level, sc->share->mode->tables + SZ_1M,
+			  PTE_PWU);
+}
+
 /* Reserved or without memory behind it is nothing as well. */
 static void vmem_link_to_broken(struct kunit *test)
 {
 	struct scene *sc = scene_alloc(test);
-	u64 unbacked = (sc->share->mode->tables + SZ_1M) | PTE_PWU;
 	int level;
 
 	for (level = sc->share->level + 1; level <= sc->share->mode->top;
@@ -524,7 +540,7 @@ static void vmem_link_to_broken(struct kunit *test)
 		if (space_reserved(sc->g->s, level))
 			link_to_end(sc, level, space_reserved(sc->g->s, level));
 		if (level > sc->share->level + 1)
-			link_to_end(sc, level, unbacked);
+			link_to_end(sc, level, unbacked(sc, level));
 	}
 	scene_free(sc);
 }
@@ -566,7 +582,6 @@ static void expect_absent(struct scene *sc)
 static void vmem_link_absent(struct kunit *test)
 {
 	struct scene *sc = scene_alloc(test);
-	u64 broken = (sc->share->mode->tables + SZ_1M) | PTE_PWU;
 	int level = sc->share->level + 2;
 
 	if (level > sc->share->mode->top)
@@ -579,7 +594,7 @@ static void vmem_link_absent(struct kunit *test)
 		expect_absent(sc);
 		/* That table is not there: the entry that names it is. */
 		group_set(sc->g, sc->g->roots[1].table, at(sc, 2), level,
-			  broken);
+			  unbacked(sc, level));
 		expect_absent(sc);
 		group_set(sc->g, sc->g->roots[1].table, at(sc, 2), level,
 			  space_reserved(sc->g->s, level));
@@ -652,6 +667,18 @@ static void vmem_link_unknown(struct kunit *test)
 	scene_free(sc);
 }
 
+/* Can tables of this name be shared in the scene's mode? */
+static bool has_tables(const struct scene *sc, enum vmem_table name)
+{
+	int i;
+
+	for (i = 0; i < NR_SHARES; i++) {
+		if (shares[i].mode == sc->share->mode && shares[i].name == name)
+			return true;
+	}
+	return false;
+}
+
 static void vmem_link_other_records(struct kunit *test)
 {
 	struct scene *sc = scene_alloc(test);
@@ -665,12 +692,11 @@ static void vmem_link_other_records(struct kunit *test)
 		expect_refused(sc, &record, -EINVAL);
 	}
 	record.type = VMEM_ALIASING;
-	record.reference.table = VMEM_TABLE_NONE;
-	expect_refused(sc, &record, -EINVAL);
-	record.reference.table = sc->share->mode->top == 2 ?
-					 VMEM_TABLE_AMD64_PT :
-					 VMEM_TABLE_I686_PT;
-	expect_refused(sc, &record, -EINVAL);
+	for (i = VMEM_TABLE_NONE; i <= VMEM_TABLE_PAE_PD + 1; i++) {
+		record.reference.table = i;
+		if (!has_tables(sc, i))
+			expect_refused(sc, &record, -EINVAL);
+	}
 	scene_free(sc);
 }
 
@@ -720,7 +746,7 @@ static void vmem_link_through_broken(struct kunit *test)
 		if (level == sc->share->level + 1)
 			continue;
 		group_set(sc->g, sc->g->roots[1].table, at(sc, 2), level,
-			  (sc->share->mode->tables + SZ_1M) | PTE_PWU);
+			  unbacked(sc, level));
 		expect_refused(sc, &record, -EIO);
 	}
 	scene_free(sc);
@@ -764,7 +790,9 @@ static void vmem_link_moves(struct kunit *test)
 {
 	struct scene *sc = scene_of(test, test->param_value, true);
 	struct vmem_record record = link_to(sc, 1, 2, 0, 1);
+	u64 root;
 
+	root = sc->g->roots[1].table;
 	map_pages(sc, 0, 1);
 	map_pages(sc, 1, 3);
 	tables_freeze(sc->tb);
@@ -772,7 +800,7 @@ static void vmem_link_moves(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, link(sc, &record), 0);
 	KUNIT_EXPECT_TRUE(test, tables_kept(sc->tb));
 	KUNIT_EXPECT_EQ(test, sc->tb->updates, 1);
-	KUNIT_EXPECT_NE(test, sc->g->roots[1].table, sc->tb->was->pages[1].gpa);
+	KUNIT_EXPECT_NE(test, sc->g->roots[1].table, root);
 	expect_linked(sc, 1, 2, 0, 1, ALL_PERMS);
 	/* And to clear it moves them likewise. */
 	end_at(sc, sc->share->level + 1, 0);

@@ -41,7 +41,7 @@ static void add_space(struct scene *sc)
 {
 	struct vmem_mode *mode;
 
-	group_add_root(sc->g, group_add_table(sc->g));
+	group_add_root(sc->g, group_new_root(sc->g));
 	mode = &sc->g->roots[sc->g->nr_roots - 1].mode;
 	mode->cow_mask = COW_MASK;
 	mode->cow_value = COW_VALUE;
@@ -266,7 +266,9 @@ static void vmem_map_tables(struct kunit *test)
 		ref = ref_at(sc, 0, m.va);
 		for (i = 0; i < sc->mode->top - level; i++) {
 			raw = ref.t.out_trace[i].raw;
-			KUNIT_EXPECT_EQ(test, raw & ~PTE_ADDR, PTE_PWU);
+			KUNIT_EXPECT_EQ(test, raw & ~PTE_ADDR,
+					space_link(sc->g->s, sc->mode->top - i,
+						   0, PTE_PWU));
 		}
 		/* A second page is another entry of the same tables. */
 		m = pages_at(sc, level, m.last_va + 1, 1);
@@ -582,6 +584,14 @@ static bool spoil_high_frame(struct scene *sc, int level,
 	return true;
 }
 
+/* The bit that tells whether a page is encrypted is no address bit. */
+static bool spoil_encrypted_frame(struct scene *sc, int level,
+				  struct vmem_mapping *m)
+{
+	m->gpa |= mode_encryption(sc->mode);
+	return mode_encryption(sc->mode);
+}
+
 static bool spoil_wrap(struct scene *sc, int level, struct vmem_mapping *m)
 {
 	m->gpa = -m->page_size;
@@ -607,7 +617,7 @@ static bool spoil_behind_hole(struct scene *sc, int level,
 {
 	m->va = sc->g->roots[0].mode.noncanonical_last + 1 - 3 * m->page_size;
 	m->last_va = m->va + 6 * m->page_size - 1;
-	return sc->mode->top == 4;
+	return mode_is_long(sc->mode);
 }
 
 /* Where the mapping's second half begins: another table maps it. */
@@ -670,7 +680,7 @@ static bool spoil_unbacked(struct scene *sc, int level, struct vmem_mapping *m)
 static bool spoil_right(struct scene *sc, int level,
 			const struct vmem_mapping *m, u64 flip)
 {
-	if (level == sc->mode->top)
+	if (level == sc->mode->top || !mode_denies(sc->mode, level + 1))
 		return false;
 	group_link(sc->g, sc->g->roots[0].table, m->last_va, level,
 		   group_add_table(sc->g), PTE_PWU ^ flip);
@@ -710,6 +720,7 @@ static const struct refusal refusals[] = {
 	{ "frame too high", -ERANGE, spoil_frame },
 	{ "last frame too high", -ERANGE, spoil_last_frame },
 	{ "frame over the address bits", -ERANGE, spoil_high_frame },
+	{ "frame with the encryption bit", -ERANGE, spoil_encrypted_frame },
 	{ "frames wrap around", -ERANGE, spoil_wrap },
 	{ "over the end", -ERANGE, spoil_end },
 	{ "not canonical", -ERANGE, spoil_canonical },
@@ -816,8 +827,7 @@ static void vmem_map_no_memory(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
 		expect_mapped(sc, &m);
 		/* What was made before was found again. */
-		KUNIT_EXPECT_EQ(test, sc->tb->allocs,
-				sc->mode->top == 4 ? 4 : 2);
+		KUNIT_EXPECT_EQ(test, sc->tb->allocs, sc->mode->top);
 	}
 	KUNIT_EXPECT_GT(test, nth, 2);
 	scene_free(sc);
@@ -985,7 +995,7 @@ static u64 odd_bits(const struct mode *mode)
 {
 	u64 bits = BIT_ULL(3) | BIT_ULL(5) | BIT_ULL(10);
 
-	return mode->entry_size == 8 ? bits | BIT_ULL(58) | BIT_ULL(52) : bits;
+	return mode_is_long(mode) ? bits | BIT_ULL(58) | BIT_ULL(52) : bits;
 }
 
 static void vmem_map_moves_keep_flags(struct kunit *test)
@@ -1003,7 +1013,7 @@ static void vmem_map_moves_keep_flags(struct kunit *test)
 		before = ref_at(sc, 0, m.va);
 		raw = before.t.out_trace[sc->mode->top - level].raw;
 		flags = PTE_P | PTE_U | odd_bits(sc->mode);
-		group_set(sc->g, root, m.va, level, (raw & PTE_ADDR) | flags);
+		group_link(sc->g, root, m.va, level - 1, raw & PTE_ADDR, flags);
 	}
 	tables_freeze(sc->tb);
 	before = ref_at(sc, 0, beside.va);
@@ -1119,7 +1129,8 @@ static void expect_used(struct scene *sc, const struct vmem_mapping *m,
 		KUNIT_EXPECT_EQ(sc->test,
 				ref.t.out_trace[i].raw &
 					(VMEM_RAW_ACCESSED | VMEM_RAW_DIRTY),
-				leaf);
+				space_link(sc->g->s, sc->mode->top - i, 0,
+					   leaf));
 	if (used && m->perms & VMEM_WRITABLE)
 		leaf |= VMEM_RAW_DIRTY;
 	KUNIT_EXPECT_EQ(sc->test,
@@ -1285,7 +1296,9 @@ static void vmem_map_self_map(struct kunit *test)
 	struct vmem_mapping m = pages_at(sc, 1, space_va(sc->g->s, 1), 3);
 	u64 root = sc->g->roots[0].table;
 
-	group_put(sc->g, root, 5, root | PTE_PWU);
+	group_put(sc->g, root, 3,
+		  space_link(sc->g->s, sc->mode->top, root & VMEM_PAGE_MASK,
+			     PTE_PWU));
 	KUNIT_EXPECT_EQ(test, learn(sc), 0);
 	expect_stuck(sc, 0, &m);
 	scene_free(sc);
@@ -1323,7 +1336,7 @@ static void root_in_another(struct kunit *test, int outer, int inner)
 
 	add_space(sc);
 	group_link(sc->g, sc->g->roots[outer].table, va, level,
-		   sc->g->roots[inner].table, PTE_PWU);
+		   sc->g->roots[inner].table & VMEM_PAGE_MASK, PTE_PWU);
 	KUNIT_EXPECT_EQ(test, learn(sc), 0);
 	m = pages_at(sc, 1, sc->mode->va, 1);
 	expect_stuck(sc, inner, &m);
@@ -1410,7 +1423,9 @@ static struct model *model_alloc(struct kunit *test, bool movable)
 	region = group_region(mo->sc->g, 1);
 	mo->per_table = region / SZ_4K;
 	mo->nr = MODEL_REGIONS * mo->per_table;
-	mo->va = (mo->sc->mode->va & -group_region(mo->sc->g, 2)) - 2 * region;
+	mo->va = mo->sc->mode->va & -group_region(mo->sc->g, 2);
+	/* In PAE paging, that is 0. */
+	mo->va = (mo->va ?: group_region(mo->sc->g, 2)) - 2 * region;
 	if (mo->sc->mode->top == 2)
 		mo->va = mo->sc->mode->va;
 	rng_seed(&mo->rng, rng_first_seed);
@@ -1551,8 +1566,10 @@ static void vmem_map_random(struct kunit *test)
 	for (i = 0; i < MODEL_REGIONS; i++)
 		regions += mo->table[i];
 	allocs = mo->sc->g->s->guest->nr_pages - 1;
-	KUNIT_EXPECT_EQ(test, allocs,
-			regions + (mo->sc->mode->top == 4 ? 3 : 0));
+	/* Two page directories, and one table of each level above those. */
+	if (mo->sc->mode->top > 2)
+		regions += mo->sc->mode->top - 1;
+	KUNIT_EXPECT_EQ(test, allocs, regions);
 }
 
 static void vmem_map_random_moves(struct kunit *test)

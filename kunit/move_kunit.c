@@ -358,7 +358,7 @@ static void two_tables(struct journey *j)
 	u64 root, va = space_va(g->s, 2);
 
 	group_reset(g, true);
-	root = group_add_table(g);
+	root = group_new_root(g);
 	group_add_root(g, root);
 	group_set(g, root, va, 1, g->s->mode->frame | PTE_PWU);
 	group_set(g, root, va + SZ_8K, 1, (g->s->mode->frame + SZ_1M) | PTE_P);
@@ -402,7 +402,7 @@ static void vmem_move_out_and_back(struct kunit *test)
 	struct journey *j = journey_alloc(test);
 	struct group *g = j->r->g;
 	u64 va = space_va(g->s, 2);
-	u64 far = va ^ (space_span(g->s, g->s->mode->top) * 8);
+	u64 far = va ^ (space_span(g->s, g->s->mode->top) * 2);
 	int top = g->s->mode->top;
 
 	two_tables(j);
@@ -544,7 +544,7 @@ static void vmem_move_claiming(struct kunit *test)
 		kunit_skip(test, "too few levels");
 	va = space_va(c->g->s, 3);
 	far = va + space_span(c->g->s, 4);
-	root = group_add_table(c->g);
+	root = group_new_root(c->g);
 	group_add_root(c->g, root);
 	group_set(c->g, root, va, 1, c->g->s->mode->frame | PTE_PWU);
 	group_set(c->g, root, far, 3, PTE_W);

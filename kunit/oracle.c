@@ -164,6 +164,8 @@ static u32 path_perms(const struct oracle *o, const struct ref *ref, int level)
 	for (i = 0; i < nr; i++) {
 		u64 raw = ref->t.out_trace[i].raw;
 
+		if (!mode_denies(mode_of(o), mode_of(o)->top - i))
+			continue;
 		if (!(raw & PTE_W))
 			perms &= ~VMEM_WRITABLE;
 		if (!(raw & PTE_U))
@@ -443,9 +445,14 @@ static enum vmem_table table_name(const struct oracle *o, int level)
 		[1] = VMEM_TABLE_AMD64_PT,
 		[2] = VMEM_TABLE_AMD64_PD,
 		[3] = VMEM_TABLE_AMD64_PDPT,
+		[4] = VMEM_TABLE_AMD64_PML4,
 	};
 
-	return mode_of(o)->top == 4 ? amd64[level] : VMEM_TABLE_I686_PT;
+	if (mode_is_long(mode_of(o)))
+		return amd64[level];
+	if (mode_is_pae(mode_of(o)))
+		return level == 1 ? VMEM_TABLE_PAE_PT : VMEM_TABLE_PAE_PD;
+	return VMEM_TABLE_I686_PT;
 }
 
 static void tell_reference(struct oracle *o, u32 root, u64 base, u32 perms,
@@ -534,17 +541,22 @@ static void oracle_entry(struct oracle *o, u32 root, int level, u64 base)
 static void oracle_table(struct oracle *o, u32 root, int level, u64 table,
 			 u64 base)
 {
-	const struct oracle_page *page = find_page(o, table);
-	int i;
+	const struct oracle_page *page = find_page(o, table & VMEM_PAGE_MASK);
+	/* A root may begin anywhere in its page, and end before the page does. */
+	int first = (table & ~VMEM_PAGE_MASK) / mode_of(o)->entry_size;
+	int i, nr = mode_entries(mode_of(o), level);
 
 	/* In an area of zeros there are tables without a page. */
 	for (i = 0; page && i < page->nr; i++) {
-		u64 va = base + page->index[i] * space_span(o->g->s, level);
+		int index = page->index[i] - first;
 
+		if (index < 0 || index >= nr)
+			continue;
 		/* Above the hole, addresses have all of the high bits set. */
-		if (level == VMEM_LEVEL_PML4 && va & BIT_ULL(47))
-			va |= GENMASK_ULL(63, 48);
-		oracle_entry(o, root, level, va);
+		oracle_entry(o, root, level,
+			     mode_canonical(mode_of(o),
+					    base + index * space_span(o->g->s,
+								      level)));
 		if (o->naive && o->expanded > ORACLE_MAX_EXPANDED)
 			return;
 	}

@@ -87,12 +87,16 @@ static u64 random_flags(struct random *r)
 		flags |= PTE_W;
 	if (!one_in(r, 4))
 		flags |= PTE_U;
-	if (r->s->mode->entry_size == 8) {
+	if (mode_is_long(r->s->mode))
 		flags |= bits64(r) & GENMASK_ULL(62, 52);
-		/* Where it is a reserved bit, many paths would end at it. */
-		if (one_in(r, r->s->regs.efer & EFER_NX ? 8 : 32))
-			flags |= PTE_NX;
-	}
+	/* Where it is a reserved bit, many paths would end at it. */
+	if (r->s->mode->entry_size == 8 &&
+	    one_in(r, r->s->regs.efer & EFER_NX ? 8 : 32))
+		flags |= PTE_NX;
+	if (mode_encryption(r->s->mode) && one_in(r, 2))
+		flags |= mode_encryption(r->s->mode);
+	if (r->s->regs.rules & VMEM_RULES_AMD && one_in(r, 32))
+		flags |= PTE_G;
 	return flags;
 }
 
@@ -169,25 +173,50 @@ static void fill_tables(struct random *r)
 	}
 }
 
+/* Four entries, most of which lead on, anywhere in a page. */
+static u64 make_pae_root(struct random *r, u64 table)
+{
+	u64 root = table + (one_in(r, 4) ? 0 : below(r, 128) * 32);
+	u64 at, raw, step;
+
+	for (at = root; at < root + 32; at += 8) {
+		raw = space_link(r->s, r->s->mode->top,
+				 r->tables[below(r, NR_TABLES)],
+				 random_flags(r));
+		if (one_in(r, 8))
+			raw = random_entry(r, &step);
+		if (!one_in(r, 6))
+			guest_write(r->s->guest, at, 8, raw);
+	}
+	return root;
+}
+
 static void make_set(struct random *r, u64 seed)
 {
+	u64 root;
+
 	rng_seed(&r->rng, seed);
 	/* Bounced pages catch more and cost more. */
 	guest_reset(r->s->guest, one_in(r, 16));
 	make_pages(r);
 	make_slots(r);
 	fill_tables(r);
-	space_set_root(r->s, r->tables[below(r, NR_TABLES)] | below(r, SZ_4K));
+	root = r->tables[below(r, NR_TABLES)];
+	if (mode_is_pae(r->s->mode))
+		root = make_pae_root(r, root) | below(r, 32);
+	else
+		root |= below(r, SZ_4K);
+	space_set_root(r->s, root);
 }
 
-static int random_index(struct random *r)
+static int random_index(struct random *r, int level)
 {
-	int nr = BIT(r->s->mode->index_bits);
+	int nr = mode_entries(r->s->mode, level);
 	int index;
 
 	if (one_in(r, 16))
 		return below(r, nr);
-	index = r->slots[below(r, NR_SLOTS)];
+	index = r->slots[below(r, NR_SLOTS)] % nr;
 	if (one_in(r, 4))
 		index += below(r, 4);
 	return min(index, nr - 1);
@@ -219,10 +248,8 @@ static u64 random_va(struct random *r)
 	if (one_in(r, 64))
 		return bits64(r);
 	for (level = 1; level <= r->s->mode->top; level++)
-		va += random_index(r) * space_span(r->s, level);
-	if (r->s->mode->top == 4 && va & BIT_ULL(47))
-		va |= GENMASK_ULL(63, 48);
-	return va;
+		va += random_index(r, level) * space_span(r->s, level);
+	return mode_canonical(r->s->mode, va);
 }
 
 /* Few enough pages to ask the reference about each of them. */
@@ -302,7 +329,7 @@ static void vmem_random_coverage(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, r);
 	r->s = space_alloc(test, test->param_value);
-	for (set = 0; set < 200; set++) {
+	for (set = 0; set < 600; set++) {
 		make_set(r, rng_first_seed + set);
 		for (i = 0; i < NR_VAS; i++) {
 			space_ref(r->s, random_va(r), &ref);

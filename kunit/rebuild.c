@@ -93,12 +93,12 @@ u64 rebuilt_place(const struct rebuilt *re, u64 gpa)
 	const struct mode *mode = re->from->s->mode;
 	int width = mode->entry_size == 4 ? 32 : mode->regs.maxphyaddr;
 
-	return (gpa - SZ_1G) & (BIT_ULL(width) - 1);
+	return (gpa - SZ_1G) & (BIT_ULL(width) - 1) & ~mode_encryption(mode);
 }
 
 u64 entry_flags(const struct mode *mode, int level, bool leaf, u64 raw)
 {
-	u64 flags = raw & ~GENMASK_ULL(51, 12);
+	u64 flags = raw & (~GENMASK_ULL(51, 12) | mode_encryption(mode));
 
 	if (!leaf || level == 1)
 		return flags;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two straight-line page walks, after Intel SDM vol. 3A, figures 4-2 to 4-4
- * (32-bit paging) and 4-8 to 4-10 (4-level paging). One load after the other:
- * a loop would be shorter, and like the code that this is to check.
+ * Straight-line page walks, after Intel SDM vol. 3A, figures 4-2 to 4-4 (32-bit
+ * paging), 4-5 to 4-7 (PAE paging) and 4-8 to 4-10 (4-level and 5-level paging). One
+ * load after the other: a loop would be shorter, and like the code that this is to
+ * check.
  */
 #include <linux/bits.h>
 #include <linux/minmax.h>
@@ -105,72 +106,162 @@ static bool ref_load8(const struct guest *guest, struct ref *ref, int level,
 	return present;
 }
 
+/**
+ * struct ref_bits - what an 8-byte entry may have, by width and by rules
+ * @address: address bits
+ * @bad: bits that are reserved in every entry
+ * @bad_pml: bits that are reserved in PML4Es and PML5Es besides
+ * @no_1g: a PDPTE maps no page
+ */
+struct ref_bits {
+	u64 address;
+	u64 bad;
+	u64 bad_pml;
+	bool no_1g;
+};
+
+/* Bits of @regs->maxphyaddr and above, up to 51, are reserved. */
+static struct ref_bits ref_bits(const struct vmem_regs *regs)
+{
+	u64 encryption = regs->rules >> 8 ? BIT_ULL(regs->rules >> 8) : 0;
+	u64 address = (1ULL << regs->maxphyaddr) - 0x1000;
+	struct ref_bits bits = {
+		.address = address & ~encryption,
+		.bad = 0x000ffffffffff000ULL & ~address & ~encryption,
+		.bad_pml = PS,
+		.no_1g = regs->rules & VMEM_RULES_NO_1G,
+	};
+
+	if (!(regs->efer & EFER_NX))
+		bits.bad |= NX;
+	if (regs->rules & VMEM_RULES_AMD)
+		bits.bad_pml |= BIT_ULL(8);
+	return bits;
+}
+
+/* From the page directory on. @all is the AND of what is above, @any is its OR. */
+static void ref_pd(const struct guest *guest, const struct ref_bits *bits,
+		   u64 table, u64 va, u64 all, u64 any, struct ref *ref)
+{
+	u64 pde, pte;
+
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PD,
+		       table + ((va >> 21) & 511) * 8, 1ULL << 21, &pde))
+		return;
+	if (ref_fault(ref, pde & bits->bad))
+		return;
+	if (pde & PS) {
+		if (ref_fault(ref, pde & 0x1fe000))
+			return;
+		ref_page(ref,
+			 (pde & bits->address & ~0x1fffffULL) | (va & 0x1fffff),
+			 1ULL << 21, all & pde, any | pde);
+		return;
+	}
+
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PT,
+		       (pde & bits->address) + ((va >> 12) & 511) * 8,
+		       1ULL << 12, &pte))
+		return;
+	if (ref_fault(ref, pte & bits->bad))
+		return;
+	ref_page(ref, (pte & bits->address) | (va & 0xfff), 1ULL << 12,
+		 all & pde & pte, any | pde | pte);
+}
+
+/* A PDPTE of PAE paging neither grants nor denies anything (table 4-8). */
+static void ref_pae(const struct guest *guest, const struct vmem_regs *regs,
+		    u64 va, struct ref *ref)
+{
+	struct ref_bits bits = ref_bits(regs);
+	u64 pdpte;
+
+	if (va > 0xffffffff) {
+		ref->t.out_status = VMEM_NON_CANONICAL;
+		return;
+	}
+	/* Nothing above the address is ignored but XD (tables 4-9 to 4-11). */
+	bits.bad |= 0x7ff0000000000000ULL;
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PDPT,
+		       (regs->cr3 & 0xffffffe0) + (va >> 30) * 8, 1ULL << 30,
+		       &pdpte))
+		return;
+	if (ref_fault(ref, pdpte & (bits.bad | NX | 0x1e6)))
+		return;
+	ref_pd(guest, &bits, pdpte & bits.address, va, ~0ULL, 0, ref);
+}
+
+static void ref_pml4(const struct guest *guest, const struct ref_bits *bits,
+		     u64 table, u64 va, u64 all, u64 any, struct ref *ref)
+{
+	u64 pml4e, pdpte;
+
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PML4,
+		       table + ((va >> 39) & 511) * 8, 1ULL << 39, &pml4e))
+		return;
+	if (ref_fault(ref, pml4e & (bits->bad | bits->bad_pml)))
+		return;
+
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PDPT,
+		       (pml4e & bits->address) + ((va >> 30) & 511) * 8,
+		       1ULL << 30, &pdpte))
+		return;
+	if (ref_fault(ref, pdpte & bits->bad))
+		return;
+	if (pdpte & PS) {
+		if (ref_fault(ref, bits->no_1g || (pdpte & 0x3fffe000)))
+			return;
+		ref_page(ref,
+			 (pdpte & bits->address & ~0x3fffffffULL) |
+				 (va & 0x3fffffff),
+			 1ULL << 30, all & pml4e & pdpte, any | pml4e | pdpte);
+		return;
+	}
+	ref_pd(guest, bits, pdpte & bits->address, va, all & pml4e & pdpte,
+	       any | pml4e | pdpte, ref);
+}
+
 static void ref_4level(const struct guest *guest, const struct vmem_regs *regs,
 		       u64 va, struct ref *ref)
 {
-	u64 address = (1ULL << regs->maxphyaddr) - 0x1000;
-	u64 bad = 0x000ffffffffff000ULL & ~address;
-	u64 pml4e, pdpte, pde, pte;
+	struct ref_bits bits = ref_bits(regs);
 
 	if (va >= 0x0000800000000000ULL && va < 0xffff800000000000ULL) {
 		ref->t.out_status = VMEM_NON_CANONICAL;
 		return;
 	}
-	if (!(regs->efer & EFER_NX))
-		bad |= NX;
+	ref_pml4(guest, &bits, regs->cr3 & bits.address, va, ~0ULL, 0, ref);
+}
 
-	if (!ref_load8(guest, ref, VMEM_LEVEL_PML4,
-		       (regs->cr3 & address) + ((va >> 39) & 511) * 8,
-		       1ULL << 39, &pml4e))
-		return;
-	if (ref_fault(ref, pml4e & (bad | PS)))
-		return;
+static void ref_5level(const struct guest *guest, const struct vmem_regs *regs,
+		       u64 va, struct ref *ref)
+{
+	struct ref_bits bits = ref_bits(regs);
+	u64 pml5e;
 
-	if (!ref_load8(guest, ref, VMEM_LEVEL_PDPT,
-		       (pml4e & address) + ((va >> 30) & 511) * 8, 1ULL << 30,
-		       &pdpte))
-		return;
-	if (ref_fault(ref, pdpte & bad))
-		return;
-	if (pdpte & PS) {
-		if (ref_fault(ref, pdpte & 0x3fffe000))
-			return;
-		ref_page(ref,
-			 (pdpte & address & ~0x3fffffffULL) | (va & 0x3fffffff),
-			 1ULL << 30, pml4e & pdpte, pml4e | pdpte);
+	if (va >= 0x0100000000000000ULL && va < 0xff00000000000000ULL) {
+		ref->t.out_status = VMEM_NON_CANONICAL;
 		return;
 	}
-
-	if (!ref_load8(guest, ref, VMEM_LEVEL_PD,
-		       (pdpte & address) + ((va >> 21) & 511) * 8, 1ULL << 21,
-		       &pde))
+	if (!ref_load8(guest, ref, VMEM_LEVEL_PML5,
+		       (regs->cr3 & bits.address) + ((va >> 48) & 511) * 8,
+		       1ULL << 48, &pml5e))
 		return;
-	if (ref_fault(ref, pde & bad))
+	if (ref_fault(ref, pml5e & (bits.bad | bits.bad_pml)))
 		return;
-	if (pde & PS) {
-		if (ref_fault(ref, pde & 0x1fe000))
-			return;
-		ref_page(ref, (pde & address & ~0x1fffffULL) | (va & 0x1fffff),
-			 1ULL << 21, pml4e & pdpte & pde, pml4e | pdpte | pde);
-		return;
-	}
-
-	if (!ref_load8(guest, ref, VMEM_LEVEL_PT,
-		       (pde & address) + ((va >> 12) & 511) * 8, 1ULL << 12,
-		       &pte))
-		return;
-	if (ref_fault(ref, pte & bad))
-		return;
-	ref_page(ref, (pte & address) | (va & 0xfff), 1ULL << 12,
-		 pml4e & pdpte & pde & pte, pml4e | pdpte | pde | pte);
+	ref_pml4(guest, &bits, pml5e & bits.address, va, pml5e, pml5e, ref);
 }
 
 void ref_translate(const struct guest *guest, const struct vmem_regs *regs,
 		   u64 va, struct ref *ref)
 {
 	memset(ref, 0, sizeof(*ref));
-	if (regs->efer & EFER_LME)
+	if (regs->efer & EFER_LME && regs->cr4 & X86_CR4_LA57)
+		ref_5level(guest, regs, va, ref);
+	else if (regs->efer & EFER_LME)
 		ref_4level(guest, regs, va, ref);
+	else if (regs->cr4 & X86_CR4_PAE)
+		ref_pae(guest, regs, va, ref);
 	else
 		ref_2level(guest, regs, va, ref);
 }

@@ -118,6 +118,7 @@ static u64 run_flags(struct runs *r)
 
 	if (r->s->mode->entry_size == 8 && r->s->regs.efer & EFER_NX)
 		flags |= rng_bits64(&r->rng) & PTE_NX;
+	flags |= rng_bits64(&r->rng) & mode_encryption(r->s->mode);
 	return one_in(r, 3) ? flags | COW_VALUE : flags;
 }
 
@@ -130,6 +131,8 @@ static u64 run_frame(struct runs *r, int level)
 
 	if (r->s->mode->entry_size == 4 && (level == 1 || one_in(r, 2)))
 		end = BIT_ULL(32);
+	if (mode_encryption(r->s->mode) && one_in(r, 2))
+		end = mode_encryption(r->s->mode);
 	switch (below(r, 3)) {
 	case 0:
 		return end - span * below(r, 20);
@@ -147,7 +150,11 @@ static u64 odd_bit(struct runs *r)
 	static const u8 large[] = { 1,	2,  5,	6,  9,	10, 11, 52,
 				    53, 58, 59, 61, 62, 63, 0,	7 };
 
-	if (r->s->mode->entry_size == 4)
+	if (mode_encryption(r->s->mode) && one_in(r, 8))
+		return mode_encryption(r->s->mode);
+	/* In PAE paging, most of the others are reserved. */
+	if (r->s->mode->entry_size == 4 ||
+	    (mode_is_pae(r->s->mode) && !one_in(r, 8)))
 		return BIT_ULL(small[below(r, ARRAY_SIZE(small))]);
 	return BIT_ULL(large[below(r, ARRAY_SIZE(large))]);
 }
@@ -668,7 +675,7 @@ static void vmem_runs_random_tables(struct kunit *test)
  * @flip: bits of the second half that differ
  * @shift: pages by which its frames are elsewhere
  * @visits: how many visits there are
- * @long_only: the case is of bits that only an 8-byte entry has
+ * @long_only: the case is of a bit that only long mode ignores
  */
 struct break_case {
 	const char *desc;
@@ -692,7 +699,7 @@ static const struct break_case break_cases[] = {
 	{ "copy-on-write", .flip = BIT_ULL(9), .visits = 2 },
 	{ "writable", .flip = PTE_W, .visits = 2 },
 	{ "user", .flip = PTE_U, .visits = 2 },
-	{ "execute-disable", .flip = PTE_NX, .visits = 2, .long_only = true },
+	{ "execute-disable", .flip = PTE_NX, .visits = 2 },
 	{ "not present", .flip = PTE_P, .visits = 1 },
 	{ "a gap in the frames", .shift = 1, .visits = 2 },
 	{ "the same frame again", .shift = -1, .visits = 2 },
@@ -763,11 +770,14 @@ static void vmem_runs_break(struct kunit *test)
 {
 	const struct break_case *c = test->param_value;
 
-	expect_break(test, &modes[0], c);
-	if (!c->long_only)
-		expect_break(test, &modes[3], c);
-	if (!c->long_only)
-		expect_break(test, &modes[5], c);
+	int i;
+
+	for (i = 0; i < NR_MODES; i++) {
+		if ((c->flip & PTE_NX && !(modes[i].regs.efer & EFER_NX)) ||
+		    (c->long_only && !mode_is_long(&modes[i])))
+			continue;
+		expect_break(test, &modes[i], c);
+	}
 }
 
 /* An exclusion of one byte cuts a run; a scope begins and ends inside a page. */
@@ -819,7 +829,8 @@ static void vmem_runs_wrap(struct kunit *test)
 	for (i = 8; i < RUN_PAGES; i++)
 		space_set(r->s, va + i * SZ_4K, 1,
 			  (end + (i - 8) * SZ_4K) | PTE_PWU);
-	if (r->s->mode->entry_size == 4 || r->s->regs.maxphyaddr == 52)
+	if (r->s->mode->entry_size == 4 ||
+	    (r->s->regs.maxphyaddr == 52 && mode_is_long(r->s->mode)))
 		expect_visits(r, 2, RUN_PAGES);
 	else
 		expect_visits(r, 1, 8);

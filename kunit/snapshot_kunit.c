@@ -83,7 +83,7 @@ static struct scene *scene_of(struct kunit *test, struct group *g,
 
 static void add_space(struct scene *sc)
 {
-	group_add_root(sc->g, group_add_table(sc->g));
+	group_add_root(sc->g, group_new_root(sc->g));
 }
 
 static void scene_reset(struct scene *sc)

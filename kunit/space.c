@@ -11,55 +11,121 @@
 
 /*
  * The widths are chosen so that an address cut to 32 bits, to less than
- * MAXPHYADDR, or extended by its sign would show.
+ * MAXPHYADDR, or extended by its sign would show. In PAE paging CR3 has 32 bits, and
+ * a root has four entries: there, what the tests map around @va is all behind the
+ * first. An AMD guest has its C-bit above MAXPHYADDR, Intel's shared bit is the last
+ * below it.
  */
 /* clang-format off */
 const struct mode modes[NR_MODES] = {
 	{
 		.desc = "4-level, NXE, 52 bits",
 		.regs = GUEST_REGS_AMD64(EFER_NX, 52),
-		.top = 4, .index_bits = 9, .entry_size = 8, .max_leaf = 3,
+		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3,
 		.tables = 0x0008000123400000, .frame = 0x000c000640000000,
 		.big_frame = 0x000c000640000000,
 		.va = 0xffffa95340000000, .last = U64_MAX,
 	}, {
 		.desc = "4-level, NXE, 36 bits",
 		.regs = GUEST_REGS_AMD64(EFER_NX, 36),
-		.top = 4, .index_bits = 9, .entry_size = 8, .max_leaf = 3,
+		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3,
 		.tables = 0xf23400000, .frame = 0x640000000,
 		.big_frame = 0xe40000000,
 		.va = 0x00007a5340000000, .last = U64_MAX,
 	}, {
 		.desc = "4-level, no NXE, 40 bits",
 		.regs = GUEST_REGS_AMD64(0, 40),
-		.top = 4, .index_bits = 9, .entry_size = 8, .max_leaf = 3,
+		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3,
 		.tables = 0x8123400000, .frame = 0xc640000000,
 		.big_frame = 0xc640000000,
 		.va = 0xffffa95340000000, .last = U64_MAX,
 	}, {
 		.desc = "2-level, PSE, 36 bits",
 		.regs = GUEST_REGS_I686(X86_CR4_PSE, 36),
-		.top = 2, .index_bits = 10, .entry_size = 4, .max_leaf = 2,
+		.top = 2, .index_bits = 10, .root_bits = 10, .entry_size = 4,
+		.max_leaf = 2,
 		.tables = 0xf0345000, .frame = 0xe5400000,
 		.big_frame = 0xf00400000,
 		.va = 0xc0000000, .last = U32_MAX,
 	}, {
 		.desc = "2-level, PSE, 52 bits",
 		.regs = GUEST_REGS_I686(X86_CR4_PSE, 52),
-		.top = 2, .index_bits = 10, .entry_size = 4, .max_leaf = 2,
+		.top = 2, .index_bits = 10, .root_bits = 10, .entry_size = 4,
+		.max_leaf = 2,
 		.tables = 0x00345000, .frame = 0x65400000,
 		.big_frame = 0xffffc00000 - SZ_16M,
 		.va = 0x40000000, .last = U32_MAX,
 	}, {
 		.desc = "2-level, no PSE",
 		.regs = GUEST_REGS_I686(0, 32),
-		.top = 2, .index_bits = 10, .entry_size = 4, .max_leaf = 1,
+		.top = 2, .index_bits = 10, .root_bits = 10, .entry_size = 4,
+		.max_leaf = 1,
 		.tables = 0xfff00000, .frame = 0xe5400000,
 		.va = 0xc0000000, .last = U32_MAX,
+	}, {
+		.desc = "PAE, NXE, 52 bits",
+		.regs = GUEST_REGS_PAE(EFER_NX, 52),
+		.top = 3, .index_bits = 9, .root_bits = 2, .entry_size = 8,
+		.max_leaf = 2,
+		.tables = 0xe2340000, .root_at = 0xfa0,
+		.frame = 0x000c000640000000,
+		.big_frame = 0x000c000640000000,
+		.va = 0x2a400000, .last = U32_MAX,
+	}, {
+		.desc = "PAE, no NXE, 36 bits",
+		.regs = GUEST_REGS_PAE(0, 36),
+		.top = 3, .index_bits = 9, .root_bits = 2, .entry_size = 8,
+		.max_leaf = 2,
+		.tables = 0x12340000, .frame = 0x640000000,
+		.big_frame = 0xe40000000,
+		.va = 0x01c00000, .last = U32_MAX,
+	}, {
+		.desc = "5-level, NXE, 52 bits",
+		.regs = GUEST_REGS_LA57(EFER_NX, 52, 0),
+		.top = 5, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3,
+		.tables = 0x0008000123400000, .frame = 0x000c000640000000,
+		.big_frame = 0x000c000640000000,
+		.va = 0xff2fa95340000000, .last = U64_MAX,
+	}, {
+		.desc = "5-level, AMD, no 1 GiB pages, 43 bits",
+		.regs = GUEST_REGS_LA57(EFER_NX, 43,
+					VMEM_RULES_AMD | VMEM_RULES_NO_1G |
+					VMEM_RULES_ENCRYPTION_BIT(47)),
+		.top = 5, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 2,
+		.tables = 0x40123400000, .frame = 0x60640000000,
+		.big_frame = 0x60640000000,
+		.va = 0x00d07a5340000000, .last = U64_MAX,
+	}, {
+		.desc = "4-level, shared bit, 52 bits",
+		.regs = {
+			.cr0 = X86_CR0_PG | X86_CR0_PE, .cr4 = X86_CR4_PAE,
+			.efer = EFER_LME | EFER_LMA | EFER_NX, .maxphyaddr = 52,
+			.rules = VMEM_RULES_SHARED_BIT |
+				 VMEM_RULES_ENCRYPTION_BIT(51),
+		},
+		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3,
+		.tables = 0x0004000123400000, .frame = 0x0006000640000000,
+		.big_frame = 0x0006000640000000,
+		.va = 0x00007a5340000000, .last = U64_MAX,
 	},
 };
 
 /* clang-format on */
+
+u64 mode_canonical(const struct mode *mode, u64 va)
+{
+	u64 sign = BIT_ULL(VMEM_PAGE_SHIFT - 1 + mode->top * mode->index_bits);
+
+	if (!mode_is_long(mode))
+		return va & mode->last;
+	return va & sign ? va | -sign : va & (sign - 1);
+}
 
 struct space *space_alloc(struct kunit *test, const struct mode *mode)
 {
@@ -88,7 +154,7 @@ void space_reset(struct space *s)
 {
 	guest_reset(s->guest, s->bounce);
 	s->next_table = s->mode->tables;
-	space_set_root(s, space_add_table(s));
+	space_set_root(s, space_add_table(s) + s->mode->root_at);
 }
 
 void space_set_root(struct space *s, u64 cr3)
@@ -106,19 +172,27 @@ static u64 space_entry_at(const struct space *s, u64 table, u64 va, int level)
 {
 	u64 index = va / space_span(s, level);
 
-	index &= BIT_ULL(s->mode->index_bits) - 1;
+	index &= mode_entries(s->mode, level) - 1;
 	return table + index * s->mode->entry_size;
 }
 
-/* The table that an entry names; the tests' tables have no odd bits. */
-static u64 space_table_of(u64 raw)
+u64 space_link(const struct space *s, int level, u64 table, u64 flags)
 {
-	return raw & GENMASK_ULL(51, 12);
+	/* All that a PDPTE of PAE may have besides an address (SDM table 4-8) */
+	if (!mode_denies(s->mode, level))
+		flags &= PTE_P | GENMASK_ULL(4, 3) | GENMASK_ULL(11, 9);
+	return table | flags;
+}
+
+u64 space_table_of(const struct space *s, u64 raw)
+{
+	return raw & GENMASK_ULL(51, 12) & ~mode_encryption(s->mode);
 }
 
 u64 space_entry(struct space *s, u64 va, int level)
 {
-	u64 gpa = space_entry_at(s, s->mode->tables, va, s->mode->top);
+	u64 gpa = space_entry_at(s, s->mode->tables + s->mode->root_at, va,
+				 s->mode->top);
 	int size = s->mode->entry_size;
 	u64 raw;
 	int l;
@@ -127,10 +201,10 @@ u64 space_entry(struct space *s, u64 va, int level)
 		KUNIT_ASSERT_TRUE(s->test,
 				  guest_read(s->guest, gpa, size, &raw));
 		if (!raw) {
-			raw = space_add_table(s) | PTE_PWU;
+			raw = space_link(s, l, space_add_table(s), PTE_PWU);
 			guest_write(s->guest, gpa, size, raw);
 		}
-		gpa = space_entry_at(s, space_table_of(raw), va, l - 1);
+		gpa = space_entry_at(s, space_table_of(s, raw), va, l - 1);
 	}
 	return gpa;
 }
@@ -166,16 +240,27 @@ void space_map(struct space *s, u64 va, int level, u64 gpa, u64 flags)
 	space_set(s, va, level, space_leaf(s, level, gpa, flags));
 }
 
+static u64 reserved8(const struct space *s, int level)
+{
+	bool pae = mode_is_pae(s->mode);
+	u32 width = s->regs.maxphyaddr;
+
+	if (level > s->mode->max_leaf && pae)
+		return PTE_PWU;
+	if (level > s->mode->max_leaf && s->regs.rules & VMEM_RULES_AMD)
+		return (level > VMEM_LEVEL_PDPT ? PTE_G : PTE_PS) | PTE_PWU;
+	if (level > VMEM_LEVEL_PDPT)
+		return PTE_PS | PTE_PWU;
+	if (level > VMEM_LEVEL_PT)
+		return BIT_ULL(13) | PTE_PS | PTE_PWU;
+	/* In long mode there is nothing reserved above the widest address. */
+	return width < 52 || pae ? BIT_ULL(width) | PTE_PWU : 0;
+}
+
 u64 space_reserved(const struct space *s, int level)
 {
-	bool long_mode = s->mode->entry_size == 8;
-
-	if (long_mode && level == VMEM_LEVEL_PML4)
-		return PTE_PS | PTE_PWU;
-	if (long_mode && level > VMEM_LEVEL_PT)
-		return BIT_ULL(13) | PTE_PS | PTE_PWU;
-	if (long_mode && s->regs.maxphyaddr < 52)
-		return BIT_ULL(s->regs.maxphyaddr) | PTE_PWU;
+	if (s->mode->entry_size == 8)
+		return reserved8(s, level);
 	if (level == VMEM_LEVEL_PD && s->mode->max_leaf == VMEM_LEVEL_PD)
 		return BIT_ULL(21) | PTE_PS | PTE_PWU;
 	return 0;
@@ -228,7 +313,7 @@ static bool mappings_merge(const struct vmem_mapping *a,
 {
 	return a->last_va + 1 == b->va && a->gpa + (b->va - a->va) == b->gpa &&
 	       a->page_size == b->page_size && a->perms == b->perms &&
-	       a->kind == b->kind;
+	       a->kind == b->kind && a->attributes == b->attributes;
 }
 
 void recorder_merge(struct recorder *rec)
@@ -262,7 +347,7 @@ static bool mappings_equal(const struct vmem_mapping *a,
 {
 	return a->va == b->va && a->last_va == b->last_va && a->gpa == b->gpa &&
 	       a->page_size == b->page_size && a->perms == b->perms &&
-	       a->kind == b->kind;
+	       a->kind == b->kind && a->attributes == b->attributes;
 }
 
 bool recorder_equal(const struct recorder *a, const struct recorder *b)

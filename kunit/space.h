@@ -17,6 +17,7 @@
 #define PTE_W BIT_ULL(1)
 #define PTE_U BIT_ULL(2)
 #define PTE_PS BIT_ULL(7)
+#define PTE_G BIT_ULL(8)
 #define PTE_PAT_LARGE BIT_ULL(12)
 #define PTE_NX BIT_ULL(63)
 #define PTE_PWU (PTE_P | PTE_W | PTE_U)
@@ -29,9 +30,11 @@
  * @regs: the registers that select it, without CR3
  * @top: level of the root table
  * @index_bits: a table holds 1 << @index_bits entries
+ * @root_bits: the same of a root table
  * @entry_size: bytes of an entry
  * @max_leaf: highest level whose entries may map pages
  * @tables: where the tests put their tables
+ * @root_at: where the first root lies in its page
  * @frame: a frame for 4 KiB pages, aligned to any page
  * @big_frame: a frame for large pages, aligned to any page
  * @va: where the tests map things, aligned to any page
@@ -42,16 +45,18 @@ struct mode {
 	struct vmem_regs regs;
 	int top;
 	int index_bits;
+	int root_bits;
 	int entry_size;
 	int max_leaf;
 	u64 tables;
+	u64 root_at;
 	u64 frame;
 	u64 big_frame;
 	u64 va;
 	u64 last;
 };
 
-#define NR_MODES 6
+#define NR_MODES 11
 
 extern const struct mode modes[NR_MODES];
 
@@ -59,6 +64,53 @@ static inline void mode_desc(const struct mode *mode, char *desc)
 {
 	strscpy(desc, mode->desc, KUNIT_PARAM_DESC_SIZE);
 }
+
+static inline bool mode_is_long(const struct mode *mode)
+{
+	return mode->regs.efer & EFER_LME;
+}
+
+static inline bool mode_is_pae(const struct mode *mode)
+{
+	return mode->entry_size == 8 && !mode_is_long(mode);
+}
+
+/* Entries of a table of @level. */
+static inline int mode_entries(const struct mode *mode, int level)
+{
+	return BIT(level == mode->top ? mode->root_bits : mode->index_bits);
+}
+
+/* Can entries of @level that name tables deny anything? */
+static inline bool mode_denies(const struct mode *mode, int level)
+{
+	return !mode_is_pae(mode) || level < VMEM_LEVEL_PDPT;
+}
+
+/* The bit of an entry that says whether a page is encrypted; 0 if none does. */
+static inline u64 mode_encryption(const struct mode *mode)
+{
+	u32 bit = mode->regs.rules >> 8;
+
+	return bit ? BIT_ULL(bit) : 0;
+}
+
+/* The first address over those that an entry of @level can name a table at. */
+static inline u64 mode_tables_end(const struct mode *mode)
+{
+	u64 end = BIT_ULL(mode->entry_size == 4 ? 32 : mode->regs.maxphyaddr);
+
+	return mode_encryption(mode) ? min(end, mode_encryption(mode)) : end;
+}
+
+/* The same for roots, which CR3 names. */
+static inline u64 mode_roots_end(const struct mode *mode)
+{
+	return mode_is_long(mode) ? mode_tables_end(mode) : BIT_ULL(32);
+}
+
+/* @va with its high bits as the mode wants them. */
+u64 mode_canonical(const struct mode *mode, u64 va);
 
 #define MAX_MAPPINGS 2048
 
@@ -111,6 +163,15 @@ u64 space_span(const struct space *s, int level);
  * on the way are added, with all permissions.
  */
 u64 space_entry(struct space *s, u64 va, int level);
+
+/*
+ * The entry of a table of @level that names @table: without such flags as no entry
+ * of that level has.
+ */
+u64 space_link(const struct space *s, int level, u64 table, u64 flags);
+
+/* The table that an entry names; the tests' tables have no odd bits. */
+u64 space_table_of(const struct space *s, u64 raw);
 
 /* Write and read that entry. */
 void space_set(struct space *s, u64 va, int level, u64 raw);

@@ -29,7 +29,8 @@ static int alloc_table(struct vmem_tables *t, int level, u64 *table)
 		return tb->fail_with ?: -ENOMEM;
 	KUNIT_EXPECT_GE(tb->g->test, level, 1);
 	KUNIT_EXPECT_LE(tb->g->test, level, tb->g->s->mode->top);
-	*table = group_add_table(tb->g);
+	*table = level == tb->g->s->mode->top ? group_new_root(tb->g) :
+						group_add_table(tb->g);
 	tb->allocs++;
 	return 0;
 }

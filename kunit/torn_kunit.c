@@ -204,7 +204,8 @@ static bool make_path(struct space *s, u64 va, enum ending ending, int level)
 	else if (ending == END_RESERVED)
 		space_set(s, va, level, space_reserved(s, level));
 	else
-		space_set(s, va, level + 1, gone(s, 0) | PTE_PWU);
+		space_set(s, va, level + 1,
+			  space_link(s, level + 1, gone(s, 0), PTE_PWU));
 	return true;
 }
 
@@ -245,8 +246,10 @@ static void plan_twins(struct storm *st, struct space *s, u64 va, int level,
 	for (i = 0; i < nr; i++) {
 		st->steps[i] = (struct step){ .table = twin };
 		twin = make_twin(s, va, first, level - 1, i + 1);
-		st->steps[i].changes[0] =
-			(struct change){ .gpa = entry, .raw = twin | PTE_PWU };
+		st->steps[i].changes[0] = (struct change){
+			.gpa = entry,
+			.raw = space_link(s, level, twin, PTE_PWU),
+		};
 	}
 	st->nr = nr;
 }
@@ -300,9 +303,11 @@ static void question_way(struct question *q, int way)
 
 static void question_vas(struct question *q, u64 va)
 {
-	u64 far = va ^ space_span(q->s, q->s->mode->top) * 8;
+	u64 far = va ^ space_span(q->s, q->s->mode->top) * 2;
 	int i;
 
+	/* One bit must not lead from a table on one path to one on the other. */
+	q->s->next_table += 3 * SZ_64K;
 	space_map(q->s, far, 1, q->s->mode->frame, PTE_PWU);
 	q->nr = NR_SAME + 2 * q->pad;
 	for (i = 0; i < q->nr; i++)
@@ -453,6 +458,20 @@ static void vmem_torn_attempts(struct kunit *test)
 	}
 }
 
+/* A bit of an entry of @level that says nothing of where it leads, or for whom. */
+static u64 quiet_bit(const struct space *s, int level)
+{
+	return mode_denies(s->mode, level) ? PTE_ACCESSED : PTE_OWN;
+}
+
+/* An address that has others before and behind it, in any table. */
+static u64 inner_va(const struct space *s)
+{
+	u64 va = space_va(s, 1), span = space_span(s, s->mode->top);
+
+	return va < span ? va + span : va;
+}
+
 /*
  * A second change in the same attempts, higher up: the level is that of the
  * higher one of the last attempt. @mask has a bit for each attempt in which the
@@ -473,7 +492,7 @@ static bool check_levels(struct question *q, int upper, int lower, u32 mask,
 		if (mask & BIT(i))
 			q->st->steps[i].changes[1] = (struct change){
 				.gpa = space_entry(q->s, va, upper),
-				.flip = PTE_ACCESSED,
+				.flip = quiet_bit(q->s, upper),
 			};
 		if (spare & BIT(i))
 			q->st->steps[i].changes[0].gpa = 0;
@@ -596,7 +615,7 @@ static void make_text(struct question *q, u64 va)
 
 static bool check_reading(struct question *q, int level, int nr)
 {
-	u64 va = space_va(q->s, level) & -space_span(q->s, level);
+	u64 va = inner_va(q->s) & -space_span(q->s, level);
 	struct text text = { .ok = true };
 	struct vmem_copy copy = {
 		.mem = &q->st->mem,
@@ -775,7 +794,8 @@ static void weather_pin(struct storm *st, u64 table)
 	int i;
 
 	look(w);
-	w->roots += table == w->r->g->roots[w->index].table;
+	w->roots += table ==
+		    (w->r->g->roots[w->index].table & VMEM_PAGE_MASK);
 	if (!w->one_in || !graph_one_in(w->r, w->one_in))
 		return;
 	va = w->checked < w->batch.nr && !graph_one_in(w->r, 4) ?
@@ -932,7 +952,7 @@ static void make_wide(struct weather *w, u64 seed)
 	graph_make(w->r, seed);
 	g = w->r->g;
 	group_reset(g, true);
-	root = group_add_table(g);
+	root = group_new_root(g);
 	group_add_root(g, root);
 	for (i = 0; i < NR_PTS; i++)
 		pts[i] = wide_pt(g, i);
@@ -1180,6 +1200,8 @@ static int watch_table(const struct vmem_visit *v, void *priv)
 	memcpy(in->path, v->path, v->nr_path * sizeof(*v->path));
 	if (graph_one_in(w->r, 6)) {
 		in->open = false;
+		w->visited = true;
+		w->behind = in->last;
 		return VMEM_WALK_SKIP;
 	}
 	if (graph_one_in(w->r, 3))
@@ -1289,13 +1311,20 @@ static void vmem_torn_callback_fails(struct kunit *test)
  * Which bits count: those that say where, who and how. Only one table is left
  * where its region ends, as the range goes on a little behind.
  */
-static bool bit_counts(const struct mode *mode, int bit)
+static bool bit_counts(const struct mode *mode, int level, int bit)
 {
-	if (bit < 3 || (bit >= 12 && bit < 52))
+	if (BIT_ULL(bit) == mode_encryption(mode))
+		return false;
+	if (bit < 3 || (bit >= 12 && bit < 52) || bit == 63)
 		return true;
+	if (mode_is_pae(mode) && level == mode->top)
+		return bit > 51 || (bit >= 5 && bit <= 8);
 	if (bit == 7)
 		return mode->entry_size == 8 || mode->max_leaf > 1;
-	return bit == 63;
+	if (bit == 8)
+		return level > VMEM_LEVEL_PDPT &&
+		       mode->regs.rules & VMEM_RULES_AMD;
+	return bit > 51 && mode_is_pae(mode);
 }
 
 /**
@@ -1425,7 +1454,7 @@ static void make_one(struct story *y, u64 va, int level)
 	u64 span = space_span(y->g->s, level), base = va & -span, root;
 
 	group_reset(y->g, true);
-	root = group_add_table(y->g);
+	root = group_new_root(y->g);
 	group_add_root(y->g, root);
 	group_set(y->g, root, va, 1, y->g->s->mode->frame | PTE_PWU);
 	group_set(y->g, root, va + SZ_8K, 1, y->g->s->mode->frame | PTE_PWU);
@@ -1484,8 +1513,8 @@ static bool is_record_of(struct story *y, const struct vmem_record *record,
 static bool check_counting(struct story *y, struct recorder *rec, int level,
 			   int below, int bit)
 {
-	u64 va = space_va(y->g->s, 1), torn, raw;
-	bool want = bit_counts(y->g->s->mode, bit);
+	u64 va = inner_va(y->g->s), torn, raw;
+	bool want = bit_counts(y->g->s->mode, level, bit);
 
 	make_one(y, va, level);
 	plan_flip(y, va, below, level, BIT_ULL(bit));
@@ -1519,6 +1548,14 @@ static void vmem_torn_bits(struct kunit *test)
 			}
 }
 
+/* What the entry of @level was before it lost a right. */
+static u64 link_before(struct story *y, u64 va, int level)
+{
+	u64 raw = storm_read(&y->st, entry_of(y, 0, va, level));
+
+	return space_link(y->g->s, level, table_of(raw), PTE_PWU);
+}
+
 /*
  * Tables in each other: where they end together, the upper one is told; else
  * each of them, the lower one first, with what is between.
@@ -1527,7 +1564,7 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 			 int lower)
 {
 	struct kunit *test = y->g->test;
-	u64 va = space_va(y->g->s, 1), span = space_span(y->g->s, lower);
+	u64 va = inner_va(y->g->s), span = space_span(y->g->s, lower);
 	u64 torn, next = (va & -span) + span, raw;
 
 	make_one(y, va, upper);
@@ -1536,7 +1573,7 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 		.gpa = entry_of(y, 0, va, upper),
 		.flip = PTE_U,
 	};
-	raw = table_of(storm_read(&y->st, entry_of(y, 0, va, lower))) | PTE_PWU;
+	raw = link_before(y, va, lower);
 	group_set(y->g, y->g->roots[0].table, next, 1,
 		  y->g->s->mode->frame | PTE_PWU);
 	KUNIT_EXPECT_TRUE(test, story_tell(y));
@@ -1544,7 +1581,7 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 	KUNIT_ASSERT_EQ(test, y->got->nr, y->was->nr + 2);
 	KUNIT_EXPECT_TRUE(test,
 			  is_record_of(y, &y->got->r[3], va, lower - 1, raw));
-	raw = table_of(storm_read(&y->st, entry_of(y, 0, va, upper))) | PTE_PWU;
+	raw = link_before(y, va, upper);
 	KUNIT_EXPECT_TRUE(test,
 			  is_record_of(y, &y->got->r[5], va, upper - 1, raw));
 
@@ -1564,6 +1601,7 @@ static void check_nested(struct story *y, struct recorder *rec, int upper,
 	KUNIT_ASSERT_EQ(test, y->got->nr, y->was->nr + 1);
 	KUNIT_EXPECT_TRUE(test,
 			  is_record_of(y, &y->got->r[3], va, upper - 1, raw));
+	storm_write(&y->st, entry_of(y, 0, va, upper), raw);
 	KUNIT_EXPECT_EQ(test, flatten(y, rec, &torn), 0);
 	KUNIT_EXPECT_EQ(test, torn, 1ULL);
 }
@@ -1717,7 +1755,7 @@ static void tree_make(struct tree *t)
 	t->nr = 0;
 	t->fired = 0;
 	for (i = 0; i < 2; i++)
-		group_add_root(g, group_add_table(g));
+		group_add_root(g, group_new_root(g));
 	for (i = 0; i < 3; i++)
 		tree_page(t, 0, b + 2 * i * SZ_4K, i);
 	/* One mapping over the end of a table. */

@@ -159,6 +159,8 @@ static void vmem_translate_permissions(struct kunit *test)
 
 	for (leaf = 1; leaf <= s->mode->max_leaf; leaf++) {
 		for (level = leaf; level <= s->mode->top; level++) {
+			if (!mode_denies(s->mode, level))
+				continue;
 			deny(s, leaf, level, PTE_W, VMEM_WRITABLE);
 			deny(s, leaf, level, PTE_U, VMEM_USER);
 			if (s->regs.efer & EFER_NX)
@@ -229,7 +231,8 @@ static void vmem_translate_reserved_over_table(struct kunit *test)
 	int level, top = s->mode->top;
 	u64 va = space_va(s, 1);
 
-	if (s->mode->entry_size == 4 || bit == BIT_ULL(52))
+	if (s->mode->entry_size == 4 ||
+	    (bit == BIT_ULL(52) && mode_is_long(s->mode)))
 		kunit_skip(test, "no such bit in this mode");
 	for (level = top; level >= 1; level--) {
 		map_one(s, 1);
@@ -246,7 +249,9 @@ static void vmem_translate_unbacked(struct kunit *test)
 
 	for (level = top - 1; level >= 1; level--) {
 		map_one(s, 1);
-		space_set(s, va, level + 1, (s->mode->frame + SZ_1M) | PTE_PWU);
+		space_set(s, va, level + 1,
+			  space_link(s, level + 1, s->mode->frame + SZ_1M,
+				     PTE_PWU));
 		expect_end(s, va, VMEM_UNBACKED, level, top - level);
 	}
 }
@@ -334,9 +339,12 @@ static void vmem_translate_cr3_flags(struct kunit *test)
 static void vmem_translate_non_canonical(struct kunit *test)
 {
 	struct space *s = space_alloc(test, test->param_value);
-	bool long_mode = s->mode->top == 4;
-	u64 first = long_mode ? 0x0000800000000000 : 0x100000000;
-	u64 last = long_mode ? 0xffff7fffffffffff : U64_MAX;
+	u64 first = s->mode->top == 5 ? 0x0100000000000000 :
+		    s->mode->top == 4 ? 0x0000800000000000 :
+					0x100000000;
+	u64 last = s->mode->top == 5 ? 0xfeffffffffffffff :
+		   s->mode->top == 4 ? 0xffff7fffffffffff :
+				       U64_MAX;
 	u64 vas[] = { first, first + 1, first + SZ_4K, last - 1, last };
 	struct vmem_translation t;
 	int i;
@@ -362,11 +370,13 @@ static void vmem_translate_non_canonical(struct kunit *test)
  */
 static int map_ends(struct space *s)
 {
-	u64 vas[] = { 0, 0x7ffffffff000, 0xffff800000000000, -SZ_4K };
+	bool la57 = s->mode->top == 5;
+	u64 vas[] = { 0, la57 ? 0x00fffffffffff000 : 0x00007ffffffff000,
+		      la57 ? 0xff00000000000000 : 0xffff800000000000, -SZ_4K };
 	u64 frame = s->mode->frame;
 	int i;
 
-	if (s->mode->top == 2) {
+	if (!mode_is_long(s->mode)) {
 		space_map(s, 0, 1, frame, PTE_PWU);
 		space_map(s, 0xfffff000, 1, frame + SZ_4K, PTE_PWU);
 		return 2;
@@ -414,7 +424,7 @@ static void vmem_translate_ends(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rec->nr, 1);
 	expect_range(s, last - SZ_64K, last, rec);
 	KUNIT_EXPECT_EQ(test, rec->nr, 1);
-	if (s->mode->top == 4)
+	if (mode_is_long(s->mode))
 		return;
 	/* Behind the last page of 32 bits there is nothing, and no page 0. */
 	expect_range(s, last - SZ_64K, last + SZ_64K, rec);
@@ -423,22 +433,24 @@ static void vmem_translate_ends(struct kunit *test)
 
 /*
  * The root table as one of its own entries: a processor takes the slot once
- * for each level that it stands for.
+ * for each level that it stands for. In PAE it is the page that has the root.
  */
 static void vmem_translate_self_map(struct kunit *test)
 {
 	struct space *s = space_alloc(test, test->param_value);
-	int slot = BIT(s->mode->index_bits) - 2;
+	int slot = BIT(s->mode->root_bits) - 2;
 	int size = s->mode->entry_size;
-	u64 root = s->mode->tables;
-	u64 va = s->mode->top == 4 ? 0xffff000000000000 : 0;
+	u64 root = s->mode->tables, first = s->mode->root_at / size;
 	struct vmem_translation t;
-	int level;
+	int level, top = s->mode->top;
+	u64 va = 0;
 
-	for (level = 1; level <= s->mode->top; level++)
-		va += slot * space_span(s, level);
+	for (level = 1; level < top; level++)
+		va += (first + slot) * space_span(s, level);
+	va = mode_canonical(s->mode, va + slot * space_span(s, top));
 	map_one(s, 1);
-	guest_write(s->guest, root + slot * size, size, root | PTE_P | PTE_W);
+	guest_write(s->guest, root + (first + slot) * size, size,
+		    space_link(s, top, root, PTE_P | PTE_W));
 
 	KUNIT_ASSERT_EQ(test, translate(s, va + 0x123, &t), 0);
 	KUNIT_EXPECT_EQ(test, t.out_status, (u32)VMEM_MAPPED);
@@ -1077,7 +1089,9 @@ static void vmem_translate_read_levels(struct kunit *test)
 		read_page(s, va, s->mode->frame, 0x5a);
 		space_set(s, va, level, GARBAGE);
 		expect_read(s, va, 16, 0, VMEM_NOT_PRESENT, level);
-		space_set(s, va, level, (s->mode->frame + SZ_1M) | PTE_PWU);
+		space_set(s, va, level,
+			  space_link(s, level, s->mode->frame + SZ_1M,
+				     PTE_PWU));
 		expect_read(s, va, 16, 0, VMEM_UNBACKED, level - 1);
 		if (!space_reserved(s, level))
 			continue;
@@ -1096,7 +1110,7 @@ static void vmem_translate_read_last(struct kunit *test)
 	read_page(s, last - SZ_4K + 1, s->mode->frame, 0x5a);
 	expect_read(s, last, 1, 1, VMEM_MAPPED, 0);
 	expect_read(s, last - 99, 100, 100, VMEM_MAPPED, 0);
-	if (s->mode->top == 2)
+	if (!mode_is_long(s->mode))
 		expect_read(s, last - 99, 200, 100, VMEM_NON_CANONICAL,
 			    VMEM_LEVEL_NONE);
 }

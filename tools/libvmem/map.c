@@ -24,7 +24,9 @@ u64 vmem_tables_encode(const struct vmem_tables *tables,
 		return raw;
 	if (kind == VMEM_ENTRY_LEAF && perms & VMEM_WRITABLE)
 		raw |= VMEM_RAW_DIRTY;
-	return raw | VMEM_RAW_ACCESSED;
+	/* A PDPTE of PAE has no such bit. */
+	return raw |
+	       (VMEM_RAW_ACCESSED & ~mode->formats[level].table_reserved);
 }
 
 static bool is_shared(const struct vmem_tables *tables, u64 table)
@@ -63,19 +65,22 @@ struct learn {
 	struct vmem_seen seen;
 };
 
-/* CR3 is a parent as well: of a root that is given twice, or that is a table. */
+/*
+ * CR3 is a parent as well: of a root that is given twice, or that is a table. What moves
+ * is a page, wherever in it a root of PAE begins.
+ */
 static int learn_space(const struct vmem_root *root, u32 index, u32 alias_of,
 		       void *priv)
 {
 	struct learn *learn = priv;
+	u64 page = root->table & VMEM_PAGE_MASK;
 	bool shared = alias_of != index;
 	int level;
 
 	for (level = VMEM_LEVEL_PT; level < root->mode.top; level++)
-		if (vmem_seen_find(&learn->seen, root->table, level,
-				   VMEM_WINDOW_ALL))
+		if (vmem_seen_find(&learn->seen, page, level, VMEM_WINDOW_ALL))
 			shared = true;
-	return shared ? note_shared(learn->tables, root->table) : 0;
+	return shared ? note_shared(learn->tables, page) : 0;
 }
 
 static int learn_reference(const struct vmem_visit *visit, void *priv)
@@ -143,8 +148,9 @@ struct writer {
 	const struct vmem_trace *path;
 };
 
-static int move_root(struct writer *w, u64 table)
+static int move_root(struct writer *w, u64 page)
 {
+	u64 table = page + (w->root->table & ~VMEM_PAGE_MASK);
 	int ret = w->tables->ops->update_root(w->tables, w->root, table);
 
 	if (!ret)
@@ -443,7 +449,7 @@ static int check_mapping(struct map *map)
 	const struct vmem_mapping *mapping = map->mapping;
 	const struct vmem_mode *mode = &map->w.root->mode;
 	bool cow = mapping->kind == VMEM_KIND_COW;
-	u64 probe;
+	u64 probe, last_gpa;
 	int ret;
 
 	if (!cow && mapping->kind != VMEM_KIND_BASIC)
@@ -458,7 +464,9 @@ static int check_mapping(struct map *map)
 				   mapping->perms);
 	if (vmem_decode(mode, map->w.level, probe).kind != VMEM_ENTRY_LEAF)
 		return -EINVAL;
-	if (mapping->gpa + (mapping->last_va - mapping->va) < mapping->gpa)
+	last_gpa = mapping->gpa + (mapping->last_va - mapping->va);
+	if (last_gpa < mapping->gpa ||
+	    (mapping->gpa ^ last_gpa) >= mode->straight)
 		return -ERANGE;
 	ret = check_page(map, mapping->va);
 	return ret   ?:
@@ -641,13 +649,16 @@ static const struct vmem_walk_ops link_ops = {
 	.anomaly = refuse_broken,
 };
 
-/* Level of the tables that a reference calls by this name; 0 if none are. */
-static int table_level(const struct vmem_arch *arch, u32 table)
+/*
+ * Level of the tables that a reference calls by this name; 0 if none are. That of the
+ * root is none, though the format may have deeper roots.
+ */
+static int table_level(const struct vmem_mode *mode, u32 table)
 {
 	int level;
 
-	for (level = VMEM_LEVEL_PT; table && level <= VMEM_MAX_LEVELS; level++)
-		if (vmem_shared_table(arch, level) == table)
+	for (level = VMEM_LEVEL_PT; table && level < mode->top; level++)
+		if (vmem_shared_table(mode->arch, level) == table)
 			return level;
 	return 0;
 }
@@ -665,9 +676,10 @@ static bool can_say_perms(const struct link *link)
 	const struct vmem_mode *mode = &link->w.root->mode;
 	int level = link->w.level;
 	u64 raw = table_entry(&link->w, level, 0, link->w.perms);
+	struct vmem_entry entry = vmem_decode(mode, level, raw);
 
-	return link->w.path ||
-	       vmem_decode(mode, level, raw).perms == link->w.perms;
+	return link->w.path || (entry.kind == VMEM_ENTRY_TABLE &&
+				entry.perms == link->w.perms);
 }
 
 /* A table has one parent more only once there is a link to it. */
@@ -686,7 +698,7 @@ static int map_reference(struct vmem_built *built, struct vmem_root *root,
 			 const struct vmem_trace *path)
 {
 	u32 owner = reference->owner_root;
-	int level = table_level(root->mode.arch, reference->table);
+	int level = table_level(&root->mode, reference->table);
 	struct link link = {
 		.w = { .tables = built->tables,
 		       .level = level + 1,
