@@ -360,7 +360,7 @@ static bool is_same_mode(const struct vmem_regs *a, const struct vmem_regs *b)
 	bool nx = mode != LIBVMEM_MODE_2LEVEL &&
 		  mode != LIBVMEM_MODE_2LEVEL_PSE;
 
-	return mode == libvmem_mode(b) && a->rules == b->rules &&
+	return mode == libvmem_mode(b) &&
 	       (!nx || !((a->efer ^ b->efer) & EFER_NXE));
 }
 
@@ -385,8 +385,6 @@ static bool pages_alike(const struct libvmem_source *source,
 	if (!(known.have & LIBVMEM_CR0) || !(known.have & LIBVMEM_CR4) ||
 	    !(known.have & LIBVMEM_EFER))
 		return true;
-	if ((known.have & LIBVMEM_ALL_RULES) != LIBVMEM_ALL_RULES)
-		known.regs.rules = roots->regs.rules;
 	return is_same_mode(&known.regs, &roots->regs);
 }
 

@@ -770,6 +770,26 @@ class Snapshot(Case):
                                             0x600000, 0x601000, 0x602000,
                                             0x7ff000])
 
+    def test_split(self):
+        """a large page of a PAE guest, above 4 GiB, of which a part is memory"""
+        gpa = 0x140000000
+        memory = images.Memory("<Q")
+        memory.table(R, {0: 0x2001})
+        memory.table(0x2000, {1: gpa | 0x83})
+        memory.fill(gpa + 5 * PAGE, b"memory")
+        image = self.file(images.elf(
+            [Segment(*p) for p in memory.segments()]))
+        told, path = self.snapshot(
+            image, ["--arch", "i686-pae", "--cr3", hex(R)], warning="")
+        self.assertEqual((told["leaves"], told["unreadable"]), (512, 0))
+        rows = [(row["va"], row["gpa"], row["page_size"])
+                for row in self.json(path, "maps")["mappings"]]
+        self.assertEqual([rows[0], rows[2]],
+                         [(hex(0x200000), hex(gpa), PAGE),
+                          (hex(0x206000), hex(gpa + 6 * PAGE), PAGE)])
+        self.assertEqual(self.ask(["--image", path, "read", "-r", "205000",
+                                   "6"]).stdout, b"memory")
+
     def test_strict(self):
         """--strict has nothing against what an image lacks"""
         image = self.file(images.amd64_snapshot())
