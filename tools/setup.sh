@@ -357,6 +357,7 @@ for set in "${sets[@]}"; do
 	lab)
 		kernel "$lab" amd64
 		kernel "$lab" 686
+		kernel "$lab" 686-pae
 		busybox amd64 amd64
 		busybox i686 i386
 		;;

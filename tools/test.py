@@ -5,7 +5,8 @@
 usage: test.py [--sanitize | STEP...]
 
 Without arguments, all steps but those on the kernel with sanitizers, whose names
-begin with "sanitize-"; with --sanitize, those.
+begin with "sanitize-", and but la57 and pae, which are all tests on live guests of
+these modes; with --sanitize, those on that kernel.
 
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A program
 that does not report as many results as it planned counts as one failure, and so
@@ -68,8 +69,14 @@ STEPS = {
     "access": [*LAB, *ACCESS],
     "live": [*LAB, *GUESTS, *LIVE],
     "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE],
-    "newer-live": [*LAB, *NEWER, "--guest", "amd64", "--", "tools/selftest/run",
+    "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
+                   "tools/selftest/run", "tools/selftest/live.py",
+                   "tools/selftest/live_spaces.py",
                    "tools/selftest/samples.py", "tools/selftest/docs.py"],
+    "pae-live": [*LAB, "--guest", "i686-pae", "--", "tools/selftest/run",
+                 "tools/selftest/live.py", "tools/selftest/live_snapshot.py"],
+    "la57": [*LAB, "--guest", "amd64-la57", *LIVE],
+    "pae": [*LAB, "--guest", "i686-pae", *LIVE],
     "intel": ["tools/lab/intel", "--", "tools/selftest/run", "build/bin/vmm",
               "build/bin/uapi"],
     "sanitize-kunit": ["kunit/run", "--sanitizer"],
@@ -78,6 +85,9 @@ STEPS = {
     "sanitize-access": [*LAB, *SANITIZER, *ACCESS],
     "sanitize-live": [*LAB, *SANITIZER, "--timeout", "7200", *GUESTS, *LIVE],
 }
+
+# Only when they are named: there are parts of them in others.
+NAMED = ("la57", "pae")
 
 # How often the emulation may die, in all steps together
 BUDGET = 1
@@ -241,7 +251,8 @@ def main():
     names = sys.argv[1:]
     if names in ([], ["--sanitize"]):
         names = [name for name in STEPS
-                 if name.startswith("sanitize-") == bool(names)]
+                 if name.startswith("sanitize-") == bool(names)
+                 and name not in NAMED]
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")

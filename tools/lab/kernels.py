@@ -11,7 +11,9 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(TOP, "build")
 CACHE = os.path.join(BUILD, "lab/cache")
 
-FLAVOURS = {"amd64": "amd64", "i686": "686"}     # as Debian calls its kernels
+# The guests, and what Debian calls their kernels
+FLAVOURS = {"amd64": "amd64", "i686": "686", "amd64-la57": "amd64",
+            "i686-pae": "686-pae"}
 
 
 class Missing(Exception):
@@ -54,9 +56,9 @@ class Kernel:
             os.path.join(modules, self.release)) else ""
 
     @classmethod
-    def debian(cls, arch, version=None):
+    def debian(cls, guest, version=None):
         root = os.path.join(BUILD, "kernels", "%s-%s" % (
-            version or versions()[0], FLAVOURS[arch]))
+            version or versions()[0], FLAVOURS[guest]))
         with open(need(os.path.join(root, "release"), "tools/setup.sh "
                        + (version or "lab")), encoding="utf-8") as file:
             release = file.read().strip()
@@ -80,7 +82,7 @@ class Kernel:
             {name: os.path.join(HERE, path)
              for name, path in scripts.items()})
 
-    def guest_initramfs(self, arch):
-        return self.initramfs(arch, ("virtio_pci", "9pnet_virtio", "9p"), {
+    def guest_initramfs(self, guest):
+        return self.initramfs(guest.partition("-")[0], ("virtio_pci", "9pnet_virtio", "9p"), {
             "init": "guest/init", "bin/worker": "guest/worker",
             "bin/truth": "guest/truth"})

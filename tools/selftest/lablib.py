@@ -18,7 +18,9 @@ import subprocess
 import time
 import unittest
 
-ARCHES = ("amd64", "i686")
+# The lab's guests, and how they page
+GUESTS = {"amd64": "4-level", "amd64-la57": "5-level", "i686": "2-level",
+          "i686-pae": "pae"}
 PAGE = 4096
 
 # How far behind a 32-bit kernel's text its banner is at most
@@ -111,7 +113,9 @@ class Qmp:
         pages = []
         for line in self.monitor("info tlb").splitlines():
             va, gpa, flags = line.split()
-            pages.append((int(va.rstrip(":"), 16), int(gpa, 16), flags))
+            # Of entries of PAE paging bit 63 is shown, too
+            pages.append((int(va.rstrip(":"), 16),
+                          int(gpa, 16) & ~NO_EXECUTE, flags))
         return pages
 
 
@@ -127,9 +131,9 @@ class Ram:
     def close(self):
         self.memory.close()
 
-    def page(self, gpa):
-        data = os.pread(self.memory.fileno(), PAGE, self.base + gpa)
-        if len(data) != PAGE:
+    def page(self, gpa, size=PAGE):
+        data = os.pread(self.memory.fileno(), size, self.base + gpa)
+        if len(data) != size:
             raise LabError("QEMU has no RAM at %#x" % gpa)
         return data
 
@@ -155,46 +159,77 @@ class Registers:
                                                        getattr(self, name))]
         return words + ["--maxphyaddr", str(self.maxphyaddr)]
 
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A paging format: entry size, and each level's name and lowest bit."""
-
-    entry: str
-    levels: tuple
-    address: int
+    @property
+    def mode(self):
+        """How the processor pages with them (SDM vol. 3, 4.1.1)."""
+        if not self.cr4 & CR4_PAE:
+            return "2-level"
+        if not self.efer & EFER_LMA:
+            return "pae"
+        return "5-level" if self.cr4 & CR4_LA57 else "4-level"
 
     @property
-    def indices(self):
-        return PAGE // struct.calcsize(self.entry)
+    def format(self):
+        return FORMATS[self.mode]
+
+    @property
+    def root(self):
+        return self.cr3 & self.format.root
 
 
-FORMATS = {
-    "amd64": Format("<Q", (("PML4", 39), ("PDPT", 30), ("PD", 21),
-                           ("PT", 12)), (1 << 52) - PAGE),
-    "i686": Format("<I", (("PD", 22), ("PT", 12)), (1 << 32) - PAGE),
-}
-
-# As many bits of a virtual address as tables translate
-ADDRESS_BITS = {"amd64": 48, "i686": 32}
-
-
-def canonical(arch, va):
-    """The address that a 48-bit one stands for; 32-bit ones stay."""
-    if arch == "amd64" and va >> 47 & 1:
-        return va | 0xffff << 48
-    return va
-
+CR4_PAE, CR4_LA57 = 1 << 5, 1 << 12
+EFER_LMA, EFER_NXE = 1 << 10, 1 << 11
 
 PRESENT, WRITE, USER = 1 << 0, 1 << 1, 1 << 2
 ACCESSED, DIRTY, LARGE = 1 << 5, 1 << 6, 1 << 7
 NO_EXECUTE = 1 << 63
 
 
-def is_leaf(entry, shift):
-    """A present entry of a level is a page, not a table. Both guests run
-    with CR4.PSE set, or bit 7 would have no meaning on i686."""
-    return shift == 12 or shift < 39 and bool(entry & LARGE)
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A paging format: entry size, each level's name and lowest bit, the bits of an
+    entry and of CR3 that are an address, and how wide a virtual one is."""
+
+    entry: str
+    levels: tuple
+    address: int
+    root: int
+    bits: int
+
+    def entries(self, shift):
+        """How many a table of a level has."""
+        size = struct.calcsize(self.entry)
+        return min(PAGE // size, 1 << self.bits - shift)
+
+    def table_size(self, shift):
+        return self.entries(shift) * struct.calcsize(self.entry)
+
+    def canonical(self, va):
+        """The address that one of so many bits stands for."""
+        if self.bits > 32 and va >> self.bits - 1:
+            return va | (1 << 64) - (1 << self.bits)
+        return va
+
+    def is_leaf(self, entry, shift):
+        """A present entry of a level is a page, not a table. All guests run with
+        CR4.PSE set, or bit 7 would have no meaning in 2-level paging."""
+        return shift == 12 or bool(entry & LARGE) and shift < (
+            39 if self.bits > 32 else 30)
+
+    def rights(self, entry, shift):
+        """Those that an entry grants: of PAE's upper four there are none in it."""
+        return WRITE | USER if self.bits - shift == 2 else entry
+
+
+LONG = (("PML5", 48), ("PML4", 39), ("PDPT", 30), ("PD", 21), ("PT", 12))
+ADDRESS = (1 << 52) - PAGE
+FORMATS = {
+    "4-level": Format("<Q", LONG[1:], ADDRESS, ADDRESS, 48),
+    "5-level": Format("<Q", LONG, ADDRESS, ADDRESS, 57),
+    "2-level": Format("<I", (("PD", 22), ("PT", 12)), (1 << 32) - PAGE,
+                      (1 << 32) - PAGE, 32),
+    "pae": Format("<Q", LONG[2:], ADDRESS, (1 << 32) - 32, 32),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,27 +251,27 @@ class Walk:
     def __init__(self, ram, registers):
         self.ram = ram
         self.registers = registers
-        self.arch = registers.arch
-        self.format = FORMATS[self.arch]
-        self.no_execute = registers.efer >> 11 & 1
+        self.format = registers.format
+        self.no_execute = registers.efer & EFER_NXE
         self.tables = {}
         self.pages = []
-        self._table(registers.cr3 & self.format.address, 0, 0, WRITE | USER)
+        self._table(registers.root, 0, 0, WRITE | USER)
 
-    def _entries(self, gpa):
+    def _entries(self, gpa, shift):
         if gpa not in self.tables:
-            self.tables[gpa] = self.ram.page(gpa)
+            self.tables[gpa] = self.ram.page(gpa, self.format.table_size(shift))
         return struct.unpack(self.format.entry[0] + "%d%s" % (
-            self.format.indices, self.format.entry[1]), self.tables[gpa])
+            self.format.entries(shift), self.format.entry[1]), self.tables[gpa])
 
     def _table(self, gpa, depth, base, rights):
         shift = self.format.levels[depth][1]
-        for index, entry in enumerate(self._entries(gpa)):
+        for index, entry in enumerate(self._entries(gpa, shift)):
             if not entry & PRESENT:
                 continue
             va = base | index << shift
-            granted = rights & entry | (rights | entry) & NO_EXECUTE
-            if is_leaf(entry, shift):
+            own = self.format.rights(entry, shift)
+            granted = rights & own | (rights | own) & NO_EXECUTE
+            if self.format.is_leaf(entry, shift):
                 self._leaf(va, entry, shift, granted)
             else:
                 self._table(entry & self.format.address, depth + 1, va,
@@ -245,23 +280,23 @@ class Walk:
     def path(self, va):
         """(level, address, value) of each entry on the way to an address."""
         steps = []
-        gpa = self.registers.cr3 & self.format.address
+        gpa = self.registers.root
         for level, shift in self.format.levels:
-            index = (va >> shift) % self.format.indices
-            entry = self._entries(gpa)[index]
+            index = (va >> shift) % self.format.entries(shift)
+            entry = self._entries(gpa, shift)[index]
             steps.append((level, gpa + index * struct.calcsize(
                 self.format.entry), entry))
-            if not entry & PRESENT or is_leaf(entry, shift):
+            if not entry & PRESENT or self.format.is_leaf(entry, shift):
                 break
             gpa = entry & self.format.address
         return steps
 
     def _leaf(self, va, entry, shift, rights):
         gpa = entry & self.format.address >> shift << shift
-        if self.arch == "i686" and shift == 22:
+        if shift == 22:
             gpa |= (entry >> 13 & 0xff) << 32       # PSE-36
         self.pages.append(Page(
-            canonical(self.arch, va), gpa, 1 << shift, bool(rights & WRITE),
+            self.format.canonical(va), gpa, 1 << shift, bool(rights & WRITE),
             bool(rights & USER),
             not (self.no_execute and rights & NO_EXECUTE)))
 
@@ -400,11 +435,14 @@ def load_segments(head):
 class Guest:
     """One of the lab's guests."""
 
-    def __init__(self, arch):
-        def variable(name):
-            return os.environ["VMEM_GUEST_%s_%s" % (name, arch.upper())]
+    def __init__(self, name):
+        def variable(what):
+            return os.environ[variable_of(what, name)]
 
-        self.arch = arch
+        self.name = name
+        self.arch = name.partition("-")[0]
+        self.mode = GUESTS[name]
+        self.format = FORMATS[self.mode]
         self.pid = int(variable("PID"))
         self.qmp_path = variable("QMP")
         self.share = os.path.join(variable("DIR"), "share")
@@ -417,12 +455,12 @@ class Guest:
 
     def run(self, command):
         """The output of a shell command inside the guest."""
-        done = subprocess.run(["lab-guest", self.arch, command], text=True,
+        done = subprocess.run(["lab-guest", self.name, command], text=True,
                               stdin=subprocess.DEVNULL, timeout=400,
                               capture_output=True)
         if done.returncode:
             raise LabError("%s in guest %s: status %d: %s" % (
-                command, self.arch, done.returncode, done.stderr.strip()))
+                command, self.name, done.returncode, done.stderr.strip()))
         return done.stdout
 
     def bytes(self, name):
@@ -480,7 +518,7 @@ class Guest:
         data = self.kernel_memory(start, BANNER_WITHIN)
         at = data.find(self.bytes("version") + b"\0")
         if at < 0:
-            raise LabError("no banner in the kernel of guest %s" % self.arch)
+            raise LabError("no banner in the kernel of guest %s" % self.name)
         return start + at
 
     @functools.cached_property
@@ -513,6 +551,8 @@ class Guest:
         raw = qmp.registers()
         paging = Registers(self.arch, raw["CR0"], raw["CR3"], raw["CR4"],
                            raw["EFER"], self.physical_bits)
+        if paging.mode != self.mode:
+            raise LabError("guest %s has %s paging" % (self.name, paging.mode))
         return raw, paging
 
     @contextlib.contextmanager
@@ -545,7 +585,7 @@ class Guest:
                 return paging
             qmp.execute("cont")
             time.sleep(0.05)
-        raise LabError("guest %s never stopped in its worker" % self.arch)
+        raise LabError("guest %s never stopped in its worker" % self.name)
 
 
 class GuestTest(unittest.TestCase):
@@ -556,17 +596,22 @@ class GuestTest(unittest.TestCase):
         self.guest = guest
 
     def id(self):
-        return "%s.%s" % (self.guest.arch, super().id())
+        return "%s.%s" % (self.guest.name, super().id())
 
     def shortDescription(self):
-        return "%s: %s" % (self.guest.arch, super().shortDescription())
+        return "%s: %s" % (self.guest.name, super().shortDescription())
 
     @property
     def target(self):
         return ["-p", str(self.guest.pid)]
 
 
+def variable_of(what, name):
+    """The environment's variable for a guest of this name."""
+    return "VMEM_GUEST_%s_%s" % (what, name.upper().replace("-", "_"))
+
+
 def guests():
     """The guests that this lab runs."""
-    return [Guest(arch) for arch in ARCHES
-            if "VMEM_GUEST_PID_" + arch.upper() in os.environ]
+    return [Guest(name) for name in GUESTS
+            if variable_of("PID", name) in os.environ]

@@ -25,7 +25,6 @@ SEED = int(os.environ.get("VMEM_SEED") or random.randrange(1 << 32))
 # Fewer than these, and a test has not shown what it is there to show.
 MANY = 1000
 
-LEVELS = ("PML5", "PML4", "PDPT", "PD", "PT")
 STATUSES = ("mapped", "not-present", "reserved", "non-canonical", "unbacked",
             "unreadable", "torn")
 
@@ -159,7 +158,7 @@ class AgainstTheGuest(LiveTest):
                 self.assertIn("w", rights, "%#x" % va)
             # Without NX, which 2-level paging has not, all can be executed.
             self.assertEqual(result["executable"],
-                             "x" in rights or self.guest.arch == "i686",
+                             "x" in rights or self.guest.mode == "2-level",
                              "%#x" % va)
 
     def test_kernel_addresses(self):
@@ -290,19 +289,19 @@ class AgainstQemu(LiveTest):
                             for kind, found in kinds.items()))
 
     def anywhere(self, number):
-        bits = lablib.ADDRESS_BITS[self.guest.arch]
-        return [lablib.canonical(self.guest.arch, self.random.getrandbits(bits))
+        form = self.guest.format
+        return [form.canonical(self.random.getrandbits(form.bits))
                 for _ in range(number)]
 
     def not_canonical(self, number):
         if self.guest.arch == "i686":
             return []
-        hole = (1 << 47, (1 << 64) - (1 << 47) - 1)
+        half = 1 << self.guest.format.bits - 1
+        hole = (half, (1 << 64) - half - 1)
         return [*hole, *(self.random.randint(*hole) for _ in range(number))]
 
     def ends(self):
-        bits = lablib.ADDRESS_BITS[self.guest.arch]
-        half = 1 << bits - 1
+        half = 1 << self.guest.format.bits - 1
         low = [0, 1, PAGE - 1, PAGE, half - PAGE, half - 1]
         top = 1 << (64 if self.guest.arch == "amd64" else 32)
         return low + [top - 1 - va for va in low]
@@ -340,7 +339,7 @@ class AgainstQemu(LiveTest):
             self.assertEqual(flags[8], "W", told)
         if page.user:
             self.assertEqual(flags[7], "U", told)
-        if page.executable and self.guest.arch == "amd64":
+        if page.executable and self.guest.mode != "2-level":
             self.assertEqual(flags[0], "-", told)
 
     def test_rows(self):
@@ -420,8 +419,7 @@ class AgainstTheTables(LiveTest):
                 self.one_row(options, page)
             self.one_page(options, chosen)
         sizes = {page.size for page in chosen}
-        self.assertIn({"amd64": 2 << 20, "i686": 4 << 20}[self.guest.arch],
-                      sizes)
+        self.assertIn(1 << dict(self.guest.format.levels)["PD"], sizes)
         self.note("%d of %d large pages, of %s bytes", len(chosen),
                   len(large), " and ".join(map(str, sorted(sizes))))
 
@@ -488,7 +486,7 @@ class Json(LiveTest):
         addresses = self.some(user, 100) + self.kernel_symbols(100)
         addresses += [0, 1 << 31]
         if self.guest.arch == "amd64":
-            addresses.append(1 << 60)
+            addresses.append(1 << self.guest.format.bits - 1)
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "vtop", *map(hex, addresses))
@@ -527,9 +525,8 @@ class Json(LiveTest):
 
     def levels(self, last):
         """The names of the levels down to one."""
-        self.assertIn(last, LEVELS)
-        root = {"amd64": "PML4", "i686": "PD"}[self.guest.arch]
-        return list(LEVELS[LEVELS.index(root):LEVELS.index(last) + 1])
+        levels = [level for level, _ in self.guest.format.levels]
+        return levels[:levels.index(last) + 1]
 
     def test_maps(self):
         """JSON of maps: members and types"""

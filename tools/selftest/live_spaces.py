@@ -21,8 +21,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 # At least this many processes besides those that the guest starts with
 PROCESSES = {"amd64": 40, "i686": 12}
 
-# Where in a root table the kernel's half begins, and its first address
-KERNEL_HALF = {"amd64": (2048, 0xffff800000000000), "i686": (3072, 0xc0000000)}
+# The first address of the kernel's half
+KERNEL_HALF = {"4-level": 0xffff800000000000, "5-level": 0xff00000000000000,
+               "2-level": 0xc0000000, "pae": 0xc0000000}
 
 # Each process with the last page of its stack, and pagemap's word on that, in
 # two halves
@@ -43,30 +44,43 @@ class Roots:
 
     def __init__(self, guest, stopped, stacks):
         self.registers = stopped.registers
-        self.format = lablib.FORMATS[guest.arch]
+        self.format = guest.format
         self.ram = stopped.ram
+        self.system_ram = guest.system_ram
         self.candidates = list(self.find(guest))
         self.cr3 = {pid: cr3 for pid, page, gpa in stacks
                     for cr3 in self.candidates
                     if self.translate(cr3, page * lablib.PAGE) == gpa}
 
     def find(self, guest):
-        """Pages of RAM whose kernel half is that of a root that is known."""
-        half = KERNEL_HALF[guest.arch][0]
-        known = self.ram.page(self.registers.cr3 & self.format.address)[half:]
-        for first, last in guest.system_ram:
+        """What in RAM may be a root table: its kernel half is that of one that is
+        known. A page holds 128 of PAE paging's, and one of any other's."""
+        shift = self.format.levels[0][1]
+        size = self.format.table_size(shift)
+        half = self.offset(KERNEL_HALF[guest.mode], shift)
+        known = self.ram.page(self.registers.root, size)[half:]
+        for first, last in self.system_ram:
             for gpa in range(first & -lablib.PAGE, last, lablib.PAGE):
-                if self.ram.page(gpa)[half:] == known:
-                    yield gpa
+                page = self.ram.page(gpa)
+                if known in page:
+                    yield from (gpa + at for at in range(0, lablib.PAGE, size)
+                                if page[at + half:at + size] == known)
+
+    def offset(self, va, shift):
+        """Where in a table of a level the entry of an address is."""
+        return (va >> shift) % self.format.entries(shift) * \
+            struct.calcsize(self.format.entry)
 
     def translate(self, cr3, va):
         """Of a 4 KiB page; None if it is not mapped by one."""
         gpa = cr3
         for _, shift in self.format.levels:
-            size = struct.calcsize(self.format.entry)
-            offset = (va >> shift) % self.format.indices * size
-            entry, = struct.unpack_from(self.format.entry, self.ram.page(gpa),
-                                        offset)
+            if not any(first <= gpa <= last for first, last in self.system_ram):
+                return None                     # no root, but what was one
+            size = self.format.table_size(shift)
+            entry, = struct.unpack_from(self.format.entry,
+                                        self.ram.page(gpa, size),
+                                        self.offset(va, shift))
             if not entry & lablib.PRESENT:
                 return None
             gpa = entry & self.format.address
@@ -148,7 +162,7 @@ class Spaces(lablib.GuestTest):
 
     def test_kernel_half(self):
         """the kernel's half of each space is references to the first"""
-        base = KERNEL_HALF[self.guest.arch][1]
+        base = KERNEL_HALF[self.guest.mode]
         out = lablib.json_of(self.guest, self.options(self.roots), "spaces",
                              "%#x" % base, "0xffffffffffffffff")["spaces"]
         references = 0
