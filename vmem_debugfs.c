@@ -294,6 +294,7 @@ static const char *const anomaly_names[] = {
 	[VMEM_ANCESTOR] = "ancestor",
 	[VMEM_CROSS_LEVEL] = "cross-level",
 	[VMEM_UNREADABLE] = "unreadable",
+	[VMEM_WITHHELD] = "withheld",
 };
 
 /* r is always there; u or s says whether user mode may. */

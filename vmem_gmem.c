@@ -69,6 +69,46 @@ static struct kvm *to_kvm(struct vmem_gmem *gmem)
 	return container_of(gmem, struct vm_gmem, gmem)->kvm;
 }
 
+/*
+ * Whether pages of the guest can be private to it (SEV-SNP, TDX,
+ * KVM_X86_SW_PROTECTED_VM), which is settled when the VM is made.
+ */
+static bool has_private_memory(struct kvm *kvm)
+{
+#ifdef kvm_arch_has_private_mem
+	return kvm_arch_has_private_mem(kvm);
+#else
+	return false;
+#endif
+}
+
+/*
+ * A private page is in a guest_memfd, and what the owner has mapped in its place is
+ * no memory of the guest's: zeros, or what the page held when it was shared. Where
+ * KVM does not say which pages are private, any may be.
+ *
+ * KVM_SET_MEMORY_ATTRIBUTES tells no notifier of the owner's mm. It zaps the guest's
+ * mapping and holds off new ones, stores the attributes, and then counts
+ * @mmu_invalidate_seq up and allows mappings again, all with kvm->slots_lock held
+ * (kvm_vm_set_mem_attributes()). The count is part of the generation, so look_up() in
+ * vmem_pages.c takes no page but one that it found like this:
+ *
+ *   read the count - not private - look the page up - not private - the same count
+ *
+ * To become private and shared again in between takes two of these calls, and the
+ * first of them has counted before the second one stores. So the page was shared all
+ * the time, and what was looked up was guest memory. Where the slots are changed
+ * instead, the generation of the slots does the same.
+ */
+static bool vm_gmem_withheld(struct vmem_gmem *gmem, u64 gpa)
+{
+#ifdef VMEM_KVM_HAS_ATTRIBUTES
+	return kvm_mem_is_private(to_kvm(gmem), gpa_to_gfn(gpa));
+#else
+	return true;
+#endif
+}
+
 /* A slot that is being moved or deleted is not there any more. */
 static bool slot_is_usable(const struct kvm_memory_slot *slot)
 {
@@ -97,7 +137,8 @@ static int vm_gmem_to_hva(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva)
  * its own. A set of slots has one generation while KVM waits for the readers of
  * the set before (KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS), and another one for good,
  * and no other set has either. Moving a slot, or deleting it, makes two new
- * sets: the slot is KVM_MEMSLOT_INVALID in the first.
+ * sets: the slot is KVM_MEMSLOT_INVALID in the first. Where pages may become private,
+ * the changes that KVM counts are added: neither number goes back.
  */
 static u64 vm_gmem_generation(struct vmem_gmem *gmem)
 {
@@ -106,6 +147,11 @@ static u64 vm_gmem_generation(struct vmem_gmem *gmem)
 	u64 generation = kvm_memslots(kvm)->generation;
 
 	srcu_read_unlock(&kvm->srcu, idx);
+	if (gmem->may_withhold) {
+		/* Whether the page is private was read before, see there. */
+		smp_rmb();
+		generation += READ_ONCE(kvm->mmu_invalidate_seq);
+	}
 	return generation;
 }
 
@@ -148,23 +194,31 @@ static u32 vm_gmem_nr_vcpus(struct vmem_gmem *gmem)
 }
 
 /*
+ * The bit by which the vCPU encrypts memory: KVM reserves all bits above the address
+ * but this one, and this one only where the VM is of a SEV kind
+ * (sev_vcpu_after_set_cpuid()). 0 if there is none, or none above the address.
+ */
+static int encryption_bit(const struct kvm_vcpu *vcpu)
+{
+	u64 beyond = READ_ONCE(vcpu->arch.reserved_gpa_bits);
+	int bit = READ_ONCE(vcpu->arch.maxphyaddr);
+
+	while (bit < VMEM_MAX_PHYADDR && beyond & BIT_ULL(bit))
+		bit++;
+	return bit >= VMEM_MIN_PHYADDR && bit < VMEM_MAX_PHYADDR ? bit : 0;
+}
+
+/*
  * What the vCPU's processor reserves, as KVM derived it from the CPUID that the VMM
- * set: bit 8 of a PML4E, PS of a PDPTE, and of the bits above the address all but the
- * one of memory encryption. In other modes than long mode it is not derived, and has
- * no meaning.
+ * set: bit 8 of a PML4E, PS of a PDPTE. In other modes than long mode it is not
+ * derived, and has no meaning.
  */
 static u32 vcpu_rules(const struct kvm_vcpu *vcpu)
 {
 	const u64(*reserved)[PT64_ROOT_MAX_LEVEL] =
 		vcpu->arch.root_mmu.guest_rsvd_check.rsvd_bits_mask;
-	u64 beyond = READ_ONCE(vcpu->arch.reserved_gpa_bits);
-	u32 rules = 0;
-	int bit = READ_ONCE(vcpu->arch.maxphyaddr);
+	u32 rules = VMEM_RULES_ENCRYPTION_BIT(encryption_bit(vcpu));
 
-	while (bit < VMEM_MAX_PHYADDR && beyond & BIT_ULL(bit))
-		bit++;
-	if (bit >= VMEM_MIN_PHYADDR && bit < VMEM_MAX_PHYADDR)
-		rules |= VMEM_RULES_ENCRYPTION_BIT(bit);
 	if (!(READ_ONCE(vcpu->arch.efer) & EFER_LMA))
 		return rules;
 	if (READ_ONCE(reserved[0][VMEM_LEVEL_PML4 - 1]) & BIT_ULL(8))
@@ -185,6 +239,8 @@ static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
 	vcpu = kvm_get_vcpu(to_kvm(gmem), index);
 	if (!vcpu)
 		return -EINVAL;
+	if (READ_ONCE(vcpu->arch.guest_state_protected))
+		return -EACCES;
 
 	*pat = READ_ONCE(vcpu->arch.pat);
 	*id = vcpu->vcpu_id;
@@ -196,6 +252,39 @@ static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
 		.rules = vcpu_rules(vcpu),
 	};
 	return 0;
+}
+
+/* Whether the VM was made as one whose memory is encrypted, and all of it mapped. */
+static bool is_sev_type(const struct kvm *kvm)
+{
+#ifdef KVM_X86_SEV_ES_VM
+	return kvm->arch.vm_type == KVM_X86_SEV_VM ||
+	       kvm->arch.vm_type == KVM_X86_SEV_ES_VM;
+#else
+	return false;
+#endif
+}
+
+/*
+ * All vCPUs are alike in this, so the first is looked at. By KVM_SEV_INIT a VM of any
+ * type, on a kernel without types too, becomes one of SEV: the vCPU's encryption bit
+ * tells that, and its registers, which SEV-ES encrypts before it first runs.
+ */
+static u32 vm_gmem_protection(struct vmem_gmem *gmem)
+{
+	struct kvm *kvm = to_kvm(gmem);
+	const struct kvm_vcpu *vcpu =
+		vm_gmem_nr_vcpus(gmem) ? kvm_get_vcpu(kvm, 0) : NULL;
+	u32 protection = 0;
+
+	if (vcpu && READ_ONCE(vcpu->arch.guest_state_protected))
+		protection |= VMEM_PROTECTION_REGISTERS;
+	if (gmem->may_withhold)
+		protection |= VMEM_PROTECTION_PRIVATE;
+	else if (protection || is_sev_type(kvm) ||
+		 (vcpu && encryption_bit(vcpu)))
+		protection |= VMEM_PROTECTION_ENCRYPTED;
+	return protection;
 }
 
 static void vm_gmem_let_go(struct vmem_gmem *gmem)
@@ -216,10 +305,12 @@ static void vm_gmem_release(struct vmem_gmem *gmem)
 static const struct vmem_gmem_ops vm_gmem_ops = {
 	.source = VMEM_SOURCE_KVM,
 	.to_hva = vm_gmem_to_hva,
+	.withheld = vm_gmem_withheld,
 	.generation = vm_gmem_generation,
 	.slots = vm_gmem_slots,
 	.nr_vcpus = vm_gmem_nr_vcpus,
 	.vcpu = vm_gmem_vcpu,
+	.protection = vm_gmem_protection,
 	.let_go = vm_gmem_let_go,
 	.release = vm_gmem_release,
 };
@@ -275,6 +366,7 @@ struct vmem_gmem *vmem_gmem_from_kvm(int vm_fd, pid_t *owner)
 	if (!vg)
 		goto out_put_mm;
 	vg->kvm = kvm;
+	vg->gmem.may_withhold = has_private_memory(kvm);
 	ret = gmem_init(&vg->gmem, &vm_gmem_ops, kvm->mm);
 	if (ret)
 		goto out_free;
@@ -462,6 +554,11 @@ int vmem_gmem_enter(struct vmem_gmem *gmem)
 void vmem_gmem_leave(struct vmem_gmem *gmem)
 {
 	mmput(gmem->mm);
+}
+
+u32 vmem_gmem_protection(struct vmem_gmem *gmem)
+{
+	return gmem->ops->protection ? gmem->ops->protection(gmem) : 0;
 }
 
 void vmem_gmem_owner_exits(struct vmem_gmem *gmem)

@@ -12,15 +12,15 @@
 #include <vmem/ioctl.h>
 #include <vmem/walk.h>
 
-static u32 count_vcpus(struct vmem_gmem *gmem)
+/* What is there no more when the owner has exited. */
+static void describe_vm(struct vmem_gmem *gmem, struct vmem_info_args *args)
 {
-	u32 nr;
-
-	if (!gmem->ops->nr_vcpus || vmem_gmem_enter(gmem))
-		return 0;
-	nr = gmem->ops->nr_vcpus(gmem);
+	if (vmem_gmem_enter(gmem))
+		return;
+	if (gmem->ops->nr_vcpus)
+		args->out_nr_vcpus = gmem->ops->nr_vcpus(gmem);
+	args->out_protection = vmem_gmem_protection(gmem);
 	vmem_gmem_leave(gmem);
-	return nr;
 }
 
 int vmem_ioctl_info(struct vmem_session *session, void *data)
@@ -32,7 +32,11 @@ int vmem_ioctl_info(struct vmem_session *session, void *data)
 	args->out_source = gmem ? gmem->ops->source : VMEM_SOURCE_NONE;
 	args->out_max_regions = VMEM_MAX_REGIONS;
 	args->out_max_entries = VMEM_MAX_ENTRIES;
-	args->out_nr_vcpus = gmem ? count_vcpus(gmem) : 0;
+	args->out_nr_vcpus = 0;
+	args->out_protection = 0;
+	args->__reserved = 0;
+	if (gmem)
+		describe_vm(gmem, args);
 	return 0;
 }
 

@@ -139,6 +139,7 @@ int vmem_ioctl_read_phys(struct vmem_session *session, void *data)
 
 	if (ret)
 		return ret;
+	call.pins.as_it_is = true;
 	ret = vmem_answer_read_phys(&call.answer, args);
 	if (args->buf)
 		atomic64_add(call.answer.walked.given, &session->bytes_read);

@@ -17,6 +17,10 @@
  * A hint is overwritten by the next frame of its place. All are dropped when the
  * source of guest memory gives other answers (follow_source).
  *
+ * Pages that become private to the guest are not unmapped, so where that may be there
+ * are no hints, and a page is taken if it was shared before and after the look-up (see
+ * vm_gmem_withheld()).
+ *
  * A call reads on in a page that was unmapped after it had taken it: in what was
  * guest memory when it asked.
  *
@@ -265,7 +269,7 @@ static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
 	follow_source(gmem);
 	pages->looked_up += !!found->page;
 	valid = generation == pages->generation;
-	if (valid && found->page && !pages->changing &&
+	if (valid && found->page && !gmem->may_withhold && !pages->changing &&
 	    pages->changes == changes) {
 		pages->nr += !hint->page;
 		*hint = *found;
@@ -274,12 +278,18 @@ static bool note_page(struct vmem_gmem *gmem, const struct vmem_hint *found,
 	return valid;
 }
 
+static bool is_withheld(struct vmem_gmem *gmem, u64 gpa)
+{
+	return gmem->may_withhold && gmem->ops->withheld(gmem, gpa);
+}
+
 /* Returns a page's address, an ERR_PTR(), or NULL if it is to be tried again. */
 static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 {
 	u64 changes = READ_ONCE(gmem->pages.changes);
 	struct vmem_hint found = { .gfn = gpa >> VMEM_PAGE_SHIFT };
 	u64 generation = generation_of(gmem);
+	bool private;
 	long ret;
 
 	/* The page is looked up after it was seen how often things had changed. */
@@ -287,16 +297,19 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 	ret = gmem->ops->to_hva(gmem, gpa, &found.hva);
 	if (ret)
 		return ERR_PTR(ret);
+	if (is_withheld(gmem, gpa))
+		return ERR_PTR(-EACCES);
 	ret = get_page_at(gmem->mm, found.hva, &found.page);
 	if (ret != 1) {
 		found.page = NULL;
 		ret = page_error(gmem->mm, found.hva, ret);
 	}
 	test_delay();
-	if (!note_page(gmem, &found, changes, generation)) {
+	private = is_withheld(gmem, gpa);
+	if (private || !note_page(gmem, &found, changes, generation)) {
 		if (found.page)
 			put_page(found.page);
-		return NULL;
+		return private ? ERR_PTR(-EACCES) : NULL;
 	}
 	return found.page ? page_address(found.page) : ERR_PTR(ret);
 }
@@ -318,7 +331,11 @@ static const void *take_page(struct vmem_gmem *gmem, u64 gpa)
 
 static const void *pins_pin(struct vmem_mem *mem, u64 gpa)
 {
-	return take_page(container_of(mem, struct vmem_pins, mem)->gmem, gpa);
+	struct vmem_pins *pins = container_of(mem, struct vmem_pins, mem);
+
+	if (pins->encrypted && !pins->as_it_is)
+		return ERR_PTR(-EACCES);
+	return take_page(pins->gmem, gpa);
 }
 
 static void pins_unpin(struct vmem_mem *mem, u64 gpa, const void *page)
@@ -346,6 +363,8 @@ int vmem_pins_begin(struct vmem_pins *pins)
 	spin_lock(&gmem->pages.lock);
 	follow_source(gmem);
 	spin_unlock(&gmem->pages.lock);
+	pins->encrypted = vmem_gmem_protection(gmem) &
+			  VMEM_PROTECTION_ENCRYPTED;
 	pins->reading = true;
 	return 0;
 }

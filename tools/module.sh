@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# module.sh KERNEL OUT [MAKE-ARGUMENT]... - build vmem.ko in OUT/<its release>/ for
+# module.sh KERNEL OUT [--tests] [MAKE-ARGUMENT]... - build vmem.ko in OUT/<its release>/ for
 # KERNEL: the folder that a kernel is built in, or one of those that
 # `tools/setup.sh VERSION` fetches; the lab's if it is empty. That of another suite is
-# compiled in the suite's chroot, where this tree is in the same place as here.
+# compiled in the suite's chroot, where this tree is in the same place as here. With
+# --tests, the modules of tools/selftest/kernel too, in tests/ beside it.
 #
 # kbuild puts an external module's objects beside its sources, so the sources
 # are linked into a folder of their own and the tree stays clean.
@@ -42,6 +43,12 @@ case $kernel in [0-9]*@*)
 	;;
 esac
 
+tests=
+if [ "${1:-}" = --tests ]; then
+	tests=1
+	shift
+fi
+
 release=$(sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
 	"$kdir/include/generated/utsrelease.h" 2>/dev/null || true)
 [ -n "$release" ] || die "nothing was built in $kdir: give the folder of O=, or of headers"
@@ -58,7 +65,15 @@ for tool in make "${cc:-gcc}"; do
 done
 
 # Quiet, but for what the compiler has to say.
-make -s -C "$kdir" M="$dir" "$@" modules 2> >(
-	grep -v -e '^Skipping BTF generation' -e '^warning: pahole version' \
-		-e '^  The kernel was built with:' -e '^  You are using:' >&2
-)
+build() {
+	make -s -C "$kdir" M="$1" "${@:2}" modules 2> >(
+		grep -v -e '^Skipping BTF generation' -e '^warning: pahole version' \
+			-e '^  The kernel was built with:' -e '^  You are using:' >&2
+	)
+}
+
+build "$dir" "$@"
+[ -n "$tests" ] || exit 0
+mkdir -p "$dir/tests"
+ln -sfn "$top"/tools/selftest/kernel/* "$dir/tests/"
+build "$dir/tests" "$@"

@@ -21,26 +21,31 @@ struct vmem_gmem;
  *	@let_go and @release are called within vmem_gmem_enter()
  * @source: which one it is
  * @to_hva: where in the owner's memory the page at @gpa is; -ENXIO if nowhere
- * @generation: optional: a number that never comes back once @to_hva may answer
- *	otherwise than it did; may be called under a spinlock
+ * @withheld: whether the page at @gpa is private to the guest, so that it is not in
+ *	the owner's memory; only asked where @may_withhold of the gmem is set
+ * @generation: optional: a number that never comes back once @to_hva or @withheld
+ *	may answer otherwise than it did; may be called under a spinlock
  * @slots: write to @slots up to @nr pieces of memory that end above @from_gpa,
  *	by rising address; returns how many. Takes as long as there are pieces that
  *	it writes, and for the first the logarithm of how many there are.
  * @nr_vcpus: optional: how many vCPUs there are
  * @vcpu: optional: the id, registers and PAT of vCPU @index; -EINVAL if there is
- *	none
+ *	none; -EACCES if its registers are encrypted
+ * @protection: optional: VMEM_PROTECTION_*, what keeps the guest from being read
  * @let_go: optional: hold nothing of the owner's any more; may be called twice
  * @release: free the gmem, in an atomic context; what it held has been let go
  */
 struct vmem_gmem_ops {
 	enum vmem_source source;
 	int (*to_hva)(struct vmem_gmem *gmem, u64 gpa, unsigned long *hva);
+	bool (*withheld)(struct vmem_gmem *gmem, u64 gpa);
 	u64 (*generation)(struct vmem_gmem *gmem);
 	u32 (*slots)(struct vmem_gmem *gmem, u64 from_gpa,
 		     struct vmem_memslot *slots, u32 nr);
 	u32 (*nr_vcpus)(struct vmem_gmem *gmem);
 	int (*vcpu)(struct vmem_gmem *gmem, u32 index, u32 *id,
 		    struct vmem_regs *regs, u64 *pat);
+	u32 (*protection)(struct vmem_gmem *gmem);
 	void (*let_go)(struct vmem_gmem *gmem);
 	void (*release)(struct vmem_gmem *gmem);
 };
@@ -51,12 +56,14 @@ struct vmem_gmem_ops {
  * @ops: the source
  * @mm: the owner's memory. Holds a reference on the mm_struct and none on its
  *	users, so an owner that exits frees its memory in spite of us.
+ * @may_withhold: pages may become private to the guest; then there are no hints
  * @exit: lets the source go when the owner has exited
  * @pages: hints of its pages, and their notifier
  */
 struct vmem_gmem {
 	const struct vmem_gmem_ops *ops;
 	struct mm_struct *mm;
+	bool may_withhold;
 	struct work_struct exit;
 	struct vmem_pages pages;
 };
@@ -105,6 +112,14 @@ int vmem_gmem_enter(struct vmem_gmem *gmem);
  * @gmem: the memory
  */
 void vmem_gmem_leave(struct vmem_gmem *gmem);
+
+/**
+ * vmem_gmem_protection - what keeps a guest from being read
+ * @gmem: the memory, between vmem_gmem_enter() and vmem_gmem_leave()
+ *
+ * Return: VMEM_PROTECTION_*
+ */
+u32 vmem_gmem_protection(struct vmem_gmem *gmem);
 
 /**
  * vmem_gmem_owner_exits - schedule the release of the source

@@ -30,10 +30,11 @@ struct vmem_mem;
  * struct vmem_mem_ops - access to guest-physical memory
  * @pin: Make the 4 KiB page that holds @gpa readable until it is unpinned.
  *	Returns the address of the page's first byte. The guest may write to
- *	the page meanwhile. Two errors are answers and not failures:
+ *	the page meanwhile. Three errors are answers and not failures:
  *	ERR_PTR(-ENXIO), there is no memory at @gpa, or a device is there
  *	(VMEM_UNBACKED); ERR_PTR(-EIO), the memory there cannot be read
- *	(VMEM_UNREADABLE). Others: ERR_PTR(-ENOMEM), a limit is reached;
+ *	(VMEM_UNREADABLE); ERR_PTR(-EACCES), the guest keeps it from the host
+ *	(VMEM_WITHHELD). Others: ERR_PTR(-ENOMEM), a limit is reached;
  *	what vmem_breathe() returns. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
  * @probe: Optional; the write side asks it, a walk never does. Can the page at
@@ -141,8 +142,8 @@ void vmem_hand_empty(struct vmem_mem *mem);
  * vmem_pin_status - the answer that an errno of @pin stands for
  * @err: 0 or the errno
  *
- * Return: VMEM_UNBACKED or VMEM_UNREADABLE; VMEM_MAPPED for any other errno, which
- * is no answer.
+ * Return: VMEM_UNBACKED, VMEM_UNREADABLE or VMEM_WITHHELD; VMEM_MAPPED for any other
+ * errno, which is no answer.
  */
 static inline enum vmem_status vmem_pin_status(int err)
 {
@@ -151,6 +152,8 @@ static inline enum vmem_status vmem_pin_status(int err)
 		return VMEM_UNBACKED;
 	case -EIO:
 		return VMEM_UNREADABLE;
+	case -EACCES:
+		return VMEM_WITHHELD;
 	default:
 		return VMEM_MAPPED;
 	}

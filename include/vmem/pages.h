@@ -107,6 +107,9 @@ void vmem_pages_put(struct vmem_pages *pages);
  * struct vmem_pins - a call that reads a session's guest memory
  * @mem: the view that the core reads through
  * @gmem: the memory
+ * @encrypted: the guest encrypts its tables, so that none can be read: no page is
+ *	pinned but with @as_it_is
+ * @as_it_is: pages are read as they are, even where the guest encrypts them
  * @reading: between vmem_pins_begin() and vmem_pins_end()
  *
  * Between vmem_pins_begin() and vmem_pins_end() it keeps the owner's mm in use,
@@ -116,6 +119,8 @@ void vmem_pages_put(struct vmem_pages *pages);
 struct vmem_pins {
 	struct vmem_mem mem;
 	struct vmem_gmem *gmem;
+	bool encrypted;
+	bool as_it_is;
 	bool reading;
 };
 

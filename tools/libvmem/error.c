@@ -116,6 +116,9 @@ struct reason {
 	"it belongs to another user: run as root of the host, or with " \
 	"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 #define EXITED "the process has exited: give the PID of a running one"
+#define WITHHELD                                                              \
+	"the guest keeps its page tables from the host (`vmemctl info' says " \
+	"by what): ask in the guest"
 #define OTHER_VERSION \
 	"the vmem module is of another version: load the one of this vmemctl"
 #define OUR_BUG "this is a bug in vmem: please report it"
@@ -160,6 +163,9 @@ static const struct reason reasons[] = {
 
 	{ STEP_VCPU, EINVAL, NULL, LIBVMEM_BAD_ARGUMENT,
 	  "the VM has no such vCPU: `vmemctl info' lists them" },
+
+	{ STEP_VCPU, EACCES, NULL, LIBVMEM_UNREADABLE,
+	  "the guest keeps them from the host (SEV-ES, SEV-SNP or TDX): ask in the guest" },
 
 	{ STEP_ANY, EINVAL, is_off, LIBVMEM_BAD_MODE,
 	  "paging is off: CR0.PG is clear, so there are no tables" },
@@ -234,6 +240,7 @@ static const struct reason reasons[] = {
 	  "not a stream socket: give the one of QEMU's -qmp" },
 	{ STEP_QMP_TALK, EAGAIN, NULL, LIBVMEM_QMP, QMP_BUSY },
 
+	{ STEP_ANY, EACCES, NULL, LIBVMEM_UNREADABLE, WITHHELD },
 	{ STEP_ANY, ESRCH, NULL, LIBVMEM_NO_PROCESS, EXITED },
 	{ STEP_ANY, ENOMEM, NULL, LIBVMEM_NO_MEMORY,
 	  "memory is short here: make room, or raise the limit of the memory cgroup" },

@@ -139,16 +139,33 @@ static int add_slot(const struct vmem_memslot *slot, void *priv)
 	return 0;
 }
 
+/*
+ * The device withholds the tables of a guest that encrypts them, but here pages are
+ * read by address, as they are.
+ */
+static int check_readable(struct libvmem *vm, struct libvmem_error *error)
+{
+	struct vmem_info_args info;
+	int ret = libvmem_info(vm, &info, error);
+
+	if (ret || !(info.out_protection & VMEM_PROTECTION_ENCRYPTED))
+		return ret;
+	return error_of(error, STEP_READ_PHYS, EACCES, 0, NULL,
+			"cannot read the guest's memory");
+}
+
 int guest_memory_init(struct guest_memory *memory, struct libvmem *vm,
 		      struct libvmem_error *error)
 {
-	int ret;
+	int ret = check_readable(vm, error);
 
 	*memory = (struct guest_memory){
 		.mem.ops = &guest_memory_ops,
 		.mem.constant = vm->image,
 		.vm = vm,
 	};
+	if (ret)
+		return ret;
 	ret = libvmem_memslots(vm, add_slot, memory, error);
 	return ret > 0 ? error_memory(error, NULL) : ret;
 }

@@ -298,6 +298,7 @@ const struct command commands[] = {
 	[_IOC_NR(VMEM_INFO)] = {
 		.name = "VMEM_INFO",
 		COMMAND(VMEM_INFO, info),
+		.min_size = AT(info, out_protection),
 		.fill = fill_info,
 		.outs = { TAIL(info, out_api_version) },
 	},

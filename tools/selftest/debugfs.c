@@ -179,7 +179,7 @@ static const char *const names_of_level[] = {
 static const char *const names_of_status[] = {
 	[VMEM_RESERVED] = "reserved",	  [VMEM_UNBACKED] = "unbacked",
 	[VMEM_ANCESTOR] = "ancestor",	  [VMEM_CROSS_LEVEL] = "cross-level",
-	[VMEM_UNREADABLE] = "unreadable",
+	[VMEM_UNREADABLE] = "unreadable", [VMEM_WITHHELD] = "withheld",
 };
 
 static __u32 find_name(const char *const *names, size_t nr, const char *name)

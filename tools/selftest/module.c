@@ -17,7 +17,7 @@ int module_remove(void)
 }
 
 /* This program is in bin/, and the module is beside that. */
-static int open_built(void)
+static int open_built(const char *name)
 {
 	char program[PATH_MAX / 2] = "", path[PATH_MAX];
 	struct utsname kernel;
@@ -26,8 +26,8 @@ static int open_built(void)
 	     "/proc/self/exe");
 	*strrchr(program, '/') = '\0';
 	must(uname(&kernel), "uname");
-	snprintf(path, sizeof(path), "%s/../module/%s/vmem.ko", program,
-		 kernel.release);
+	snprintf(path, sizeof(path), "%s/../module/%s/%s.ko", program,
+		 kernel.release, name);
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
@@ -36,9 +36,22 @@ int module_insert(void)
 	const char *given = getenv("VMEM_KO");
 	int fd, ret;
 
-	fd = given ? open(given, O_RDONLY | O_CLOEXEC) : open_built();
+	fd = given ? open(given, O_RDONLY | O_CLOEXEC) : open_built("vmem");
 	must(fd, "vmem.ko");
 	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
 	close(fd);
 	return ret;
+}
+
+void module_insert_test(const char *name)
+{
+	char path[64];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "tests/%s", name);
+	fd = (int)must(open_built(path), "tools/module.sh --tests");
+	ret = syscall(SYS_finit_module, fd, "", 0);
+	if (errno != EEXIST)
+		must(ret, name);
+	close(fd);
 }

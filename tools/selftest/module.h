@@ -14,4 +14,7 @@ int module_remove(void);
  */
 int module_insert(void);
 
+/* Loads one of tests/ beside it, unless it is there. Gives up on the program if not. */
+void module_insert_test(const char *name);
+
 #endif /* VMEM_SELFTEST_MODULE_H */

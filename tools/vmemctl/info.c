@@ -11,7 +11,7 @@
  * struct guest - all that info prints except memory slots, which are streamed
  * @image: the image that it is, or NULL
  * @info: version and limits
- * @vcpus: @info.out_nr_vcpus of them
+ * @vcpus: @info.out_nr_vcpus of them; @size is 0 where the registers are withheld
  * @has_cr3: whether CR3 of each of @vcpus is known; NULL if none is
  * @has_slots: for JSON, the list of slots has an element
  */
@@ -38,8 +38,14 @@ static void get_vcpus(struct libvmem *vm, struct guest *guest)
 	struct libvmem_error error;
 
 	guest->vcpus = array(nr, sizeof(*guest->vcpus));
-	for (unsigned int i = 0; i < nr; i++)
-		check(libvmem_vcpu(vm, i, &guest->vcpus[i], &error), &error);
+	for (unsigned int i = 0; i < nr; i++) {
+		int ret = libvmem_vcpu(vm, i, &guest->vcpus[i], &error);
+
+		if (ret == -LIBVMEM_UNREADABLE)
+			guest->vcpus[i].size = 0;
+		else
+			check(ret, &error);
+	}
 }
 
 /* KVM keeps the vCPUs that were plugged out, and QEMU knows them no more. */
@@ -120,6 +126,19 @@ static json_t *json_rules(__u32 rules)
 	return o;
 }
 
+static const struct {
+	__u32 flag;
+	const char *name;
+	const char *text;
+} protections[] = {
+	{ VMEM_PROTECTION_PRIVATE, "private",
+	  "pages may be private to the guest: they cannot be read" },
+	{ VMEM_PROTECTION_ENCRYPTED, "encrypted",
+	  "memory is encrypted: no page table can be read" },
+	{ VMEM_PROTECTION_REGISTERS, "registers",
+	  "registers are encrypted: they cannot be read" },
+};
+
 static const char *mode_text(const struct vmem_regs *regs)
 {
 	return libvmem_mode_text(libvmem_mode(regs));
@@ -159,6 +178,10 @@ static void print_vcpus(const struct guest *guest)
 		const struct vmem_vcpu_args *vcpu = &guest->vcpus[i];
 		const struct vmem_regs *regs = &vcpu->out_regs;
 
+		if (!vcpu->size) {
+			out("%4u  withheld by the guest\n", i);
+			continue;
+		}
 		out("%4u  %4u  %8llx  %8llx  %4llx  %10u  ", i, vcpu->out_id,
 		    regs->cr0, regs->cr4, regs->efer, regs->maxphyaddr);
 		if (guest->has_cr3 && guest->has_cr3[i])
@@ -201,6 +224,9 @@ static void print_module(const struct vmem_info_args *info)
 	    source_name(info->out_source));
 	out("limits: %llu table entries a call, %u regions\n",
 	    info->out_max_entries, info->out_max_regions);
+	for (size_t i = 0; i < ARRAY_SIZE(protections); i++)
+		if (info->out_protection & protections[i].flag)
+			out("protection: %s\n", protections[i].text);
 }
 
 static void print_text(struct libvmem *vm, const struct guest *guest)
@@ -225,6 +251,16 @@ static json_t *json_limits(const struct vmem_info_args *info)
 	return o;
 }
 
+static json_t *json_protection(const struct vmem_info_args *info)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(protections); i++)
+		if (info->out_protection & protections[i].flag)
+			json_add(names, json_name(protections[i].name));
+	return names;
+}
+
 static int put_slot(const struct vmem_memslot *slot, void *priv)
 {
 	struct guest *guest = priv;
@@ -246,8 +282,13 @@ static json_t *json_vcpus(const struct guest *guest)
 
 	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
 		const struct vmem_regs *regs = &guest->vcpus[i].out_regs;
-		json_t *o = json_object();
+		json_t *o;
 
+		if (!guest->vcpus[i].size) {
+			json_add(vcpus, json_null());
+			continue;
+		}
+		o = json_object();
 		json_set(o, "id", json_integer(guest->vcpus[i].out_id));
 		json_set(o, "mode",
 			 json_name(libvmem_mode_name(libvmem_mode(regs))));
@@ -318,6 +359,7 @@ static void print_json(struct libvmem *vm, struct guest *guest)
 	} else {
 		put(",\"source\":", json_name(source_name(info->out_source)));
 		put(",\"limits\":", json_limits(info));
+		put(",\"protection\":", json_protection(info));
 	}
 	put(",\"vcpus\":", json_vcpus(guest));
 	out(",\"memslots\":[");

@@ -108,6 +108,7 @@ const char *status_name(__u32 status)
 		[VMEM_ANCESTOR] = "ancestor",
 		[VMEM_CROSS_LEVEL] = "cross-level",
 		[VMEM_UNREADABLE] = "unreadable",
+		[VMEM_WITHHELD] = "withheld",
 	};
 
 	if (status >= ARRAY_SIZE(names))

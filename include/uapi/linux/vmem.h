@@ -57,6 +57,8 @@
  * -EOVERFLOW   A range of addresses wraps around.
  * -ENXIO       There is no guest memory where CR3 points, or none that can be
  *              read.
+ * -EACCES      The guest keeps from the host what CR3 points to, or the registers
+ *              of the vCPU: @out_protection of VMEM_INFO says by what.
  * -ENOMEM      Memory is short, or over what the caller's memory cgroup may have.
  * -ESRCH       The process whose memory it was has exited.
  * -EINTR       The caller was killed, or there was a signal and nothing was done
@@ -83,7 +85,8 @@
  * is zeros: anonymous memory gets no page by that, but a file does, shared memory
  * included. Memory that the owner must not read, that its file has lost, or that is
  * poisoned is VMEM_UNREADABLE, and never zeros. A slot over a device's registers
- * is as if there were no slot: VMEM_UNBACKED.
+ * is as if there were no slot: VMEM_UNBACKED. Memory that the guest keeps from the host
+ * is VMEM_WITHHELD, and never what the owner has mapped in its place.
  *
  * Whatever a guest's tables are, the work is bounded by the tables that there
  * are: a walk over spaces reads each table once for each level and window that it
@@ -114,6 +117,8 @@
  *	a table of another level. Of a walk over spaces likewise.
  * @VMEM_UNREADABLE: at a table, or a page, in guest memory that cannot be read:
  *	the VMM itself may not read it, it is poisoned, or its file ends before it
+ * @VMEM_WITHHELD: at a table, or a page, that the guest keeps from the host: it is
+ *	private, or, a table, encrypted (see VMEM_PROTECTION_PRIVATE)
  */
 enum vmem_status {
 	VMEM_MAPPED = 0,
@@ -125,6 +130,7 @@ enum vmem_status {
 	VMEM_ANCESTOR = 6,
 	VMEM_CROSS_LEVEL = 7,
 	VMEM_UNREADABLE = 8,
+	VMEM_WITHHELD = 9,
 };
 
 /**
@@ -251,6 +257,27 @@ enum vmem_source {
 	VMEM_SOURCE_REGIONS = 2,
 };
 
+/*
+ * What keeps the host from reading a guest, in @out_protection of VMEM_INFO.
+ *
+ * PRIVATE: the guest has memory of its own (guest_memfd: SEV-SNP, TDX,
+ * KVM_X86_SW_PROTECTED_VM) beside what it shares with its VMM. A page that is private
+ * is VMEM_WITHHELD; shared ones are read as those of any guest.
+ *
+ * ENCRYPTED: the guest's memory is encrypted in place (SEV, SEV-ES). The processor
+ * takes a guest's page tables for encrypted in any case (AMD APM vol. 2, 15.34.5),
+ * so each table is VMEM_WITHHELD. Nothing tells which other pages are encrypted:
+ * VMEM_READ_PHYS reads all of them as they are, which may be as ciphertext. A guest
+ * that was made one of SEV by KVM_SEV_INIT is told by the bit that its CPUID has for
+ * encryption, and not at all where that lies below MAXPHYADDR.
+ *
+ * REGISTERS: the registers of vCPUs are encrypted (SEV-ES, SEV-SNP, TDX): VMEM_VCPU is
+ * -EACCES. Of SEV-ES and SEV-SNP they are from when the guest is ready to run.
+ */
+#define VMEM_PROTECTION_PRIVATE (1u << 0)
+#define VMEM_PROTECTION_ENCRYPTED (1u << 1)
+#define VMEM_PROTECTION_REGISTERS (1u << 2)
+
 /**
  * struct vmem_info_args - VMEM_INFO: the device's version and limits, and what
  *	the session is attached to
@@ -261,6 +288,8 @@ enum vmem_source {
  * @out_max_regions: regions that VMEM_ATTACH_REGIONS takes
  * @out_nr_vcpus: vCPUs of the VM, 0 where there is none or its process has exited
  * @out_max_entries: entries of tables that one VMEM_MAP_RANGE reads
+ * @out_protection: VMEM_PROTECTION_* of the VM, 0 where its process has exited
+ * @__reserved: 0
  */
 struct vmem_info_args {
 	__u32 size;
@@ -270,6 +299,8 @@ struct vmem_info_args {
 	__u32 out_max_regions;
 	__u32 out_nr_vcpus;
 	__aligned_u64 out_max_entries;
+	__u32 out_protection;
+	__u32 __reserved;
 };
 
 #define VMEM_INFO _IO(VMEM_IOC_TYPE, 0x00)
@@ -384,7 +415,8 @@ struct vmem_memslots_args {
  * struct vmem_vcpu_args - VMEM_VCPU: how a vCPU pages
  * @size: sizeof(struct vmem_vcpu_args)
  * @flags: must be 0
- * @index: 0 to @out_nr_vcpus of VMEM_INFO less 1; -EINVAL beyond
+ * @index: 0 to @out_nr_vcpus of VMEM_INFO less 1; -EINVAL beyond. -EACCES if the
+ *	registers of this vCPU are encrypted.
  * @out_id: the vCPU's APIC id, as KVM_CREATE_VCPU was given it
  * @out_regs: its registers without CR3, which is written as 0: KVM's copy of
  *	CR3 is out of date while the vCPU runs. The others are as of its last
@@ -587,8 +619,9 @@ struct vmem_map_range_args {
  * @out_len: bytes read, up to the first address that could not be
  * @out_status: enum vmem_status of the address behind the bytes read, where
  *	that is what ended them; VMEM_MAPPED where @out_len is @len or where the
- *	call met a limit and is to be called again for the rest. VMEM_UNBACKED and
- *	VMEM_UNREADABLE may also be about the page that the address is mapped to.
+ *	call met a limit and is to be called again for the rest. VMEM_UNBACKED,
+ *	VMEM_UNREADABLE and VMEM_WITHHELD may also be about the page that the
+ *	address is mapped to.
  *	The path of each page is of one moment, as in VMEM_TRANSLATE.
  * @out_level: enum vmem_level where the path of that address ended; 0 where
  *	@out_status is VMEM_MAPPED
@@ -621,7 +654,7 @@ struct vmem_read_args {
  * @out_len: bytes read, up to the first page that cannot be read
  * @out_status: enum vmem_status of the page behind the bytes read: VMEM_UNBACKED
  *	for no memory (no memory slot, or one over a device), VMEM_UNREADABLE for
- *	memory that cannot be read. VMEM_MAPPED where @out_len is @len, or where
+ *	memory that cannot be read, VMEM_WITHHELD for a private page. VMEM_MAPPED where @out_len is @len, or where
  *	the call met a limit: call again for the rest.
  * @__reserved: must be 0
  *
@@ -751,8 +784,8 @@ struct vmem_reference {
 
 /**
  * struct vmem_anomaly - an entry that leads nowhere, or back, or has changed
- * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_UNREADABLE, VMEM_ANCESTOR or
- *	VMEM_CROSS_LEVEL, and what is behind the latter two follows in further
+ * @status: VMEM_RESERVED, VMEM_UNBACKED, VMEM_UNREADABLE, VMEM_WITHHELD, VMEM_ANCESTOR
+ *	or VMEM_CROSS_LEVEL, and what is behind the latter two follows in further
  *	records; VMEM_TORN: the entry led elsewhere, or granted other rights, when
  *	the walk left the table that it had named: the records of these
  *	addresses may never have been true together. This record follows them;

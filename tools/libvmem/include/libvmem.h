@@ -58,7 +58,8 @@ extern "C" {
  * @LIBVMEM_QMP: QEMU's monitor cannot be reached, or refuses
  * @LIBVMEM_GUEST_RUNS: the guest runs, or ran meanwhile, and must not
  * @LIBVMEM_TOO_MUCH: more than the kernel, the guest's mode or a file can hold
- * @LIBVMEM_UNREADABLE: guest memory that cannot be read, where all of it must be
+ * @LIBVMEM_UNREADABLE: guest memory that cannot be read, where all of it must be; or
+ *	tables or registers that the guest keeps from the host (SEV, TDX, ...)
  * @LIBVMEM_OTHER_VERSION: the module is of another version
  * @LIBVMEM_SYSTEM: any other failure of the system; @err of the error says which
  */
