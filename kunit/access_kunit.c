@@ -35,8 +35,10 @@ struct access_case {
 	struct vmem_regs regs;
 	struct vmem_access access;
 	enum vmem_status status;
-	u32 nr;
-	u64 path[VMEM_MAX_LEVELS];
+	struct {
+		u32 nr;
+		u64 raw[VMEM_MAX_LEVELS];
+	} path;
 	struct vmem_verdict want;
 };
 
@@ -76,27 +78,14 @@ struct access_case {
 #define WD5 0x800
 #define ALL_BUT_5 0xfffff3ff
 
-#define PATH2(a, b)      \
-	2,               \
-	{                \
-		(a), (b) \
+#define PATH(n, ...)                \
+	{                           \
+		(n),                \
+		{                   \
+			__VA_ARGS__ \
+		}                   \
 	}
-#define PATH3(a, b, c)        \
-	3,                    \
-	{                     \
-		(a), (b), (c) \
-	}
-#define PATH4(a, b, c, d)          \
-	4,                         \
-	{                          \
-		(a), (b), (c), (d) \
-	}
-#define PATH5(a, b, c, d, e)            \
-	5,                              \
-	{                               \
-		(a), (b), (c), (d), (e) \
-	}
-#define TO(leaf) PATH4(PTE_PWU, PTE_PWU, PTE_PWU, leaf)
+#define TO(leaf) PATH(4, PTE_PWU, PTE_PWU, PTE_PWU, leaf)
 #define PU (PTE_P | PTE_U)
 #define PW (PTE_P | PTE_W)
 
@@ -125,10 +114,10 @@ static const struct access_case access_cases[] = {
 	{ "user fetches from a supervisor page", LONG(0, 0, NXE), U_FETCH,
 	  VMEM_MAPPED, TO(PW), PF(SUPERVISOR, 0x15, 3) },
 	{ "user reads below a supervisor's PML4E", LONG(0, 0, 0), U_READ,
-	  VMEM_MAPPED, PATH4(PW, PTE_PWU, PTE_PWU, PTE_PWU),
+	  VMEM_MAPPED, PATH(4, PW, PTE_PWU, PTE_PWU, PTE_PWU),
 	  PF(SUPERVISOR, 0x05, 0) },
 	{ "user reads below two supervisor's entries", LONG(0, 0, 0), U_READ,
-	  VMEM_MAPPED, PATH4(PTE_PWU, PTE_PWU, PW, PW),
+	  VMEM_MAPPED, PATH(4, PTE_PWU, PTE_PWU, PW, PW),
 	  PF(SUPERVISOR, 0x05, 2) },
 	{ "supervisor reads a supervisor page", LONG(WP, SMAP | SMEP, NXE),
 	  S_READ, VMEM_MAPPED, TO(PTE_P), PASSES(3) },
@@ -140,7 +129,7 @@ static const struct access_case access_cases[] = {
 	{ "user writes to a read-only page, without WP", LONG(0, 0, 0), U_WRITE,
 	  VMEM_MAPPED, TO(PU), PF(READ_ONLY, 0x07, 3) },
 	{ "user writes below a read-only PDPTE", LONG(WP, 0, 0), U_WRITE,
-	  VMEM_MAPPED, PATH4(PTE_PWU, PU, PTE_PWU, PTE_PWU),
+	  VMEM_MAPPED, PATH(4, PTE_PWU, PU, PTE_PWU, PTE_PWU),
 	  PF(READ_ONLY, 0x07, 1) },
 	{ "user reads a read-only page", LONG(WP, 0, 0), U_READ,
 	  VMEM_MAPPED, TO(PU), PASSES(3) },
@@ -160,7 +149,7 @@ static const struct access_case access_cases[] = {
 	{ "user fetches, execute-disable", LONG(WP, 0, NXE), U_FETCH,
 	  VMEM_MAPPED, TO(PU | PTE_NX), PF(NO_EXECUTE, 0x15, 3) },
 	{ "user fetches, execute-disable in the PML4E", LONG(WP, 0, NXE),
-	  U_FETCH, VMEM_MAPPED, PATH4(PU | PTE_NX, PU, PU, PU),
+	  U_FETCH, VMEM_MAPPED, PATH(4, PU | PTE_NX, PU, PU, PU),
 	  PF(NO_EXECUTE, 0x15, 0) },
 	{ "user reads, execute-disable", LONG(WP, 0, NXE), U_READ,
 	  VMEM_MAPPED, TO(PU | PTE_NX), PASSES(3) },
@@ -169,10 +158,10 @@ static const struct access_case access_cases[] = {
 	{ "supervisor fetches, execute-disable", LONG(0, 0, NXE), S_FETCH,
 	  VMEM_MAPPED, TO(PTE_P | PTE_NX), PF(NO_EXECUTE, 0x11, 3) },
 	{ "fetch from a 2 MiB page, execute-disable", LONG(0, 0, NXE), S_FETCH,
-	  VMEM_MAPPED, PATH3(PTE_PWU, PTE_PWU, PTE_P | PTE_PS | PTE_NX),
+	  VMEM_MAPPED, PATH(3, PTE_PWU, PTE_PWU, PTE_P | PTE_PS | PTE_NX),
 	  PF(NO_EXECUTE, 0x11, 2) },
 	{ "fetch from a 1 GiB page", LONG(0, 0, NXE), S_FETCH,
-	  VMEM_MAPPED, PATH2(PTE_PWU, PTE_P | PTE_PS), PASSES(1) },
+	  VMEM_MAPPED, PATH(2, PTE_PWU, PTE_P | PTE_PS), PASSES(1) },
 	/* CR4.SMEP */
 	{ "SMEP: supervisor fetches from a user page", LONG(0, SMEP, 0),
 	  S_FETCH, VMEM_MAPPED, TO(PU), PF(SMEP, 0x11, 3) },
@@ -181,7 +170,7 @@ static const struct access_case access_cases[] = {
 	{ "no SMEP: supervisor fetches from a user page", LONG(0, SMAP, NXE),
 	  S_FETCH, VMEM_MAPPED, TO(PU), PASSES(3) },
 	{ "SMEP: a supervisor's PDE is enough", LONG(0, SMEP, NXE), S_FETCH,
-	  VMEM_MAPPED, PATH4(PU, PU, PTE_P, PU), PASSES(3) },
+	  VMEM_MAPPED, PATH(4, PU, PU, PTE_P, PU), PASSES(3) },
 	/* CR4.SMAP */
 	{ "SMAP: supervisor reads a user page", LONG(0, SMAP, NXE), S_READ,
 	  VMEM_MAPPED, TO(PTE_PWU), PF(SMAP, 0x01, 3) },
@@ -231,11 +220,11 @@ static const struct access_case access_cases[] = {
 	  VMEM_MAPPED, TO(PTE_PWU | 15ULL << 59), PF(KEY, 0x25, 3) },
 	{ "PKE: only the last entry has a key", LONG(WP, PKE, NXE),
 	  KEYS(WRITE, true, AD5, 0), VMEM_MAPPED,
-	  PATH4(PTE_PWU | KEY5, PTE_PWU | KEY5, PTE_PWU | KEY5, PTE_PWU),
+	  PATH(4, PTE_PWU | KEY5, PTE_PWU | KEY5, PTE_PWU | KEY5, PTE_PWU),
 	  PASSES(3) },
 	{ "PKE: key of a 2 MiB page", LONG(WP, PKE, NXE),
 	  KEYS(READ, true, AD5, 0), VMEM_MAPPED,
-	  PATH3(PTE_PWU, PTE_PWU, PU | PTE_PS | KEY5), PF(KEY, 0x25, 2) },
+	  PATH(3, PTE_PWU, PTE_PWU, PU | PTE_PS | KEY5), PF(KEY, 0x25, 2) },
 	{ "PKE: read-only as well", LONG(WP, PKE, NXE),
 	  KEYS(WRITE, true, AD5, 0),
 	  VMEM_MAPPED, TO(PU | KEY5), PF(READ_ONLY, 0x27, 3) },
@@ -264,7 +253,7 @@ static const struct access_case access_cases[] = {
 	  VMEM_MAPPED, TO(PTE_PWU | KEY5), PASSES(3) },
 	/* Paths that end before a page, and the error code (4.7) */
 	{ "not present, user reads", LONG(0, 0, 0), U_READ,
-	  VMEM_NOT_PRESENT, 1, { 0 }, PF(NOT_PRESENT, 0x04, 0) },
+	  VMEM_NOT_PRESENT, PATH(1, 0), PF(NOT_PRESENT, 0x04, 0) },
 	{ "not present, supervisor writes", LONG(0, 0, 0), S_WRITE,
 	  VMEM_NOT_PRESENT, TO(PTE_W), PF(NOT_PRESENT, 0x02, 3) },
 	{ "not present, keys", LONG(WP, PKE | PKS, NXE),
@@ -277,58 +266,58 @@ static const struct access_case access_cases[] = {
 	{ "fetch with SMEP", LONG(0, SMEP, 0), S_FETCH,
 	  VMEM_NOT_PRESENT, TO(0), PF(NOT_PRESENT, 0x10, 3) },
 	{ "reserved bit, user writes", LONG(0, 0, 0), U_WRITE,
-	  VMEM_RESERVED, PATH3(PTE_PWU, PTE_PWU, PTE_PWU | BIT_ULL(45)),
+	  VMEM_RESERVED, PATH(3, PTE_PWU, PTE_PWU, PTE_PWU | BIT_ULL(45)),
 	  PF(RESERVED, 0x0f, 2) },
 	{ "reserved bit, supervisor fetches", LONG(0, 0, NXE), S_FETCH,
-	  VMEM_RESERVED, 1, { PTE_P | PTE_PS }, PF(RESERVED, 0x19, 0) },
+	  VMEM_RESERVED, PATH(1, PTE_P | PTE_PS), PF(RESERVED, 0x19, 0) },
 	{ "reserved bit, keys", LONG(WP, PKE | PKS, NXE),
 	  KEYS(READ, true, ~0U, ~0U), VMEM_RESERVED,
 	  TO(PTE_PWU | BIT_ULL(45)), PF(RESERVED, 0x0d, 3) },
 	{ "no canonical address", LONG(0, 0, 0), U_READ,
-	  VMEM_NON_CANONICAL, 0, {}, { VMEM_REASON_NON_CANONICAL, 13, 0, -1 } },
+	  VMEM_NON_CANONICAL, {}, { VMEM_REASON_NON_CANONICAL, 13, 0, -1 } },
 	{ "unbacked", LONG(0, 0, 0), U_READ,
-	  VMEM_UNBACKED, PATH2(PTE_PWU, PTE_PWU), NO_ANSWER(1) },
+	  VMEM_UNBACKED, PATH(2, PTE_PWU, PTE_PWU), NO_ANSWER(1) },
 	{ "unreadable root", LONG(0, 0, 0), U_READ,
-	  VMEM_UNREADABLE, 0, {}, NO_ANSWER(-1) },
+	  VMEM_UNREADABLE, {}, NO_ANSWER(-1) },
 	{ "torn", LONG(0, 0, 0), U_READ,
-	  VMEM_TORN, PATH2(PTE_PWU, PTE_PWU), NO_ANSWER(1) },
+	  VMEM_TORN, PATH(2, PTE_PWU, PTE_PWU), NO_ANSWER(1) },
 	/* 5-level paging */
 	{ "5-level: supervisor's PML5E", LONG(WP, LA57, NXE), U_READ,
-	  VMEM_MAPPED, PATH5(PW, PTE_PWU, PTE_PWU, PTE_PWU, PTE_PWU),
+	  VMEM_MAPPED, PATH(5, PW, PTE_PWU, PTE_PWU, PTE_PWU, PTE_PWU),
 	  PF(SUPERVISOR, 0x05, 0) },
 	{ "5-level: execute-disable in the PML5E", LONG(WP, LA57, NXE), U_FETCH,
-	  VMEM_MAPPED, PATH5(PU | PTE_NX, PU, PU, PU, PU),
+	  VMEM_MAPPED, PATH(5, PU | PTE_NX, PU, PU, PU, PU),
 	  PF(NO_EXECUTE, 0x15, 0) },
 	{ "5-level: key", LONG(WP, LA57 | PKE, NXE), KEYS(READ, true, AD5, 0),
-	  VMEM_MAPPED, PATH5(PU, PU, PU, PU, PU | KEY5), PF(KEY, 0x25, 4) },
+	  VMEM_MAPPED, PATH(5, PU, PU, PU, PU, PU | KEY5), PF(KEY, 0x25, 4) },
 	/* PAE: a PDPTE has no rights, and there are no keys. */
 	{ "PAE: user writes", REGS(WP, PAE | PKE, NXE),
 	  KEYS(WRITE, true, ~0U, ~0U),
-	  VMEM_MAPPED, PATH3(PTE_P, PTE_PWU, PTE_PWU), PASSES(2) },
+	  VMEM_MAPPED, PATH(3, PTE_P, PTE_PWU, PTE_PWU), PASSES(2) },
 	{ "PAE: read-only PDE", REGS(WP, PAE, NXE), U_WRITE,
-	  VMEM_MAPPED, PATH3(PTE_P, PU, PTE_PWU), PF(READ_ONLY, 0x07, 1) },
+	  VMEM_MAPPED, PATH(3, PTE_P, PU, PTE_PWU), PF(READ_ONLY, 0x07, 1) },
 	{ "PAE: supervisor's PTE", REGS(WP, PAE, 0), U_FETCH,
-	  VMEM_MAPPED, PATH3(PTE_P, PTE_PWU, PW), PF(SUPERVISOR, 0x05, 2) },
+	  VMEM_MAPPED, PATH(3, PTE_P, PTE_PWU, PW), PF(SUPERVISOR, 0x05, 2) },
 	{ "PAE: execute-disable", REGS(WP, PAE, NXE), U_FETCH,
-	  VMEM_MAPPED, PATH3(PTE_P, PU, PU | PTE_NX),
+	  VMEM_MAPPED, PATH(3, PTE_P, PU, PU | PTE_NX),
 	  PF(NO_EXECUTE, 0x15, 2) },
 	{ "PAE: SMAP", REGS(WP, PAE | SMAP, NXE), S_READ,
-	  VMEM_MAPPED, PATH3(PTE_P, PU, PU), PF(SMAP, 0x01, 2) },
+	  VMEM_MAPPED, PATH(3, PTE_P, PU, PU), PF(SMAP, 0x01, 2) },
 	/* 2-level: no execute-disable, whatever EFER says. */
 	{ "2-level: fetch", REGS(WP, 0, NXE), U_FETCH,
-	  VMEM_MAPPED, PATH2(PU, PU), PASSES(1) },
+	  VMEM_MAPPED, PATH(2, PU, PU), PASSES(1) },
 	{ "2-level: fetch of what is not present", REGS(WP, 0, NXE), U_FETCH,
-	  VMEM_NOT_PRESENT, 1, { 0 }, PF(NOT_PRESENT, 0x04, 0) },
+	  VMEM_NOT_PRESENT, PATH(1, 0), PF(NOT_PRESENT, 0x04, 0) },
 	{ "2-level: SMEP", REGS(WP, SMEP, 0), S_FETCH,
-	  VMEM_MAPPED, PATH2(PU, PU), PF(SMEP, 0x11, 1) },
+	  VMEM_MAPPED, PATH(2, PU, PU), PF(SMEP, 0x11, 1) },
 	{ "2-level: keys", REGS(WP, PKE | PKS, 0), KEYS(READ, true, ~0U, ~0U),
-	  VMEM_MAPPED, PATH2(PU, PU), PASSES(1) },
+	  VMEM_MAPPED, PATH(2, PU, PU), PASSES(1) },
 	{ "2-level: read-only PDE", REGS(WP, 0, 0), S_WRITE,
-	  VMEM_MAPPED, PATH2(PTE_P, PW), PF(READ_ONLY, 0x03, 0) },
+	  VMEM_MAPPED, PATH(2, PTE_P, PW), PF(READ_ONLY, 0x03, 0) },
 	{ "2-level: 4 MiB page", REGS(WP, X86_CR4_PSE, 0), U_WRITE,
-	  VMEM_MAPPED, 1, { PU | PTE_PS }, PF(READ_ONLY, 0x07, 0) },
+	  VMEM_MAPPED, PATH(1, PU | PTE_PS), PF(READ_ONLY, 0x07, 0) },
 	{ "2-level: above 4 GiB", REGS(WP, 0, 0), U_READ,
-	  VMEM_NON_CANONICAL, 0, {}, { VMEM_REASON_NON_CANONICAL, 0, 0, -1 } },
+	  VMEM_NON_CANONICAL, {}, { VMEM_REASON_NON_CANONICAL, 0, 0, -1 } },
 };
 
 /* clang-format on */
@@ -345,13 +334,13 @@ static void judge(struct kunit *test, const struct access_case *c,
 {
 	struct vmem_translation t = {
 		.out_status = c->status,
-		.out_nr_trace = c->nr,
+		.out_nr_trace = c->path.nr,
 	};
 	struct vmem_root root;
 	u32 i;
 
-	for (i = 0; i < c->nr; i++)
-		t.out_trace[i].raw = c->path[i];
+	for (i = 0; i < c->path.nr; i++)
+		t.out_trace[i].raw = c->path.raw[i];
 	KUNIT_ASSERT_EQ(test, vmem_root_init(&root, &c->regs), 0);
 	memset(got, 0xff, sizeof(*got));
 	vmem_access(&c->regs, &root.mode, &c->access, &t, got);
@@ -449,14 +438,14 @@ static void vmem_access_address(struct kunit *test)
  * Part three: random accesses, beside the sentences of the manual.
  */
 
-/* The last entry from @first on with these bits so, counted from the root; or -1. */
+/* Index of the first entry from @first on that has these bits so; -1 if none has. */
 static int first_with(const struct access_case *c, u32 first, u64 mask,
 		      u64 bits)
 {
 	u32 i;
 
-	for (i = first; i < c->nr; i++)
-		if ((c->path[i] & mask) == bits)
+	for (i = first; i < c->path.nr; i++)
+		if ((c->path.raw[i] & mask) == bits)
 			return i;
 	return -1;
 }
@@ -465,7 +454,7 @@ static int first_with(const struct access_case *c, u32 first, u64 mask,
 static bool key_prevents(const struct access_case *c, bool user_address)
 {
 	const struct vmem_access *a = &c->access;
-	u32 key = c->path[c->nr - 1] >> 59 & 15;
+	u32 key = c->path.raw[c->path.nr - 1] >> 59 & 15;
 	u32 rights = user_address ? a->pkru : a->pkrs;
 	bool ad = rights & 1U << key * 2;
 	bool wd = rights & 1U << (key * 2 + 1);
@@ -494,7 +483,7 @@ static void ref_page(const struct access_case *c, struct vmem_verdict *want)
 	bool user_address = no_user < 0;
 	bool key = key_prevents(c, user_address);
 
-	want->decides = c->nr - 1;
+	want->decides = c->path.nr - 1;
 	if (user && !user_address) {
 		want->reason = VMEM_REASON_SUPERVISOR;
 		want->decides = no_user;
@@ -527,7 +516,7 @@ static void ref_verdict(const struct access_case *c, struct vmem_verdict *want)
 		if (want->reason == VMEM_REASON_NONE)
 			return;
 	} else {
-		want->decides = c->nr - 1;
+		want->decides = c->path.nr - 1;
 		want->reason = c->status == VMEM_RESERVED ?
 				       VMEM_REASON_RESERVED :
 				       VMEM_REASON_NOT_PRESENT;
@@ -576,21 +565,21 @@ static void random_path(struct rnd_state *rng, struct access_case *c,
 	int longest = formats[format].longest;
 	u32 i;
 
-	c->nr = formats[format].shortest +
-		rng_below(rng, longest - formats[format].shortest + 1);
-	for (i = 0; i < c->nr; i++)
-		c->path[i] = random_entry(rng, c);
+	c->path.nr = formats[format].shortest +
+		     rng_below(rng, longest - formats[format].shortest + 1);
+	for (i = 0; i < c->path.nr; i++)
+		c->path.raw[i] = random_entry(rng, c);
 	if (c->regs.cr4 & PAE && !(c->regs.efer & EFER_LME))
-		c->path[0] = PTE_P;
-	if (c->nr < longest)
-		c->path[c->nr - 1] |= PTE_PS;
+		c->path.raw[0] = PTE_P;
+	if (c->path.nr < longest)
+		c->path.raw[c->path.nr - 1] |= PTE_PS;
 	c->status = VMEM_MAPPED;
 	if (!rng_one_in(rng, 8))
 		return;
-	c->nr = 1 + rng_below(rng, longest);
+	c->path.nr = 1 + rng_below(rng, longest);
 	c->status = rng_one_in(rng, 2) ? VMEM_RESERVED : VMEM_NOT_PRESENT;
 	if (c->status == VMEM_NOT_PRESENT)
-		c->path[c->nr - 1] &= ~PTE_P;
+		c->path.raw[c->path.nr - 1] &= ~PTE_P;
 }
 
 static void random_case(struct rnd_state *rng, struct access_case *c)
@@ -630,13 +619,10 @@ static void vmem_access_random(struct kunit *test)
 		met[want.reason]++;
 		if (!memcmp(&got, &want, sizeof(got)))
 			continue;
-		KUNIT_FAIL(
-			test,
-			"case %d, cr0 %llx cr4 %llx efer %llx, kind %d user %d, status %d, %u entries: got %d %#x %d, want %d %#x %d; again: vmem_kunit.seed=%llu",
-			i, c.regs.cr0, c.regs.cr4, c.regs.efer, c.access.kind,
-			c.access.user, c.status, c.nr, got.reason,
-			got.error_code, got.decides, want.reason,
-			want.error_code, want.decides, rng_first_seed);
+		KUNIT_FAIL(test, "case %d: %d %#x %d for %d %#x %d", i,
+			   got.reason, got.error_code, got.decides, want.reason,
+			   want.error_code, want.decides);
+		kunit_err(test, "again: vmem_kunit.seed=%llu", rng_first_seed);
 		return;
 	}
 	/* Each reason, or the rest proves little */

@@ -84,7 +84,7 @@ static bool differs(const struct state *state,
 /* Each thing the other way round */
 static const struct {
 	unsigned int what;
-	__u64 cr0, cr4, efer, rflags;
+	__u64 cr0, cr4, rflags;
 	__u32 rules;
 } turns[] = {
 	{ .what = LIBVMEM_CR0, .cr0 = GUEST_CR0_WP },
@@ -92,9 +92,7 @@ static const struct {
 	{ .what = LIBVMEM_CR4, .cr4 = GUEST_CR4_SMAP },
 	{ .what = LIBVMEM_CR4, .cr4 = GUEST_CR4_PKE },
 	{ .what = LIBVMEM_CR4, .cr4 = GUEST_CR4_PKS },
-	{ .what = LIBVMEM_EFER, .efer = GUEST_EFER_NXE },
 	{ .what = LIBVMEM_VENDOR, .rules = VMEM_RULES_AMD },
-	{ .what = LIBVMEM_NO_1G, .rules = VMEM_RULES_NO_1G },
 	{ .what = LIBVMEM_RFLAGS, .rflags = GUEST_RFLAGS_AC },
 };
 
@@ -112,7 +110,6 @@ static unsigned int rests_on(const struct state *state,
 		other = *state;
 		other.regs.cr0 ^= turns[i].cr0;
 		other.regs.cr4 ^= turns[i].cr4;
-		other.regs.efer ^= turns[i].efer;
 		other.regs.rules ^= turns[i].rules;
 		other.access.rflags ^= turns[i].rflags;
 		if (differs(&other, answer, verdict))

@@ -2,7 +2,6 @@
 /*
  * vmemctl access: what a processor would do with accesses, and which entry decides
  */
-#include <linux/const.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +10,6 @@
 #define NR_KINDS 3
 #define VECTOR_GP 13
 #define VECTOR_PF 14
-#define EFER_NXE _BITULL(11)
 
 static const char *const kinds[NR_KINDS] = {
 	[LIBVMEM_ACCESS_READ] = "read",
@@ -42,7 +40,6 @@ static const struct {
 } inputs[] = {
 	{ LIBVMEM_CR0, "CR0", "--cr0" },
 	{ LIBVMEM_CR4, "CR4", "--cr4" },
-	{ LIBVMEM_EFER, "EFER", "--efer" },
 	{ LIBVMEM_VENDOR, "vendor", "--vendor" },
 	{ LIBVMEM_RFLAGS, "RFLAGS", "--rflags" },
 	{ LIBVMEM_PKRU, "PKRU", "--pkru" },
@@ -88,24 +85,18 @@ struct asking {
 };
 
 /*
- * --arch says what is usual, and no image of QEMU's has EFER: it is taken for known if
- * NXE is set in it, which the guest's own entries would contradict. KVM tells the
- * vendor, and so does a snapshot.
+ * --arch says only what is usual. KVM tells the vendor, and so does a snapshot. Without
+ * NXE the entries of a guest that uses it would be reserved, so nobody doubts EFER.
  */
-static unsigned int find_unknown(const struct opts *opts, struct libvmem *vm,
-				 const struct vmem_regs *regs)
+static unsigned int find_unknown(const struct opts *opts, struct libvmem *vm)
 {
 	const struct libvmem_source *source = &opts->source;
 	const struct libvmem_image *image = libvmem_image(vm);
 	unsigned int known = source->given.have | opts->have_access;
-	bool tells_all = !image || image->nr_spaces;
 
 	if (source->qmp || !source->arch)
 		known |= LIBVMEM_CR0 | LIBVMEM_CR4;
-	if (source->qmp || (tells_all && !source->arch) ||
-	    regs->efer & EFER_NXE)
-		known |= LIBVMEM_EFER;
-	if (!image || (tells_all && !source->arch))
+	if (!image || (image->nr_spaces && !source->arch))
 		known |= LIBVMEM_VENDOR;
 	return ~known;
 }
@@ -403,7 +394,7 @@ static void judge_all(struct opts *opts, const __u64 *vas, int nr)
 
 	a.vm = guest_open(opts);
 	guest_roots(a.vm, opts, false, &roots);
-	a.unknown = find_unknown(opts, a.vm, &roots.regs);
+	a.unknown = find_unknown(opts, a.vm);
 	for (; a.index < roots.nr; a.index++)
 		judge_space(&a, vas, nr);
 	for (size_t i = 0; i < ARRAY_SIZE(inputs); i++)

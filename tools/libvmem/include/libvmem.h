@@ -764,10 +764,10 @@ enum libvmem_reason {
  * @decides: index into @out_trace of the entry that decides: the first one that takes
  *	the right away; or the last one, if the whole path grants or forbids it. -1 if
  *	no entry was read.
- * @rests_on: set of LIBVMEM_CR0, LIBVMEM_CR4, LIBVMEM_EFER, LIBVMEM_VENDOR,
- *	LIBVMEM_NO_1G, LIBVMEM_RFLAGS, LIBVMEM_PKRU and LIBVMEM_PKRS: the verdict would
- *	be another with CR0.WP, CR4.SMEP, SMAP, PKE or PKS, EFER.NXE, a rule or RFLAGS.AC
- *	the other way round, or with other rights of the page's key
+ * @rests_on: set of LIBVMEM_CR0, LIBVMEM_CR4, LIBVMEM_VENDOR, LIBVMEM_RFLAGS,
+ *	LIBVMEM_PKRU and LIBVMEM_PKRS: the verdict would be another with CR0.WP, CR4.SMEP,
+ *	SMAP, PKE or PKS, the vendor or RFLAGS.AC the other way round, or with other
+ *	rights of the page's key
  */
 struct libvmem_verdict {
 	enum libvmem_reason reason;
