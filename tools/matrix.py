@@ -102,7 +102,8 @@ class Tests(test.Tests):
 
 def steps(version):
     lab = [*test.LAB, "--kernel", version]
-    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE],
+    private = [test.PRIVATE] * (version != versions()[0])
+    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE, *private],
              "access": [*lab, *test.ACCESS]}
     for guest in GUESTS:
         given["guests of " + guest] = [

@@ -40,12 +40,16 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/pages", "build/bin/untouched",
           "build/bin/signals", "build/bin/trace", "build/bin/limits",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
-          "build/bin/fuzz-ioctl", "build/bin/events"]
+          "build/bin/fuzz-ioctl", "build/bin/events", "build/bin/rules",
+          "build/bin/modes", "build/bin/judge"]
+# Of memory that a guest keeps from the host, which kernels have from 6.10 on
+PRIVATE = "build/bin/private"
 # Debian 12's other kernel
 NEWER = ["--kernel", "6.12"]
 # How often, where all is nine times as slow, or has been run before
 FEWER = ["env", "VMEM_STATES=1000", "VMEM_TRANSLATIONS=10000",
-         "VMEM_SECONDS=2", "VMEM_CALLS=1000", "VMEM_TIMES=2"]
+         "VMEM_SECONDS=2", "VMEM_CALLS=1000", "VMEM_TIMES=2",
+         "VMEM_JUDGE_CASES=1000"]
 # On its own: it locks the kernel down.
 ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
           "build/bin/access"]
@@ -68,7 +72,7 @@ STEPS = {
     "device": [*LAB, "--", *DEVICE],
     "access": [*LAB, *ACCESS],
     "live": [*LAB, *GUESTS, *LIVE],
-    "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE],
+    "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE, PRIVATE],
     "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
                    "tools/selftest/run", "tools/selftest/live.py",
                    "tools/selftest/live_spaces.py",

@@ -11,6 +11,7 @@ import fcntl
 import json
 import mmap
 import os
+import random
 import struct
 import sys
 import tempfile
@@ -18,8 +19,11 @@ import unittest
 
 import images
 import lablib
+import modes
 import tap
 from images import A, B, CODE, DATA, HIGH, PAGE, TEXT, Segment
+
+SEED = int(os.environ.get("VMEM_SEED") or random.randrange(1 << 32))
 
 # linux/kvm.h
 KVM_CREATE_VM = 0xae01
@@ -91,9 +95,13 @@ class AsImage(Case):
     def setUp(self):
         super().setUp()
         self.image = os.path.join(self.folder, "image")
+        self.write(images.amd64())
+
+    def write(self, memory):
+        """The image has this memory."""
         with open(self.image, "wb") as file:
             file.write(images.elf([Segment(*piece) for piece in
-                                   images.amd64().segments()]))
+                                   memory.segments()]))
 
     def same(self, *words):
         """vmemctl says one and the same of both."""
@@ -133,6 +141,29 @@ class AsImage(Case):
         self.assertEqual(told[0], told[1])
         self.assertTrue(files[0] == files[1])
         self.assertEqual(told[0]["bytes"], len(files[0]))
+
+    def test_modes(self):
+        """all commands answer so in every mode, and by every rule"""
+        rng = random.Random(SEED)
+        for mode in modes.MODES:
+            guest = modes.random_guest(mode, rng)
+            self.write(guest.memory)
+            vm = Vm(guest.memory)
+            self.target = ["-p", str(os.getpid()), "--vm-fd", str(vm.fd)]
+            with self.subTest(mode=mode.name, seed=SEED):
+                self.same_space(guest, rng)
+            vm.close()
+
+    def same_space(self, guest, rng):
+        mapped = sorted(guest.leaves(guest.roots[0])[0])
+        addresses = rng.sample(mapped, min(len(mapped), 30)) + [
+            guest.mode.canonical(rng.getrandbits(guest.mode.va_bits))
+            for _ in range(30)] + [rng.getrandbits(64)]
+        roots = ["--cr3", ",".join(map(hex, guest.roots)),
+                 *guest.mode.options(), "-j"]
+        for words in (["maps", "--attributes"], ["spaces"], ["aliases"],
+                      ["vtop", *map(hex, addresses)]):
+            self.same(*roots, *words)
 
     def test_several(self):
         """error: a process with two VMs, and no --vm-fd"""
@@ -237,6 +268,7 @@ class Unreadable(Case):
 
 
 def main():
+    tap.diagnostic("VMEM_SEED=%d" % SEED)
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     return tap.run(unittest.TestSuite(load(case) for case in (AsImage,
                                                               Unreadable)))
