@@ -85,7 +85,7 @@ def update(counts):
     for line, budget in budgets():
         if budget:
             name, _, unit = budget
-            line = "%-15s %8s  %s" % (
+            line = "%-20s %6s  %s" % (
                 name, three_digits(MARGIN * counts[name]), unit)
         lines.append(line)
     with open(BUDGETS, "w", encoding="utf-8") as file:

@@ -22,6 +22,7 @@
  * struct path - a hot path
  * @name: as in the file of budgets
  * @units: what is paid for
+ * @levels: of the guest's paging; PAE has 3
  * @less: the path whose instructions are not counted here, or NULL
  * @make: makes the guest
  * @run: the path
@@ -29,8 +30,9 @@
 struct path {
 	const char *name;
 	u32 units;
+	int levels;
 	const char *less;
-	struct guest *(*make)(void);
+	struct guest *(*make)(int levels);
 	void (*run)(struct guest *guest, const struct vmem_root *root);
 };
 
@@ -76,16 +78,18 @@ static void spaces(struct guest *guest, const struct vmem_root *root)
 }
 
 /* Page tables in a row, of which an entry is what @entry says. */
-static struct guest *make_tables(u64 (*entry)(u64 i, u64 *random))
+static struct guest *make_tables(int levels, u64 (*entry)(u64 i, u64 *random))
 {
 	struct guest *guest = guest_new(1ULL << 30);
-	u64 root = guest_new_space(guest);
 	u64 random = 1;
-	u64 i;
+	u64 root, i;
+
+	guest_set_levels(guest, levels);
+	root = guest_new_space(guest);
 
 	for (i = 0; i < NR_ENTRIES; i++)
-		*guest_entry(guest, root, i << 12, VMEM_LEVEL_PT) =
-			entry(i, &random);
+		guest_put(guest, root, i << 12, VMEM_LEVEL_PT,
+			  entry(i, &random));
 	return guest;
 }
 
@@ -112,24 +116,24 @@ static u64 empty(u64 i, u64 *random)
 	return 0;
 }
 
-static struct guest *make_contiguous(void)
+static struct guest *make_contiguous(int levels)
 {
-	return make_tables(contiguous);
+	return make_tables(levels, contiguous);
 }
 
-static struct guest *make_scattered(void)
+static struct guest *make_scattered(int levels)
 {
-	return make_tables(scattered);
+	return make_tables(levels, scattered);
 }
 
-static struct guest *make_empty(void)
+static struct guest *make_empty(int levels)
 {
-	return make_tables(empty);
+	return make_tables(levels, empty);
 }
 
-static struct guest *make_sparse(void)
+static struct guest *make_sparse(int levels)
 {
-	struct guest *guest = make_tables(sparse);
+	struct guest *guest = make_tables(levels, sparse);
 	struct vmem_root root = guest_root(guest, 0);
 
 	addresses_of_leaves(guest, &root, vas, NR_ADDRESSES);
@@ -137,30 +141,50 @@ static struct guest *make_sparse(void)
 }
 
 /* One page table, named by all entries of some page directories. */
-static struct guest *make_shared(void)
+static struct guest *make_shared(int levels)
 {
 	struct guest *guest = guest_new(1ULL << 30);
-	u64 root = guest_new_space(guest);
-	u64 table = guest_new_table(guest);
-	u64 i;
+	u64 root, table, i;
 
+	guest_set_levels(guest, levels);
+	root = guest_new_space(guest);
+	table = guest_new_table(guest);
 	for (i = 0; i < NR_ENTRIES; i++)
-		*guest_entry(guest, root, i << 21, VMEM_LEVEL_PD) = table |
-								    ALL_RIGHTS;
+		guest_put(guest, root, i << 21, VMEM_LEVEL_PD,
+			  table | ALL_RIGHTS);
 	return guest;
 }
 
+/* Some of them in the other modes as well. */
+#define PATHS_OF(name, levels)                                       \
+	{ name "-translate-one", NR_ADDRESSES, levels, NULL,         \
+	  make_sparse,		 translate_one },                    \
+		{ name "-translate-64", NR_ADDRESSES, levels, NULL,  \
+		  make_sparse,		translate_64 },              \
+		{ name "-brief-64", NR_ADDRESSES, levels, NULL,      \
+		  make_sparse,	    brief_64 },                      \
+		{ name "-scan-contiguous", NR_ENTRIES, levels, NULL, \
+		  make_contiguous,	   rows },                   \
+	{                                                            \
+		name "-scan-scattered", NR_ENTRIES, levels, NULL,    \
+			make_scattered, rows                         \
+	}
+
 static const struct path paths[] = {
-	{ "translate-one", NR_ADDRESSES, NULL, make_sparse, translate_one },
-	{ "translate-64", NR_ADDRESSES, NULL, make_sparse, translate_64 },
-	{ "translate-4096", NR_ADDRESSES, NULL, make_sparse, translate_4096 },
-	{ "brief-64", NR_ADDRESSES, NULL, make_sparse, brief_64 },
-	{ "brief-4096", NR_ADDRESSES, NULL, make_sparse, brief_4096 },
-	{ "scan-contiguous", NR_ENTRIES, NULL, make_contiguous, rows },
-	{ "scan-scattered", NR_ENTRIES, NULL, make_scattered, rows },
-	{ "scan-empty", NR_ENTRIES, NULL, make_empty, rows },
-	{ "pass-shared", NR_ENTRIES, NULL, make_shared, spaces },
-	{ "claim", NR_TABLES, "scan-empty", make_empty, spaces },
+	{ "translate-one", NR_ADDRESSES, 4, NULL, make_sparse, translate_one },
+	{ "translate-64", NR_ADDRESSES, 4, NULL, make_sparse, translate_64 },
+	{ "translate-4096", NR_ADDRESSES, 4, NULL, make_sparse,
+	  translate_4096 },
+	{ "brief-64", NR_ADDRESSES, 4, NULL, make_sparse, brief_64 },
+	{ "brief-4096", NR_ADDRESSES, 4, NULL, make_sparse, brief_4096 },
+	{ "scan-contiguous", NR_ENTRIES, 4, NULL, make_contiguous, rows },
+	{ "scan-scattered", NR_ENTRIES, 4, NULL, make_scattered, rows },
+	{ "scan-empty", NR_ENTRIES, 4, NULL, make_empty, rows },
+	{ "pass-shared", NR_ENTRIES, 4, NULL, make_shared, spaces },
+	{ "claim", NR_TABLES, 4, "scan-empty", make_empty, spaces },
+	PATHS_OF("i686", 2),
+	PATHS_OF("pae", 3),
+	PATHS_OF("la57", 5),
 };
 
 /*
@@ -176,7 +200,7 @@ ssize_t getrandom(void *bytes, size_t size, unsigned int flags)
 
 static void count(const struct path *path)
 {
-	struct guest *guest = path->make();
+	struct guest *guest = path->make(path->levels);
 	struct vmem_root root = guest_root(guest, 0);
 
 	CALLGRIND_ZERO_STATS;

@@ -65,6 +65,8 @@ struct guest *guest_new(u64 size)
 	guest->size = size;
 	guest->next = VMEM_PAGE_SIZE;
 	guest->stride = VMEM_PAGE_SIZE;
+	guest->top = VMEM_LEVEL_PML4;
+	guest->entry_size = 8;
 	guest->name = "made up";
 	/* PG AM WP NE ET MP PE; PAE; NXE LMA LME SCE */
 	guest->regs = (struct vmem_regs){
@@ -74,6 +76,18 @@ struct guest *guest_new(u64 size)
 		.maxphyaddr = 46,
 	};
 	return guest;
+}
+
+/* CR4.PSE; CR4.PAE, and then CR4.LA57 */
+void guest_set_levels(struct guest *guest, int levels)
+{
+	guest->top = levels;
+	guest->entry_size = levels == VMEM_LEVEL_PD ? 4 : 8;
+	guest->regs.cr4 = levels == VMEM_LEVEL_PD ? 0x10 : 0x20;
+	if (levels == VMEM_LEVEL_PML5)
+		guest->regs.cr4 |= 0x1000;
+	if (levels < VMEM_LEVEL_PML4)
+		guest->regs.efer = 0;
 }
 
 void guest_free(struct guest *guest)
@@ -119,29 +133,64 @@ struct vmem_root guest_root(const struct guest *guest, u32 index)
 
 	regs.cr3 = guest->spaces[index];
 	if (vmem_root_init(&root, &regs))
-		die("the guest's registers are not those of 4-level paging");
+		die("the guest's registers name no paging mode");
 	return root;
 }
 
-static u32 entry_index(u64 va, int level)
+static u32 entry_index(const struct guest *guest, u64 va, int level)
 {
-	return va >> (12 + 9 * (level - 1)) & (ENTRIES - 1);
+	int bits = guest->entry_size == 8 ? 9 : 10;
+
+	return va >> (12 + bits * (level - 1)) & ((1u << bits) - 1);
+}
+
+static u64 load(const struct guest *guest, const void *entry)
+{
+	return guest->entry_size == 8 ? *(const u64 *)entry :
+					*(const u32 *)entry;
+}
+
+static void store(const struct guest *guest, void *entry, u64 raw)
+{
+	if (guest->entry_size == 8)
+		*(u64 *)entry = raw;
+	else
+		*(u32 *)entry = raw;
+}
+
+/* The four entries of a PAE root have no rights. */
+static u64 table_rights(const struct guest *guest, int level)
+{
+	return level == VMEM_LEVEL_PDPT && guest->top == level ? PRESENT :
+								 ALL_RIGHTS;
+}
+
+static void *find_entry(struct guest *guest, u64 root, u64 va, int level)
+{
+	int at = guest->top;
+	u64 table = root;
+	void *entry;
+
+	for (;; at--) {
+		entry = guest->memory + table +
+			entry_index(guest, va, at) * guest->entry_size;
+		if (at == level)
+			return entry;
+		if (!load(guest, entry))
+			store(guest, entry,
+			      guest_new_table(guest) | table_rights(guest, at));
+		table = load(guest, entry) & ADDRESS;
+	}
+}
+
+void guest_put(struct guest *guest, u64 root, u64 va, int level, u64 raw)
+{
+	store(guest, find_entry(guest, root, va, level), raw);
 }
 
 u64 *guest_entry(struct guest *guest, u64 root, u64 va, int level)
 {
-	int at = VMEM_LEVEL_PML4;
-	u64 table = root;
-	u64 *entry;
-
-	for (;; at--) {
-		entry = &guest_table(guest, table)[entry_index(va, at)];
-		if (at == level)
-			return entry;
-		if (!*entry)
-			*entry = guest_new_table(guest) | ALL_RIGHTS;
-		table = *entry & ADDRESS;
-	}
+	return find_entry(guest, root, va, level);
 }
 
 static u64 clone_table(struct guest *guest, u64 table, int level, u32 nr)

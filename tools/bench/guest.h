@@ -22,7 +22,7 @@
 /* What names a table, or maps a page, without restricting anything. */
 #define ALL_RIGHTS (PRESENT | WRITABLE | USER)
 
-/* More than any guest here has; 4-level paging. */
+/* More than any guest here has. */
 #define MAX_SPACES 1024
 
 /**
@@ -32,6 +32,8 @@
  * @size: bytes of it
  * @next: where the next table will be made
  * @stride: bytes from one table that is made to the next
+ * @top: level of its root tables
+ * @entry_size: bytes of an entry
  * @regs: its registers, but for CR3
  * @spaces: the addresses of its root tables, without doubles
  * @nr_spaces: how many they are
@@ -43,6 +45,8 @@ struct guest {
 	u64 size;
 	u64 next;
 	u64 stride;
+	int top;
+	int entry_size;
 	struct vmem_regs regs;
 	u64 spaces[MAX_SPACES];
 	u32 nr_spaces;
@@ -52,10 +56,13 @@ struct guest {
 noreturn __printf(1, 2) void die(const char *fmt, ...);
 
 /*
- * A guest with memory that is all zero, and no address space. It is in small
- * pages of this process, as an image is that is mapped from its file.
+ * A guest with memory that is all zero, and no address space; 4-level paging. It is
+ * in small pages of this process, as an image is that is mapped from its file.
  */
 struct guest *guest_new(u64 size);
+
+/* Before it has any space: 2-level, PAE (3), 4-level or 5-level paging. */
+void guest_set_levels(struct guest *guest, int levels);
 void guest_free(struct guest *guest);
 
 /* The guest that DIR/guest.elf and DIR/guest.json describe, and spare memory. */
@@ -72,9 +79,12 @@ void guest_add_space(struct guest *guest, u64 root);
 struct vmem_root guest_root(const struct guest *guest, u32 index);
 
 /*
- * The entry of @va in the table of @level under @root. Tables above it that are
+ * Write the entry of @va in the table of @level under @root. Tables above it that are
  * missing are made.
  */
+void guest_put(struct guest *guest, u64 root, u64 va, int level, u64 raw);
+
+/* Where that is, in a guest with entries of 8 bytes. */
 u64 *guest_entry(struct guest *guest, u64 root, u64 va, int level);
 
 /*

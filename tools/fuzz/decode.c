@@ -170,7 +170,8 @@ static struct rule rule_pae(const struct vmem_regs *regs, int level, u64 raw)
 
 	rule.zero |= bits(62, 52);
 	if (level == 3) {
-		rule.zero |= bits(63, 63) | bits(8, 5) | bits(2, 1);
+		/* Accessed would be zero as well, but some emulation sets it. */
+		rule.zero |= bits(63, 63) | bits(8, 6) | bits(2, 1);
 		rule.grants = true;
 	}
 	return rule;

@@ -24,7 +24,7 @@
 
 /**
  * struct guest - a guest, and how it is attached to
- * @amd64: what kind of tables it has
+ * @format: what kind of tables it has
  * @regions: by a region table, in place of its VM
  * @w: the VM; its memory holds the tables
  * @t: its first space
@@ -33,7 +33,7 @@
  * @nr_rams: how many they are
  */
 struct guest {
-	bool amd64;
+	int format;
 	bool regions;
 	struct world w;
 	struct tables t;
@@ -42,13 +42,13 @@ struct guest {
 	__u32 nr_rams;
 };
 
-static void guest_init(struct guest *g, bool amd64, bool regions, __u64 len)
+static void guest_init(struct guest *g, int format, bool regions, __u64 len)
 {
-	g->amd64 = amd64;
+	g->format = format;
 	g->regions = regions;
 	g->nr_rams = 0;
 	world_init(&g->w, len);
-	g->t = amd64 ? world_add_amd64(&g->w) : world_add_i686(&g->w);
+	g->t = world_add(&g->w, &formats[format]);
 	g->regs = tables_regs(&g->t);
 }
 
@@ -111,6 +111,18 @@ static __u64 nr_entries(const struct guest *g)
 	return BIT_ULL(g->t.index_bits);
 }
 
+/* All that a root of PAE has are four. */
+static __u64 nr_root_entries(const struct guest *g)
+{
+	return g->format == FORMAT_PAE ? 4 : nr_entries(g);
+}
+
+/* What the root names a table at @gpa by. */
+static __u64 root_entry(const struct guest *g, __u64 gpa)
+{
+	return gpa | tables_open(&g->t, g->t.top);
+}
+
 /* Entry @i of the table at @gpa. */
 static void set_entry(const struct guest *g, __u64 gpa, __u64 i, __u64 raw)
 {
@@ -153,7 +165,7 @@ static __u64 random_next(__u64 *state)
 /* Every slot of the root leads back to it, on every level. */
 static void all_slots_to_self(struct guest *g)
 {
-	fill_table(g, g->t.root, g->t.root | PTE_PWU);
+	fill_table(g, g->t.root, root_entry(g, g->t.root));
 }
 
 /* The root too: every entry of every table leads to the one that is not it. */
@@ -162,7 +174,7 @@ static void all_to_one_table(struct guest *g)
 	__u64 one = ram_alloc(&g->w.ram, PAGE);
 	int i;
 
-	fill_table(g, g->t.root, one | PTE_PWU);
+	fill_table(g, g->t.root, root_entry(g, one));
 	fill_table(g, one, one | PTE_PWU);
 	for (i = 0; i < 100; i++)
 		fill_table(g, ram_alloc(&g->w.ram, PAGE), one | PTE_PWU);
@@ -176,7 +188,7 @@ static void chain_to(struct guest *g, __u64 raw)
 
 	for (level = g->t.top; level > VMEM_LEVEL_PT; level--) {
 		next = ram_alloc(&g->w.ram, PAGE);
-		fill_table(g, table, next | PTE_PWU);
+		fill_table(g, table, next | tables_open(&g->t, level));
 		table = next;
 	}
 	fill_table(g, table, raw);
@@ -214,7 +226,7 @@ static void random_bytes(struct guest *g)
 		*word++ = random_next(&state);
 	add_roots(g);
 	/* One entry at least that leads somewhere. */
-	set_entry(g, g->t.root, 0, (WORLD_GPA + PAGE) | PTE_PWU);
+	set_entry(g, g->t.root, 0, root_entry(g, WORLD_GPA + PAGE));
 }
 
 /* One entry in 64 is there, and leads to a page or table, seldom a large page. */
@@ -228,7 +240,20 @@ static __u64 random_entry(const struct guest *g, __u64 random)
 	raw |= PTE_P | (random >> 6 & (PTE_W | PTE_U));
 	if (!(random >> 16 & 63))
 		raw |= PTE_PS;
-	return raw | (g->amd64 && random >> 24 & 1 ? PTE_NX : 0);
+	return raw | (g->t.entry_size == 8 && random >> 24 & 1 ? PTE_NX : 0);
+}
+
+/* Roots lead somewhere in PAE too, whose four entries have no rights. */
+static void open_pae_roots(const struct guest *g)
+{
+	__u64 root, i, raw;
+
+	for (root = 0; root < g->w.nr; root++)
+		for (i = 0; i < nr_root_entries(g); i++) {
+			raw = get_entry(g, g->w.cr3[root], i);
+			raw &= BIT_ULL(40) - PAGE;
+			set_entry(g, g->w.cr3[root], i, raw ? raw | PTE_P : 0);
+		}
 }
 
 /* All of the memory is tables, which lead to each other in all ways. */
@@ -242,6 +267,8 @@ static void random_graph(struct guest *g)
 			set_entry(g, WORLD_GPA + page * PAGE, i,
 				  random_entry(g, random_next(&state)));
 	add_roots(g);
+	if (g->format == FORMAT_PAE)
+		open_pae_roots(g);
 }
 
 /**
@@ -366,11 +393,11 @@ static void check_walk(const struct design *d, const struct guest *g,
 #define NR_VAS 256
 
 /* From an entry on, the next one that leads somewhere. */
-static __u64 next_present(const struct guest *g, __u64 table, __u64 i)
+static __u64 next_present(const struct guest *g, __u64 table, __u64 i, __u64 nr)
 {
 	__u64 n;
 
-	for (n = 0; n < nr_entries(g); n++, i = (i + 1) % nr_entries(g))
+	for (n = 0; n < nr; n++, i = (i + 1) % nr)
 		if (get_entry(g, table, i) & PTE_P)
 			break;
 	return i;
@@ -381,21 +408,29 @@ static bool in_ram(const struct guest *g, __u64 gpa)
 	return gpa >= g->w.ram.gpa && gpa - g->w.ram.gpa < g->w.ram.len;
 }
 
+static __u64 canonical(const struct guest *g, __u64 va)
+{
+	const __u64 sign = g->format == FORMAT_LA57 ? BIT_ULL(56) : BIT_ULL(47);
+
+	return tables_are_long(&g->t) && va & sign ? va | -sign : va;
+}
+
 /* An address whose path is as long as can be found. */
 static __u64 deep_va(const struct guest *g, __u64 *state)
 {
-	__u64 table = g->t.root, va = random_next(state) % PAGE, i;
+	__u64 table = g->t.root, va = random_next(state) % PAGE, i, nr;
 	int level;
 
 	for (level = g->t.top; level >= VMEM_LEVEL_PT; level--) {
-		i = random_next(state) % nr_entries(g);
+		nr = level == g->t.top ? nr_root_entries(g) : nr_entries(g);
+		i = random_next(state) % nr;
 		if (in_ram(g, table))
-			i = next_present(g, table, i);
+			i = next_present(g, table, i, nr);
 		va |= i * tables_page_size(&g->t, level);
 		if (in_ram(g, table))
 			table = get_entry(g, table, i) & (BIT_ULL(40) - PAGE);
 	}
-	return g->amd64 && va & BIT_ULL(47) ? va | 0xffff000000000000 : va;
+	return canonical(g, va);
 }
 
 /* A page may be where there is no memory; else reading says what translating does. */
@@ -501,21 +536,23 @@ static void try_guest(const struct design *d, const struct guest *g)
 	CHECK(end.hints <= 1024);
 	close(session);
 	printf("# %s: %s, %s: %lld calls, %lld pages looked up, %.1f s, %ld kB\n",
-	       d->name, g->amd64 ? "amd64" : "i686",
-	       g->regions ? "regions" : "KVM", end.calls, end.looked_up,
-	       seconds() - start, used);
+	       d->name, formats[g->format].name, g->regions ? "regions" : "KVM",
+	       end.calls, end.looked_up, seconds() - start, used);
 }
 
+/* Large ones are made once for each kind of tables; others, attached to both ways. */
 static void try_design(const struct design *d)
 {
+	const bool large = d->len > MB(4);
 	long long lost = pages_lost_before();
 	struct guest *g = calloc(1, sizeof(*g));
 	long before = kernel_memory(), after;
 	int i;
 
 	must(g ? 0 : -1, "calloc");
-	for (i = 0; i < 4; i++) {
-		guest_init(g, i & 1, i & 2, d->len);
+	for (i = 0; i < (large ? NR_FORMATS : 2 * NR_FORMATS); i++) {
+		guest_init(g, i % NR_FORMATS, large ? i & 1 : i >= NR_FORMATS,
+			   d->len);
 		d->build(g);
 		try_guest(d, g);
 		guest_free(g);
@@ -742,11 +779,11 @@ static void cr3_anywhere(void)
 	int i;
 
 	must(g ? 0 : -1, "calloc");
-	for (i = 0; i < 4; i++) {
-		guest_init(g, i & 1, i & 2, SMALL);
+	for (i = 0; i < 2 * NR_FORMATS; i++) {
+		guest_init(g, i % NR_FORMATS, i >= NR_FORMATS, SMALL);
 		add_memory(g);
 		for (c = 0; c < ARRAY_SIZE(cr3_cases); c++)
-			if ((g->amd64 || !cr3_cases[c].wide) &&
+			if ((tables_are_long(&g->t) || !cr3_cases[c].wide) &&
 			    (g->regions || !cr3_cases[c].by_region))
 				check_cr3(g, &cr3_cases[c]);
 		guest_free(g);
@@ -759,13 +796,19 @@ static void cr3_anywhere(void)
 #define FAR_GPA GB(1)
 #define NR_FAR 256
 
+/* All entries of the root but the last name one, if it has not that many. */
+static __u64 nr_far(const struct guest *g)
+{
+	return g->format == FORMAT_PAE ? 3 : NR_FAR;
+}
+
 /* The first entries of the root name so many tables, one beside the other. */
 static void lead_far_away(const struct guest *g)
 {
 	__u64 i;
 
-	for (i = 0; i < NR_FAR; i++)
-		set_entry(g, g->t.root, i, (FAR_GPA + i * PAGE) | PTE_PWU);
+	for (i = 0; i < nr_far(g); i++)
+		set_entry(g, g->t.root, i, root_entry(g, FAR_GPA + i * PAGE));
 }
 
 /* The same as one of many spaces, where it is an answer. */
@@ -820,14 +863,14 @@ static void check_far_pages(const struct guest *g, int session,
 {
 	bool dead = status != VMEM_NOT_PRESENT;
 	/* By the last entry of the root, which leads to no far table. */
-	__u64 last = BIT_ULL(g->t.index_bits) - 1;
+	__u64 last = nr_root_entries(g) - 1;
 	__u64 va = -tables_page_size(&g->t, g->t.top);
 	struct tables t = g->t;
 	struct vmem_read_phys_args phys;
 	static __u8 data[3 * PAGE];
 	struct vmem_read_args end;
 
-	if (!g->amd64)
+	if (!tables_are_long(&g->t))
 		va = (__u32)va;
 	tables_map(&t, va, FAR_GPA, VMEM_LEVEL_PT, PTE_PWU);
 	CHECK_EQ(session_read(session, &g->regs, va + 8, data, 8, &end), 0);
@@ -854,7 +897,7 @@ static void check_far_tables(const struct guest *g, const char *what,
 	struct session_records records = { .per_call = 1024 };
 	struct vmem_translation tr;
 	int session = open_with_spaces(g);
-	__u64 va = 3 * tables_page_size(&g->t, g->t.top);
+	__u64 va = 2 * tables_page_size(&g->t, g->t.top);
 	__u32 i;
 	bool dead = status != VMEM_NOT_PRESENT;
 
@@ -862,8 +905,8 @@ static void check_far_tables(const struct guest *g, const char *what,
 	CHECK_EQ_AT(what, tr.out_status, status);
 	CHECK_EQ_AT(what, tr.out_level, (__u32)g->t.top - 1);
 	CHECK_EQ(session_walk_spaces(session, &records), 0);
-	CHECK_EQ_AT(what, records.stats.anomalies, dead ? NR_FAR : 0);
-	CHECK_EQ_AT(what, records.stats.tables, dead ? 1 : 1 + NR_FAR);
+	CHECK_EQ_AT(what, records.stats.anomalies, dead ? nr_far(g) : 0);
+	CHECK_EQ_AT(what, records.stats.tables, dead ? 1 : 1 + nr_far(g));
 	for (i = 0; i < records.nr; i++)
 		if (records.rows[i].type == VMEM_ANOMALY)
 			CHECK_EQ_AT(what, records.rows[i].anomaly.status,
@@ -1038,8 +1081,8 @@ static void try_memory(void (*event)(struct guest *g))
 	int i;
 
 	must(g ? 0 : -1, "calloc");
-	for (i = 0; i < 4; i++) {
-		guest_init(g, i & 1, i & 2, SMALL);
+	for (i = 0; i < 2 * NR_FORMATS; i++) {
+		guest_init(g, i % NR_FORMATS, i >= NR_FORMATS, SMALL);
 		lead_far_away(g);
 		event(g);
 		guest_free(g);
@@ -1069,7 +1112,7 @@ static void memory_poisoned(void)
 	struct guest *g = calloc(1, sizeof(*g));
 
 	must(g ? 0 : -1, "calloc");
-	guest_init(g, true, false, SMALL);
+	guest_init(g, FORMAT_AMD64, false, SMALL);
 	lead_far_away(g);
 	poisoned(g);
 	guest_free(g);
@@ -1115,7 +1158,7 @@ static void killed_meanwhile(void)
 	struct guest *g = calloc(1, sizeof(*g));
 
 	must(g ? 0 : -1, "calloc");
-	guest_init(g, true, false, MB(16));
+	guest_init(g, FORMAT_AMD64, false, MB(16));
 	random_graph(g);
 	kill_callers("a walk of a random graph", walk_for_ever, &g->w);
 	guest_free(g);

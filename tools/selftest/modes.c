@@ -20,9 +20,9 @@
 #define RAM_LEN MB(8)
 
 /* Which of the formats a vCPU of this machine can have: all but 5-level, at least. */
-static int nr_formats(const struct vcpu *vcpu)
+static int nr_formats(void)
 {
-	return vcpu->la57 ? NR_FORMATS : FORMAT_LA57;
+	return vcpu_can_la57() ? NR_FORMATS : FORMAT_LA57;
 }
 
 /* ---- vCPUs in different modes ---- */
@@ -65,7 +65,7 @@ static void crew_init(struct crew *crew)
 	for (i = 0; i <= NR_FORMATS; i++) {
 		vcpu_init(&crew->vcpus[i], crew->w.kvm_fd, crew->w.vm_fd,
 			  (__u32)i);
-		if (i >= nr_formats(&crew->vcpus[i]))
+		if (i >= nr_formats())
 			continue;
 		regs = tables_regs(&crew->spaces[i]);
 		vcpu_set_mode(&crew->vcpus[i], &regs);
@@ -102,7 +102,7 @@ static void vcpus_in_each_mode(void)
 	int i;
 
 	crew_init(&crew);
-	for (i = 0; i < nr_formats(&crew.vcpus[i]); i++) {
+	for (i = 0; i < nr_formats(); i++) {
 		regs = vcpu_regs(&crew, i, i);
 		CHECK_EQ_AT(formats[i].name,
 			    session_translate_one(crew.session, &regs, VA, &tr),
@@ -139,7 +139,7 @@ static bool is_reserved_in_pae(int level, __u64 raw)
 	if (raw & BITS(62, 52))
 		return true;
 	if (level == VMEM_LEVEL_PDPT)
-		return raw & (BITS(2, 1) | BITS(8, 5) | PTE_NX);
+		return raw & (BITS(2, 1) | BITS(8, 6) | PTE_NX);
 	return level == VMEM_LEVEL_PD && raw & PTE_PS && raw & BITS(20, 13);
 }
 
@@ -359,7 +359,7 @@ static void changing_init(struct changing *c)
 
 	memset(c, 0, sizeof(*c));
 	crew_init(&c->crew);
-	c->nr = nr_formats(&c->crew.vcpus[0]);
+	c->nr = nr_formats();
 	code = ram_alloc(ram, PAGE);
 	data = ram_alloc(ram, PAGE);
 	c->data = ram_ptr(ram, data);

@@ -23,6 +23,7 @@
 
 #include "../libvmem/note.h"
 #include "copy.h"
+#include "file.h"
 #include "ktap.h"
 #include "restore_guest.h"
 #include "vcpu.h"
@@ -60,6 +61,7 @@
 
 #define I686_KERNEL_VA 0xc0000000ULL
 #define AMD64_KERNEL_VA 0xffff800000000000ULL
+#define LA57_KERNEL_VA 0xff80000000000000ULL
 
 /* ---- The VMM ---- */
 
@@ -68,7 +70,8 @@
  * @kvm_fd: /dev/kvm
  * @vm_fd: the VM
  * @vcpu: its vCPU
- * @amd64: what kind of guest it is
+ * @format: what kind of tables its guest has
+ * @amd64: it is a 64-bit one
  * @kernel_va: where its kernel begins
  * @memory: its memory, a slot for each piece
  * @spare: one more slot, with pages for what has to be copied
@@ -79,6 +82,7 @@ struct machine {
 	int kvm_fd;
 	int vm_fd;
 	struct vcpu vcpu;
+	int format;
 	bool amd64;
 	__u64 kernel_va;
 	struct copy memory;
@@ -107,13 +111,20 @@ static void add_slot(struct machine *m, __u32 id, const struct guest_ram *ram)
 }
 
 /* A machine with @memory, which is its own from now on. */
-static void machine_init(struct machine *m, bool amd64,
+static void machine_init(struct machine *m, int format,
 			 const struct copy *memory)
 {
+	static const __u64 kernel_vas[NR_FORMATS] = {
+		[FORMAT_I686] = I686_KERNEL_VA,
+		[FORMAT_PAE] = I686_KERNEL_VA,
+		[FORMAT_AMD64] = AMD64_KERNEL_VA,
+		[FORMAT_LA57] = LA57_KERNEL_VA,
+	};
 	__u32 i;
 
-	*m = (struct machine){ .amd64 = amd64, .memory = *memory };
-	m->kernel_va = amd64 ? AMD64_KERNEL_VA : I686_KERNEL_VA;
+	*m = (struct machine){ .format = format, .memory = *memory };
+	m->amd64 = format >= FORMAT_AMD64;
+	m->kernel_va = kernel_vas[format];
 	m->kvm_fd = (int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
 	m->vm_fd =
 		(int)must(ioctl(m->kvm_fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
@@ -238,7 +249,6 @@ static void map_page(struct machine *m, int space, __u64 va, __u64 gpa,
 static void map_kernel(struct machine *m)
 {
 	struct tables *first = &m->spaces[0];
-	int top = m->amd64 ? VMEM_LEVEL_PDPT : VMEM_LEVEL_PT;
 	int i;
 
 	tables_map(first, CODE_VA(m), new_page(m), VMEM_LEVEL_PT, PTE_P);
@@ -247,7 +257,7 @@ static void map_kernel(struct machine *m)
 	for (i = 0; i < NR_SPACES; i++) {
 		if (i)
 			world_share(&m->spaces[i], CODE_VA(m), first,
-				    CODE_VA(m), top, PTE_PWU);
+				    CODE_VA(m), first->top - 1, PTE_PWU);
 		/* In the table that is shared already, or in three. */
 		tables_map(&m->spaces[i], LARGE_VA(m), LARGE_GPA, VMEM_LEVEL_PD,
 			   PTE_P | PTE_W);
@@ -384,16 +394,15 @@ static void fill(struct machine *m, __u64 gpa, __u64 len)
 }
 
 /* The machine that the guest begins in. */
-static void machine_boot(struct machine *m, bool amd64)
+static void machine_boot(struct machine *m, int format)
 {
 	const struct libvmem_extent all = { RAM_GPA, RAM_LEN };
 	struct copy memory = copy_new(&all, 1);
 	int i;
 
-	machine_init(m, amd64, &memory);
+	machine_init(m, format, &memory);
 	for (i = 0; i < NR_SPACES; i++)
-		m->spaces[i] = amd64 ? tables_new_amd64(&m->memory.rams[0]) :
-				       tables_new_i686(&m->memory.rams[0]);
+		m->spaces[i] = formats[format].make(&m->memory.rams[0]);
 	map_kernel(m);
 	map_user(m);
 	fill(m, LARGE_GPA, MB(4));
@@ -600,7 +609,7 @@ static void machine_restore(struct machine *m, const struct machine *from,
 	struct registers r = machine_registers(from);
 	int i;
 
-	machine_init(m, from->amd64, memory);
+	machine_init(m, from->format, memory);
 	for (i = 0; i < NR_SPACES; i++) {
 		m->spaces[i] = copy_tables(&m->memory, &from->spaces[i], 0);
 		m->spaces[i].root = roots[i];
@@ -663,7 +672,7 @@ static void check_views(const struct machine *a, const struct machine *b)
 /* Not just the same pages: the kernel's table is one. */
 static void check_shared_tables(const struct machine *m)
 {
-	int level = m->amd64 ? VMEM_LEVEL_PDPT : VMEM_LEVEL_PT;
+	int level = m->spaces[0].top - 1;
 	__u64 table = world_table(&m->spaces[0], CODE_VA(m), level);
 	int i;
 
@@ -732,7 +741,7 @@ static void check_aliases(struct machine *m)
 static void check_large_page(struct machine *m)
 {
 	const __u64 *words = guest_ptr(m, 0, LARGE_VA(m));
-	__u64 last = (m->amd64 ? MB(2) : MB(4)) - 8;
+	__u64 last = tables_page_size(&m->spaces[0], VMEM_LEVEL_PD) - 8;
 	int i;
 
 	for (i = 0; i < NR_SPACES; i++) {
@@ -758,11 +767,11 @@ static void check_next_round(struct machine *m)
 #define STOPPED_AFTER (NR_PAGES + 3)
 
 /* The guest as it boots, goes through all pages once, and is stopped. */
-static void boot_and_stop(struct machine *m, bool amd64, __u32 *sums)
+static void boot_and_stop(struct machine *m, int format, __u32 *sums)
 {
 	int i;
 
-	machine_boot(m, amd64);
+	machine_boot(m, format);
 	for (i = 0; i < NR_SPACES; i++)
 		sums[i] = sum_of(m, i);
 	CHECK(sums[0] != sums[1] && sums[1] != sums[2]);
@@ -772,7 +781,7 @@ static void boot_and_stop(struct machine *m, bool amd64, __u32 *sums)
 	CHECK_EQ(machine_registers(m).sregs.cr3, m->spaces[1].root);
 }
 
-static void restored(bool amd64, int (*snapshot)(const struct machine *m))
+static void restored(int format, int (*snapshot)(const struct machine *m))
 {
 	static struct machine old, new;
 	__u64 roots[NR_SPACES] = { 0 };
@@ -781,7 +790,7 @@ static void restored(bool amd64, int (*snapshot)(const struct machine *m))
 	void *before;
 	int fd;
 
-	boot_and_stop(&old, amd64, sums);
+	boot_and_stop(&old, format, sums);
 	before = memory_of(&old);
 	fd = snapshot(&old);
 	find_roots(&old, fd, roots);
@@ -813,22 +822,44 @@ static void restored(bool amd64, int (*snapshot)(const struct machine *m))
 
 static void i686_by_library(void)
 {
-	restored(false, snapshot_by_library);
+	restored(FORMAT_I686, snapshot_by_library);
 }
 
 static void i686_by_vmemctl(void)
 {
-	restored(false, snapshot_by_vmemctl);
+	restored(FORMAT_I686, snapshot_by_vmemctl);
+}
+
+static void pae_by_library(void)
+{
+	restored(FORMAT_PAE, snapshot_by_library);
+}
+
+static void pae_by_vmemctl(void)
+{
+	restored(FORMAT_PAE, snapshot_by_vmemctl);
 }
 
 static void amd64_by_library(void)
 {
-	restored(true, snapshot_by_library);
+	restored(FORMAT_AMD64, snapshot_by_library);
 }
 
 static void amd64_by_vmemctl(void)
 {
-	restored(true, snapshot_by_vmemctl);
+	restored(FORMAT_AMD64, snapshot_by_vmemctl);
+}
+
+static void la57_by_library(void)
+{
+	if (!skip_without(vcpu_can_la57(), "5-level paging for its guests"))
+		restored(FORMAT_LA57, snapshot_by_library);
+}
+
+static void la57_by_vmemctl(void)
+{
+	if (!skip_without(vcpu_can_la57(), "5-level paging for its guests"))
+		restored(FORMAT_LA57, snapshot_by_vmemctl);
 }
 
 static long long lost_at_start;
@@ -841,8 +872,12 @@ static void no_pages_lost(void)
 static const struct ktap_case cases[] = {
 	{ "i686_by_library", i686_by_library },
 	{ "i686_by_vmemctl", i686_by_vmemctl },
+	{ "pae_by_library", pae_by_library },
+	{ "pae_by_vmemctl", pae_by_vmemctl },
 	{ "amd64_by_library", amd64_by_library },
 	{ "amd64_by_vmemctl", amd64_by_vmemctl },
+	{ "la57_by_library", la57_by_library },
+	{ "la57_by_vmemctl", la57_by_vmemctl },
 	{ "no_pages_lost", no_pages_lost },
 };
 

@@ -131,7 +131,8 @@ static void vcpus_of_each_model(void)
 
 	for (i = 0; i < ARRAY_SIZE(models); i++)
 		for (format = 0; format < NR_FORMATS; format++)
-			vcpu_of(&formats[format], &models[i]);
+			if (format != FORMAT_LA57 || vcpu_can_la57())
+				vcpu_of(&formats[format], &models[i]);
 }
 
 /* ---- What is reserved by them ---- */
@@ -203,7 +204,8 @@ static const struct reserving reserving[] = {
 	  true },
 	{ "W of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_W, 0, true },
 	{ "U of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_U, 0, true },
-	{ "A of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_A, 0, true },
+	{ "A of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_A, 0, false },
+	{ "D of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_D, 0, true },
 	{ "PS of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_PS, 0,
 	  true },
 	{ "bit 8 of a PDPTE of PAE", FORMAT_PAE, VMEM_LEVEL_PDPT, PTE_G, 0,

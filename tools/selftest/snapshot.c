@@ -148,24 +148,26 @@ static __u64 map_own(struct world *w, struct tables *t, __u64 va, __u64 nr)
 
 /* ---- Contents ---- */
 
-static void i686_two_spaces(void)
+static void two_spaces_in(const struct tables_format *format)
 {
 	struct tables a, b, na, nb;
 	struct shot s = { .flags = 0 };
 	struct world w;
+	__u64 tables;
 
 	world_init(&w, SMALL);
-	a = world_add_i686(&w);
-	b = world_add_i686(&w);
+	a = world_add(&w, format);
+	b = world_add(&w, format);
 	map_own(&w, &a, PDE(1), 3);
 	world_share(&b, PDE(9), &a, PDE(1), VMEM_LEVEL_PT, PTE_P | PTE_U);
 	map_own(&w, &b, PDE(2), 2);
 	take(&w, &s);
-	/* Two roots, the shared table, and B's own. */
-	check_made(&s.made, 4, 5, 1);
+	/* For each level above PTs one table each; the shared table, and B's own. */
+	tables = 2 * (__u64)(a.top - 1) + 2;
+	check_made(&s.made, tables, 5, 1);
 	CHECK_EQ(s.made.nr_extents, 1);
 	CHECK_EQ(s.made.guest_size, SMALL);
-	CHECK_EQ(copy_len(&s.copy), (4 + 5) * PAGE);
+	CHECK_EQ(copy_len(&s.copy), (tables + 5) * PAGE);
 	CHECK_EQ(check_copy(&w, &s.copy), 8);
 	na = copy_tables(&s.copy, &a, 0);
 	nb = copy_tables(&s.copy, &b, 1);
@@ -177,8 +179,16 @@ static void i686_two_spaces(void)
 	world_free(&w);
 }
 
+static void two_spaces(void)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		two_spaces_in(&formats[format]);
+}
+
 /* Two large pages, a page of one of them, and three small ones. */
-static void large_pages(bool amd64)
+static void large_pages_in(const struct tables_format *format)
 {
 	struct shot s = { .flags = 0 };
 	struct guest_ram more = ram_new(GB(1), MB(16));
@@ -188,7 +198,7 @@ static void large_pages(bool amd64)
 
 	world_init(&w, SMALL);
 	world_add_slot(&w, 1, more.gpa, more.hva, more.len);
-	a = amd64 ? world_add_amd64(&w) : world_add_i686(&w);
+	a = world_add(&w, format);
 	size = tables_page_size(&a, VMEM_LEVEL_PD);
 	map_own(&w, &a, PDE(1), 3);
 	for (i = 0; i < more.len / PAGE; i += 3)
@@ -210,14 +220,64 @@ static void large_pages(bool amd64)
 	ram_free(&more);
 }
 
-static void i686_large_pages(void)
+static void large_pages(void)
 {
-	large_pages(false);
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		large_pages_in(&formats[format]);
 }
 
-static void amd64_large_pages(void)
+/* Each has a page of its own in the copy. */
+static void pae_roots_in_one_page(void)
 {
-	large_pages(true);
+	struct shot s = { .flags = 0 };
+	struct tables a;
+	struct world w;
+	__u64 i;
+
+	world_init(&w, SMALL);
+	a = world_add(&w, &formats[FORMAT_PAE]);
+	map_own(&w, &a, GB(3), 2);
+	for (i = 1; i < PAGE / 32; i++) {
+		a.root += 32;
+		world_add_root(&w, &a);
+		map_own(&w, &a, GB(1), 1);
+	}
+	take(&w, &s);
+	check_made(&s.made, 3 * PAGE / 32, 2 + PAGE / 32 - 1, 0);
+	CHECK_EQ(check_copy(&w, &s.copy), 2 + PAGE / 32 - 1);
+	copy_free(&s.copy);
+	world_free(&w);
+}
+
+/* What the copy has is plain, and so are its entries. */
+static void encrypted(void)
+{
+	const __u64 c = BIT_ULL(47);
+	struct shot s = { .flags = 0 };
+	struct vmem_translation tr;
+	struct tables a, na;
+	struct world w;
+	__u64 gpa;
+	__u32 i;
+
+	world_init(&w, SMALL);
+	a = world_add_amd64(&w);
+	gpa = map_own(&w, &a, 0, 1);
+	tables_map(&a, 0, gpa, VMEM_LEVEL_PT, PTE_PWU | c);
+	w.spaces.regs.rules = VMEM_RULES_ENCRYPTION_BIT(47);
+	take(&w, &s);
+	na = copy_tables(&s.copy, &a, 0);
+	tr = tables_walk(&na, 0);
+	CHECK_EQ(tr.out_status, VMEM_MAPPED);
+	for (i = 0; i < tr.out_nr_trace; i++)
+		CHECK_EQ(tr.out_trace[i].raw & c, 0);
+	CHECK_EQ(memcmp(copy_ptr(&s.copy, tr.out_gpa), ram_ptr(&w.ram, gpa),
+			PAGE),
+		 0);
+	copy_free(&s.copy);
+	world_free(&w);
 }
 
 static void copy_on_write(void)
@@ -379,12 +439,12 @@ struct dark {
 	__u64 size;
 };
 
-static void dark_init(struct dark *d, bool amd64)
+static void dark_init(struct dark *d, const struct tables_format *format)
 {
 	__u64 i;
 
 	world_init(&d->w, SMALL);
-	d->t = amd64 ? world_add_amd64(&d->w) : world_add_i686(&d->w);
+	d->t = world_add(&d->w, format);
 	d->size = tables_page_size(&d->t, VMEM_LEVEL_PD);
 	d->ram = ram_new(GB(1), 3 * d->size);
 	world_add_slot(&d->w, 1, d->ram.gpa, d->ram.hva, d->ram.len);
@@ -453,12 +513,12 @@ static void check_dark(const struct dark *d, struct shot *s)
 				   d->ram.hva + d->size + i * PAGE);
 }
 
-static void try_hidden(bool amd64, hide_fn *hide)
+static void try_hidden_in(const struct tables_format *format, hide_fn *hide)
 {
 	struct shot s = { .flags = LIBVMEM_SNAPSHOT_STRICT };
 	struct dark d;
 
-	dark_init(&d, amd64);
+	dark_init(&d, format);
 	CHECK_EQ(try(&d.w, &s), 0);
 	dark_hide(&d, hide);
 	CHECK_EQ(try(&d.w, &s), -LIBVMEM_UNREADABLE);
@@ -470,22 +530,27 @@ static void try_hidden(bool amd64, hide_fn *hide)
 	dark_free(&d);
 }
 
+static void try_hidden(hide_fn *hide)
+{
+	int format;
+
+	for (format = 0; format < NR_FORMATS; format++)
+		try_hidden_in(&formats[format], hide);
+}
+
 static void not_readable(void)
 {
-	try_hidden(false, hide_by_protection);
-	try_hidden(true, hide_by_protection);
+	try_hidden(hide_by_protection);
 }
 
 static void unmapped(void)
 {
-	try_hidden(false, hide_by_unmapping);
-	try_hidden(true, hide_by_unmapping);
+	try_hidden(hide_by_unmapping);
 }
 
 static void truncated(void)
 {
-	try_hidden(false, hide_by_truncation);
-	try_hidden(true, hide_by_truncation);
+	try_hidden(hide_by_truncation);
 }
 
 /* A root that cannot be read is a space that maps nothing. */
@@ -554,7 +619,7 @@ static void hidden_meanwhile(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(hides); i++) {
-		dark_init(&l.d, true);
+		dark_init(&l.d, &formats[FORMAT_AMD64]);
 		l.hide = hides[i];
 		if (CHECK_EQ(try(&l.d.w, &s), -LIBVMEM_UNREADABLE))
 			CHECK_EQ(strcmp(s.error.where, "copy"), 0);
@@ -765,9 +830,10 @@ static void no_pages_lost(void)
 }
 
 static const struct ktap_case cases[] = {
-	{ "i686_two_spaces", i686_two_spaces },
-	{ "i686_large_pages", i686_large_pages },
-	{ "amd64_large_pages", amd64_large_pages },
+	{ "two_spaces", two_spaces },
+	{ "large_pages", large_pages },
+	{ "pae_roots_in_one_page", pae_roots_in_one_page },
+	{ "encrypted", encrypted },
 	{ "copy_on_write", copy_on_write },
 	{ "guest_stays_as_it_was", guest_stays_as_it_was },
 	{ "devices_stay", devices_stay },

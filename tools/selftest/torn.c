@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "file.h"
 #include "ktap.h"
 #include "torn_guest.h"
 #include "vcpu.h"
@@ -32,12 +33,14 @@
 /* There are two addresses, side by side in the same tables. */
 #define NR_VAS 2
 #define AMD64_VA (GB(512) * 3 + GB(7) + MB(2) * 9 + PAGE * 5)
+#define LA57_VA (BIT_ULL(48) * 11 + AMD64_VA)
 #define I686_VA (MB(4) * 9 + PAGE * 5)
+#define PAE_VA (GB(2) + MB(2) * 9 + PAGE * 5)
 
-#define RAM_LEN MB(15)
+#define RAM_LEN MB(19)
 
 /* The pages that they are led to; where each of them begins, its tag is. */
-#define DATA_GPA MB(8)
+#define DATA_GPA MB(12)
 #define NR_DATA 1024
 #define TAG(gpa) (0x7461676700000000ULL + (gpa))
 
@@ -108,6 +111,7 @@ struct story {
  * @t: its space
  * @regs: the registers of that space
  * @va: the addresses
+ * @format: what kind of tables it has
  * @live: the tables that are linked, by level
  * @pool: those that there are besides, by level: one for each change
  * @steps: the list, in the guest's memory
@@ -125,8 +129,9 @@ struct scene {
 	struct tables t;
 	struct vmem_regs regs;
 	__u64 va[NR_VAS];
-	__u64 live[VMEM_LEVEL_PML4 + 1];
-	__u64 pool[VMEM_LEVEL_PML4];
+	int format;
+	__u64 live[VMEM_LEVEL_PML5 + 1];
+	__u64 pool[VMEM_LEVEL_PML5];
 	struct step *steps;
 	__u32 nr_steps;
 	struct control *control;
@@ -137,9 +142,9 @@ struct scene {
 	void (*attach)(struct scene *s);
 };
 
-static bool is_amd64(const struct scene *s)
+static bool is_2level(const struct scene *s)
 {
-	return s->t.top == VMEM_LEVEL_PML4;
+	return s->format == FORMAT_I686;
 }
 
 /* The same in every run: Steele and others' splitmix. */
@@ -173,8 +178,8 @@ static __u64 flags(const struct scene *s, __u64 n, int level)
 	__u64 bits = hash(n << 3 | (__u64)level);
 	__u64 raw = PTE_P | (bits & 1 ? PTE_W : 0) | (bits & 2 ? PTE_U : 0);
 
-	if (!is_amd64(s))
-		return raw | n % 8 << 9;
+	if (!tables_are_long(&s->t))
+		return (raw & tables_open(&s->t, level)) | n % 8 << 9;
 	return raw | n << 52 | (bits & 4 ? PTE_NX : 0);
 }
 
@@ -186,13 +191,13 @@ static __u64 hole(__u64 n)
 
 static __u64 junk(const struct scene *s, __u64 n, int level)
 {
-	__u64 raw = (JUNK_GPA >> (is_amd64(s) ? 0 : 2)) + n * PAGE * 2;
+	__u64 raw = (JUNK_GPA >> (is_2level(s) ? 2 : 0)) + n * PAGE * 2;
 
 	switch (hash(n << 3 | (__u64)level) >> 32 & 3) {
 	case 0:
 		return hole(n) | BIT_ULL(11);
 	case 1:
-		return is_amd64(s) ? raw | PTE_P | BIT_ULL(51) : raw | PTE_P;
+		return is_2level(s) ? raw | PTE_P : raw | PTE_P | BIT_ULL(51);
 	default:
 		return raw | flags(s, n, level);
 	}
@@ -283,11 +288,11 @@ static void perform(const struct scene *s, const struct step *step)
 {
 	void *entry = ram_ptr(&s->w.ram, step->gpa);
 
-	if (is_amd64(s))
-		__atomic_store_n((__u64 *)entry, step->value, __ATOMIC_SEQ_CST);
-	else
+	if (is_2level(s))
 		__atomic_store_n((__u32 *)entry, (__u32)step->value,
 				 __ATOMIC_SEQ_CST);
+	else
+		__atomic_store_n((__u64 *)entry, step->value, __ATOMIC_SEQ_CST);
 }
 
 /* Accessed and Dirty are the processor's to set, at any time. */
@@ -362,31 +367,38 @@ static void find_out_what_there_is(struct scene *s)
 
 /* ---- The guest ---- */
 
-static void make_tables(struct scene *s, bool amd64)
+static void make_tables(struct scene *s)
 {
+	static const __u64 vas[NR_FORMATS] = {
+		[FORMAT_I686] = I686_VA,
+		[FORMAT_PAE] = PAE_VA,
+		[FORMAT_AMD64] = AMD64_VA,
+		[FORMAT_LA57] = LA57_VA,
+	};
 	int level;
 
-	s->t = amd64 ? world_add_amd64(&s->w) : world_add_i686(&s->w);
+	s->t = world_add(&s->w, &formats[s->format]);
 	s->regs = tables_regs(&s->t);
-	s->va[0] = amd64 ? AMD64_VA : I686_VA;
+	s->va[0] = vas[s->format];
 	s->va[1] = s->va[0] + PAGE;
 	s->live[s->t.top] = s->t.root;
 	for (level = s->t.top - 1; level >= VMEM_LEVEL_PT; level--) {
 		s->live[level] = ram_alloc(&s->w.ram, PAGE);
 		s->pool[level] = ram_alloc(&s->w.ram, NR_CHANGES * PAGE);
 		tables_set(&s->t, s->va[0], level + 1,
-			   s->live[level] | PTE_PWU);
+			   s->live[level] | tables_open(&s->t, level + 1));
 	}
 }
 
-static void scene_init(struct scene *s, bool amd64, bool restless)
+static void scene_init(struct scene *s, int format, bool restless)
 {
 	__u64 gpa, n;
 
 	memset(s, 0, sizeof(*s));
+	s->format = format;
 	s->restless = restless;
 	world_init(&s->w, RAM_LEN);
-	make_tables(s, amd64);
+	make_tables(s);
 	s->control = ram_ptr(&s->w.ram, ram_alloc(&s->w.ram, PAGE));
 	s->steps = ram_ptr(&s->w.ram, DATA_GPA + NR_DATA * PAGE);
 	for (gpa = DATA_GPA; gpa < DATA_GPA + NR_DATA * PAGE; gpa += PAGE)
@@ -466,7 +478,7 @@ static void load_guest(struct scene *s)
 
 /**
  * struct actor - who changes the tables
- * @amd64: what kind of tables
+ * @format: what kind of tables
  * @restless: without rest
  * @attach: attaches a session
  * @prepare: what is done before @run, or NULL
@@ -474,7 +486,7 @@ static void load_guest(struct scene *s)
  * @finish: checks that it stopped because it was told to; gets what @run returned
  */
 struct actor {
-	bool amd64;
+	int format;
 	bool restless;
 	void (*attach)(struct scene *s);
 	void (*prepare)(struct scene *s);
@@ -514,7 +526,15 @@ static void finish_thread(struct scene *s, void *ret)
 }
 
 static const struct actor guest = {
-	.amd64 = true,
+	.format = FORMAT_AMD64,
+	.attach = attach_kvm,
+	.prepare = load_guest,
+	.run = run_guest,
+	.finish = finish_vcpu,
+};
+
+static const struct actor la57_guest = {
+	.format = FORMAT_LA57,
 	.attach = attach_kvm,
 	.prepare = load_guest,
 	.run = run_guest,
@@ -522,7 +542,7 @@ static const struct actor guest = {
 };
 
 static const struct actor restless_guest = {
-	.amd64 = true,
+	.format = FORMAT_AMD64,
 	.restless = true,
 	.attach = attach_kvm,
 	.prepare = load_guest,
@@ -531,14 +551,28 @@ static const struct actor restless_guest = {
 };
 
 static const struct actor amd64_thread = {
-	.amd64 = true,
+	.format = FORMAT_AMD64,
+	.attach = attach_regions,
+	.run = write_tables,
+	.finish = finish_thread,
+};
+
+static const struct actor la57_thread = {
+	.format = FORMAT_LA57,
+	.attach = attach_regions,
+	.run = write_tables,
+	.finish = finish_thread,
+};
+
+static const struct actor pae_thread = {
+	.format = FORMAT_PAE,
 	.attach = attach_regions,
 	.run = write_tables,
 	.finish = finish_thread,
 };
 
 static const struct actor i686_thread = {
-	.amd64 = false,
+	.format = FORMAT_I686,
 	.attach = attach_regions,
 	.run = write_tables,
 	.finish = finish_thread,
@@ -707,7 +741,7 @@ static void with(const struct actor *actor, const struct question *q,
 	void *ret = NULL;
 
 	must(s ? 0 : -1, "malloc");
-	scene_init(s, actor->amd64, actor->restless);
+	scene_init(s, actor->format, actor->restless);
 	s->attach = actor->attach;
 	s->attach(s);
 	if (actor->prepare)
@@ -951,11 +985,29 @@ static void translate_i686(void)
 	translate_all_ways(&i686_thread, nr_translations / 4);
 }
 
+static void translate_pae(void)
+{
+	translate_all_ways(&pae_thread, nr_translations / 4);
+}
+
+static void translate_la57(void)
+{
+	translate_all_ways(&la57_thread, nr_translations / 4);
+}
+
+static void translate_la57_guest(void)
+{
+	if (!skip_without(vcpu_can_la57(), "5-level paging for its guests"))
+		translate_all_ways(&la57_guest, nr_translations / 4);
+}
+
 static void ask_all_actors(const struct question *q, __u64 nr_answers)
 {
 	with(&guest, q, nr_answers);
 	with(&amd64_thread, q, nr_answers);
 	with(&i686_thread, q, nr_answers);
+	with(&pae_thread, q, nr_answers);
+	with(&la57_thread, q, nr_answers);
 }
 
 static void read_meanwhile(void)
@@ -978,6 +1030,9 @@ static const struct ktap_case cases[] = {
 	{ "translate_restless_guest", translate_restless_guest },
 	{ "translate_amd64", translate_amd64 },
 	{ "translate_i686", translate_i686 },
+	{ "translate_pae", translate_pae },
+	{ "translate_la57", translate_la57 },
+	{ "translate_la57_guest", translate_la57_guest },
 	{ "read_meanwhile", read_meanwhile },
 	{ "map_meanwhile", map_meanwhile },
 	{ "walk_meanwhile", walk_meanwhile },

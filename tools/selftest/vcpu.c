@@ -2,6 +2,7 @@
 /*
  * vcpu.c - a vCPU, and what has to be set before it can run a guest
  */
+#include <cpuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -12,6 +13,14 @@
 #define CPUID_NX_1G_LM 0x80000001
 #define CPUID_1G (1u << 26)
 #define CPUID_LA57 (1u << 16)
+
+bool vcpu_can_la57(void)
+{
+	unsigned int eax, ebx, ecx = 0, edx;
+
+	__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+	return ecx & CPUID_LA57;
+}
 
 static void set_vendor(struct kvm_cpuid_entry2 *entry, const char *vendor)
 {
@@ -28,10 +37,6 @@ static void set_entry(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entry,
 	case 0x80000000:
 		if (model->vendor)
 			set_vendor(entry, model->vendor);
-		break;
-	case 7:
-		if (!entry->index)
-			vcpu->la57 = entry->ecx & CPUID_LA57;
 		break;
 	case CPUID_NX_1G_LM:
 		if (model->no_1g)

@@ -22,14 +22,12 @@
  * @run: what it says of its last exit
  * @run_len: size of the mapping at @run in bytes
  * @maxphyaddr: width of a guest-physical address, as its CPUID has it
- * @la57: its CPUID has 5-level paging
  */
 struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	size_t run_len;
 	__u32 maxphyaddr;
-	bool la57;
 };
 
 /**
@@ -44,6 +42,9 @@ struct vcpu_model {
 
 #define VENDOR_AMD "AuthenticAMD"
 #define VENDOR_INTEL "GenuineIntel"
+
+/* Whether it can have 5 levels: KVM gives its guests what the host's processor has. */
+bool vcpu_can_la57(void);
 
 /* With all that KVM supports in its CPUID. */
 void vcpu_init(struct vcpu *vcpu, int kvm_fd, int vm_fd, __u32 id);

@@ -17,6 +17,7 @@
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 
+#include "file.h"
 #include "ktap.h"
 #include "session.h"
 #include "tables.h"
@@ -292,7 +293,8 @@ static void main_use_of_pae(void)
 
 static void main_use_of_5_levels(void)
 {
-	main_use_in(FORMAT_LA57);
+	if (!skip_without(vcpu_can_la57(), "5-level paging for its guests"))
+		main_use_in(FORMAT_LA57);
 }
 
 /* ---- vCPUs ---- */
