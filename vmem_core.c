@@ -619,11 +619,10 @@ static __always_inline void extend_visit(struct walker *w, struct scan *scan,
 	u64 nr;
 
 	/* Addresses must not get wider than they can be. */
-	if (step)
-		max = min(max, ((w->mode->straight -
-				 (addr & (w->mode->straight - 1))) >>
-				shift) -
-				       1);
+	if (step) {
+		addr &= w->mode->straight - 1;
+		max = min(max, ((w->mode->straight - addr) >> shift) - 1);
+	}
 	if (!max)
 		return;
 	scan->known = false;

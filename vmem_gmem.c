@@ -200,12 +200,14 @@ static u32 vm_gmem_nr_vcpus(struct vmem_gmem *gmem)
  */
 static int encryption_bit(const struct kvm_vcpu *vcpu)
 {
-	u64 beyond = READ_ONCE(vcpu->arch.reserved_gpa_bits);
-	int bit = READ_ONCE(vcpu->arch.maxphyaddr);
+	u64 used = READ_ONCE(vcpu->arch.reserved_gpa_bits);
+	int width = READ_ONCE(vcpu->arch.maxphyaddr);
 
-	while (bit < VMEM_MAX_PHYADDR && beyond & BIT_ULL(bit))
-		bit++;
-	return bit >= VMEM_MIN_PHYADDR && bit < VMEM_MAX_PHYADDR ? bit : 0;
+	if (width < VMEM_MIN_PHYADDR || width >= VMEM_MAX_PHYADDR)
+		return 0;
+	used |= BIT_ULL(width) - 1;
+	used |= ~(BIT_ULL(VMEM_MAX_PHYADDR) - 1);
+	return ~used ? __ffs64(~used) : 0;
 }
 
 /*
