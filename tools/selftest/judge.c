@@ -809,7 +809,7 @@ static void disagree(struct bench *b, int i, int t, const char *what)
 static __u64 lax_bits(const struct bench *b, __u32 level)
 {
 	if (is_pae(b->round.paging) && level == VMEM_LEVEL_PDPT)
-		return 0x1e6;
+		return 0x1c6;
 	return level >= VMEM_LEVEL_PML4 ? BIT_ULL(8) : 0;
 }
 

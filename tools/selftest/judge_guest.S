@@ -18,17 +18,17 @@ guest_\name:
 	/* QEMU wants a TSS that LTR loaded: see tools/lab/guest-tss.c. */
 	mov	$SELECTOR_TSS, %ecx
 	ltr	%cx
-	/*
-	 * Global pages of the round before go when CR4.PGE changes. That comes first,
-	 * as KVM looks at the root of PAE on it, which AMD's processors do not.
-	 */
-	mov	%cr4, %\r\()ax
-	xor	$GUEST_PGE, %\r\()ax
-	mov	%\r\()ax, %cr4
-	xor	$GUEST_PGE, %\r\()ax
-	mov	%\r\()ax, %cr4
 	mov	CONTROL_CR3(%\r\()bx), %\r\()ax
 	mov	%\r\()ax, %cr3
+	/* Global pages of the round before stay. */
+	mov	CONTROL_LEFT(%\r\()bx), %ecx
+	lea	CONTROL_LOAD + ATTEMPT_SIZE(%\r\()bx), %\r\()dx
+.Lflush\@:
+	mov	ATTEMPT_VA(%\r\()dx), %\r\()di
+	invlpg	(%\r\()di)
+	add	$ATTEMPT_SIZE, %\r\()dx
+	dec	%ecx
+	jnz	.Lflush\@
 	cmpl	$0, CONTROL_KEYS(%\r\()bx)
 	je	.Lnext\@
 	mov	CONTROL_PKRU(%\r\()bx), %eax

@@ -38,8 +38,6 @@
 #define SELECTOR_USER_DATA 0x23
 #define SELECTOR_TSS 0x28
 
-#define GUEST_PGE 0x80
-
 #ifndef __ASSEMBLER__
 
 /* Its code, its stubs for vectors, and in these the stubs for accesses of data */

@@ -143,7 +143,7 @@ static __u64 reserved_bits(const struct round *r, int level, bool page)
 	if (is_pae(r->paging))
 		reserved |= bits(62, 52);
 	if (is_pae(r->paging) && level == VMEM_LEVEL_PDPT)
-		reserved |= PTE_NX | bits(8, 5) | bits(2, 1);
+		reserved |= PTE_NX | bits(8, 6) | bits(2, 1);
 	if (page && level > VMEM_LEVEL_PT)
 		reserved |= bits(level_shift(r->paging, level) - 1, 13);
 	return reserved;
