@@ -128,13 +128,14 @@ static const struct text text64 = { guest_judge64, guest_judge64_vectors,
 				    guest_judge64_read, guest_judge64_write,
 				    guest_judge64_end };
 
+struct bench;
+
 /**
  * struct teller - who tells what becomes of an address
  * @name: for people
  * @translate: translates addresses by the round's registers
  * @read: reads 4 bytes at an address that is mapped
  */
-struct bench;
 struct teller {
 	const char *name;
 	void (*translate)(struct bench *b, const __u64 *vas, __u32 nr,
@@ -325,11 +326,11 @@ static void map_own_pages(const struct bench *b, __u64 pt)
 static void map_own(struct bench *b)
 {
 	const struct paging *paging = b->round.paging;
-	__u64 below = ram_alloc(&b->own, PAGE), table;
+	__u64 inner = ram_alloc(&b->own, PAGE), table;
 	__u32 last = (1u << paging->index_bits) - 1;
 	int level;
 
-	map_own_pages(b, below);
+	map_own_pages(b, inner);
 	b->own_va = ~0ULL << level_shift(paging, VMEM_LEVEL_PD);
 	if (!is_long(paging))
 		b->own_va &= 0xffffffff;
@@ -337,13 +338,13 @@ static void map_own(struct bench *b)
 		table = ram_alloc(&b->own, PAGE);
 		if (level == paging->top)
 			last = last_entry(paging);
-		b->own_entry = below | PTE_P;
+		b->own_entry = inner | PTE_P;
 		if (!is_pae(paging) || level < paging->top)
 			b->own_entry |= PTE_W | PTE_U;
 		set_own_entry(b, table, last, b->own_entry);
-		below = table;
+		inner = table;
 	}
-	b->own_root = below;
+	b->own_root = inner;
 }
 
 static void set_gates(struct bench *b)
@@ -565,20 +566,22 @@ static void make_attempt(struct bench *b, int i)
 	b->values[i] = attempt->value;
 }
 
+/* Where an attempt has bytes to compare: code has them behind its first. */
+static __u64 bytes_va(const struct bench *b, int i)
+{
+	return b->vas[i] + (b->kinds[i] == VMEM_ACCESS_FETCH ? TAG_AT : 0);
+}
+
 static void ask_first(struct bench *b)
 {
 	int t, i;
 
 	for (t = 0; t < NR_TELLERS; t++) {
 		tellers[t].translate(b, b->vas, NR_ATTEMPTS, b->answers[t]);
-		for (i = 0; i < NR_ATTEMPTS; i++) {
-			if (b->answers[t][i].out_status != VMEM_MAPPED)
-				continue;
-			b->bytes[t][i] = tellers[t].read(
-				b,
-				b->vas[i] + (b->kinds[i] == VMEM_ACCESS_FETCH) *
-						    TAG_AT);
-		}
+		for (i = 0; i < NR_ATTEMPTS; i++)
+			if (b->answers[t][i].out_status == VMEM_MAPPED)
+				b->bytes[t][i] =
+					tellers[t].read(b, bytes_va(b, i));
 	}
 }
 
@@ -756,8 +759,9 @@ static void print_round(const struct bench *b)
 {
 	const struct round *r = &b->round;
 
-	printf("# %s, seed %llu, round %llu: CR0 %#llx CR3 %#llx CR4 %#llx EFER %#llx PKRU %#x, width %u, rules %#x\n",
-	       r->paging->name, b->seed, b->nr_round, r->cr0, r->cr3, r->cr4,
+	printf("# %s, seed %llu, round %llu: CR0 %#llx CR3 %#llx CR4 %#llx\n",
+	       r->paging->name, b->seed, b->nr_round, r->cr0, r->cr3, r->cr4);
+	printf("#   EFER %#llx PKRU %#x, %u bits of address, rules %#x\n",
 	       r->efer, r->pkru, b->regs.maxphyaddr, b->regs.rules);
 }
 
@@ -772,9 +776,10 @@ static void print_account(const struct bench *b, int i, int t)
 		       (__u32)b->round.paging->top - n,
 		       answer->out_trace[n].raw,
 		       answer->out_trace[n].entry_gpa);
-	printf("#   %s: status %u, level %u, %#llx, perms %u, bytes %#x: %s, vector %u, error code %#x, entry %d decides\n",
+	printf("#   %s: status %u, level %u, %#llx, perms %u, %#x there\n",
 	       tellers[t].name, answer->out_status, answer->out_level,
-	       answer->out_gpa, answer->out_perms, b->bytes[t][i],
+	       answer->out_gpa, answer->out_perms, b->bytes[t][i]);
+	printf("#   so: %s, vector %u, error code %#x, entry %d decides\n",
 	       reason_names[verdict.reason], verdict.vector, verdict.error_code,
 	       verdict.decides);
 }
@@ -788,15 +793,15 @@ static void disagree(struct bench *b, int i, int t, const char *what)
 	if (b->statistics.failed++ >= MAX_PRINTED)
 		return;
 	print_round(b);
-	ktap_fail(
-		"%s: another %s than the processor's: %s's %s at %#llx, RFLAGS %#x",
-		tellers[t].name, what,
-		attempt->user ? "a user" : "a supervisor",
-		kind_names[b->kinds[i]], attempt->va, attempt->rflags);
-	print_account(b, i, t);
-	printf("#   the processor: vector %u, error code %#x, CR2 %#llx, %#x read, %#x to write\n",
-	       attempt->vector, attempt->error, attempt->cr2, attempt->value,
+	ktap_fail("%s: another %s than the processor's: %s's %s at %#llx",
+		  tellers[t].name, what,
+		  attempt->user ? "a user" : "a supervisor",
+		  kind_names[b->kinds[i]], attempt->va);
+	printf("#   RFLAGS %#x, to write: %#x\n", attempt->rflags,
 	       b->values[i]);
+	print_account(b, i, t);
+	printf("#   processor: vector %u, error code %#x, CR2 %#llx, EAX %#x\n",
+	       attempt->vector, attempt->error, attempt->cr2, attempt->value);
 }
 
 /* ---- Vendors' rules ---- */
@@ -1016,36 +1021,64 @@ static bool can_occur(const struct bench *b, enum vmem_reason reason)
 	}
 }
 
-/* A judge who never sees a fault is none. */
-static void tell_and_check(const struct bench *b)
+static __u64 tell_reason(const struct bench *b, int reason)
 {
-	const struct statistics *s = &b->statistics;
-	__u64 total = 0, n;
-	int reason, kind;
+	const __u64(*judged)[2] = b->statistics.judged[reason];
+	__u64 n = 0;
+	int kind;
 
-	printf("# %s, seed %llu, by reason: reads, writes, fetches by a supervisor, and by a user\n",
-	       b->round.paging->name, b->seed);
+	printf("# %14s", reason_names[reason]);
+	for (kind = 0; kind <= VMEM_ACCESS_FETCH; kind++) {
+		printf(" %8llu %8llu", judged[kind][0], judged[kind][1]);
+		n += judged[kind][0] + judged[kind][1];
+	}
+	printf("\n");
+	return n;
+}
+
+/* A judge who never sees a fault is none. */
+static __u64 tell_reasons(const struct bench *b)
+{
+	__u64 total = 0, n;
+	int reason;
+
+	printf("# by reason: reads, writes and fetches, a supervisor's and a user's\n");
 	for (reason = 0; reason <= VMEM_REASON_KEY; reason++) {
 		if (!can_occur(b, reason))
 			continue;
-		for (n = 0, kind = 0; kind <= VMEM_ACCESS_FETCH; kind++)
-			n += s->judged[reason][kind][0] +
-			     s->judged[reason][kind][1];
-		printf("# %14s %8llu %8llu %8llu %8llu %8llu %8llu\n",
-		       reason_names[reason], s->judged[reason][0][0],
-		       s->judged[reason][1][0], s->judged[reason][2][0],
-		       s->judged[reason][0][1], s->judged[reason][1][1],
-		       s->judged[reason][2][1]);
+		n = tell_reason(b, reason);
 		CHECK_EQ_AT(reason_names[reason], !n, 0);
 		total += n;
 	}
-	printf("# %s: %llu judged, %llu disagree; by a rule of this processor: %llu with a bit that AMD reserves and it ignores, %llu with a reserved bit and no P, %llu with a root that it refused\n",
-	       b->round.paging->name, total, s->failed, s->lax, s->present[0],
+	return total;
+}
+
+static void tell_and_check(const struct bench *b)
+{
+	const struct statistics *s = &b->statistics;
+	const char *name = b->round.paging->name;
+	__u64 judged = tell_reasons(b);
+
+	printf("# %s, seed %llu: %llu judged, %llu of them disagree\n", name,
+	       b->seed, judged, s->failed);
+	printf("# %s: %llu more by a bit that AMD reserves and this processor ignores\n",
+	       name, s->lax);
+	printf("# %s: %llu more by roots that MOV to CR3 refused\n", name,
 	       s->refused);
+	printf("# %s: %llu of the reserved bits without P in the error code\n",
+	       name, s->present[0]);
 	CHECK_EQ(s->failed, 0);
 	/* It does so each time, or never. */
 	CHECK(!s->lax || !s->strict);
 	CHECK(!s->present[0] || !s->present[1]);
+}
+
+static void tell_processor(const struct processor *p)
+{
+	printf("# %d bits of address, %s, %s, %s, %s\n", p->maxphyaddr,
+	       p->nx ? "NX" : "no NX", p->smep ? "SMEP" : "no SMEP",
+	       p->smap ? "SMAP" : "no SMAP",
+	       p->keys ? "protection keys" : "no protection keys");
 }
 
 static void judge_mode(const struct paging *paging)
@@ -1054,21 +1087,15 @@ static void judge_mode(const struct paging *paging)
 	static struct bench b;
 
 	bench_init(&b, paging);
+	tell_processor(&b.processor);
 	if (paging->top == VMEM_LEVEL_PML5 && !b.processor.la57) {
-		printf("# no LA57 here: nothing is judged\n");
+		printf("# no LA57: nothing is judged\n");
 		ktap_skipped = true;
-		bench_free(&b);
-		return;
+	} else {
+		while (b.nr_round * NR_ATTEMPTS < cases && one_round(&b))
+			;
+		tell_and_check(&b);
 	}
-	printf("# %s%s%s%s, %d bits of address\n",
-	       b.processor.nx ? "NX" : "no NX",
-	       b.processor.smep ? ", SMEP" : ", no SMEP",
-	       b.processor.smap ? ", SMAP" : ", no SMAP",
-	       b.processor.keys ? ", protection keys" : ", no protection keys",
-	       b.processor.maxphyaddr);
-	while (b.nr_round * NR_ATTEMPTS < cases && one_round(&b))
-		;
-	tell_and_check(&b);
 	bench_free(&b);
 }
 
@@ -1093,10 +1120,10 @@ static void judge_5level(void)
 }
 
 static const struct ktap_case cases[] = {
-	{ "the processor judges 2-level paging", judge_2level },
-	{ "the processor judges PAE paging", judge_pae },
-	{ "the processor judges 4-level paging", judge_4level },
-	{ "the processor judges 5-level paging", judge_5level },
+	{ "judge_2level", judge_2level },
+	{ "judge_pae", judge_pae },
+	{ "judge_4level", judge_4level },
+	{ "judge_5level", judge_5level },
 };
 
 int main(void)
