@@ -109,9 +109,9 @@ test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 intel: lab-module tools ## KVM on Intel, in Bochs: tests, and a guest with vmemctl
 	@$(SETUP) lab intel
 	@tools/lab/intel --timeout 5400 --with build/bin/vmemctl -- \
-		env VMEM_TRANSLATIONS=2000 VMEM_STATES=200 tools/selftest/run \
-		build/bin/vmm build/bin/uapi \
-		build/bin/restore build/bin/torn build/bin/pages
+		env VMEM_TRANSLATIONS=2000 VMEM_STATES=200 VMEM_JUDGE_CASES=5000 \
+		tools/selftest/run build/bin/vmm build/bin/uapi \
+		build/bin/restore build/bin/torn build/bin/pages build/bin/judge
 	@tools/lab/intel --mb 1536 --guest
 
 matrix: tools ## tests on each kernel of tools/kernels, into docs/kernels.md
