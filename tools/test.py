@@ -39,7 +39,7 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/pages", "build/bin/untouched",
           "build/bin/signals", "build/bin/trace", "build/bin/limits",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
-          "build/bin/fuzz-ioctl", "build/bin/events"]
+          "build/bin/fuzz-ioctl", "build/bin/events", "build/bin/private"]
 # Debian 12's other kernel
 NEWER = ["--kernel", "6.12"]
 # How often, where all is nine times as slow, or has been run before
