@@ -99,7 +99,8 @@ fuzz: tools sanitizer ## the core for FUZZ_SECONDS each, the device on that kern
 
 test: lab-module tools ## everything that CI runs
 	@$(SETUP) all 6.12
-	@tools/module.sh 6.12 "$(B)/module"
+	@tools/module.sh "" "$(B)/module" --tests
+	@tools/module.sh 6.12 "$(B)/module" --tests
 	@tools/test.py
 
 test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel

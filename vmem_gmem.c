@@ -97,8 +97,8 @@ static bool has_private_memory(struct kvm *kvm)
  *
  * To become private and shared again in between takes two of these calls, and the
  * first of them has counted before the second one stores. So the page was shared all
- * the time, and what was looked up was guest memory. Where the slots are changed
- * instead, the generation of the slots does the same.
+ * the time, and what was looked up was guest memory. KVM does not count what is no
+ * slot's, but the slots have another generation before that is guest memory.
  */
 static bool vm_gmem_withheld(struct vmem_gmem *gmem, u64 gpa)
 {

@@ -654,8 +654,9 @@ struct vmem_read_args {
  * @out_len: bytes read, up to the first page that cannot be read
  * @out_status: enum vmem_status of the page behind the bytes read: VMEM_UNBACKED
  *	for no memory (no memory slot, or one over a device), VMEM_UNREADABLE for
- *	memory that cannot be read, VMEM_WITHHELD for a private page. VMEM_MAPPED where @out_len is @len, or where
- *	the call met a limit: call again for the rest.
+ *	memory that cannot be read, VMEM_WITHHELD for a private page. VMEM_MAPPED
+ *	where @out_len is @len, or where the call met a limit: call again for the
+ *	rest.
  * @__reserved: must be 0
  *
  * @gpa + @len - 1 that wraps around is -EOVERFLOW.

@@ -89,6 +89,5 @@ static struct miscdevice disguise_device = {
 };
 module_misc_device(disguise_device);
 
-MODULE_DESCRIPTION(
-	"Makes KVM take a VM for a confidential one, for tests of vmem");
+MODULE_DESCRIPTION("Makes KVM take a VM for a confidential one, for tests");
 MODULE_LICENSE("GPL");
