@@ -43,11 +43,17 @@ static u64 take_flags(struct arena *a, struct input *in)
 	u16 flags = take(in, 2);
 	u64 raw = (flags & 0xe7e) | PTE_P;
 
-	if (a->mode.entry_size == 8) {
+	if (a->mode.entry_size == 4)
+		return raw;
+	if (flags >> 15)
+		raw |= PTE_NX;
+	if (flags >> 14 & 1)
+		raw |= mode_encryption(&a->mode);
+	/* All is reserved there in PAE, and this in the upper tables by AMD. */
+	if (!mode_is_pae(&a->mode))
 		raw |= (u64)(flags >> 12 & 7) << 57;
-		if (flags >> 15)
-			raw |= PTE_NX;
-	}
+	if (a->mode.regs.rules & VMEM_RULES_AMD && (flags >> 7 & 3) == 3)
+		raw |= PTE_G;
 	return raw;
 }
 
@@ -74,11 +80,17 @@ static void put_pages(struct arena *a, struct input *in, u64 table, int index)
 	}
 }
 
-/* All of them, or some, may name one table. */
+/*
+ * All of them, or some, may name one table. Half of those of PAE are such as its roots
+ * can have.
+ */
 static void put_links(struct arena *a, struct input *in, u64 table, int index)
 {
-	u64 raw = random_table(a, take(in, 1)) | take_flags(a, in);
+	u64 to = random_table(a, take(in, 1));
+	u64 flags = take_flags(a, in);
 	u8 many = take(in, 1);
+	int level = many & 8 ? a->mode.top : VMEM_LEVEL_PT;
+	u64 raw = space_link(a->g->s, level, to, flags);
 	/* A whole table of links is rare, but of great effect. */
 	int run = many >= 0xfe ? a->longest : many % 8 + 1;
 
@@ -153,11 +165,10 @@ u64 arena_va(const struct arena *a, struct input *in)
 
 		index = which < 240 ? likely_index(a, which) :
 				      choose(in, entries_of_table(a));
+		index %= mode_entries(&a->mode, level);
 		va += index * space_span(a->g->s, level);
 	}
-	if (a->mode.top == 4 && va & BIT_ULL(47))
-		va |= GENMASK_ULL(63, 48);
-	return va;
+	return mode_canonical(&a->mode, va);
 }
 
 u64 arena_edge(const struct arena *a, struct input *in)
@@ -261,6 +272,14 @@ static void make_mode(struct arena *a, struct input *in)
 	a->g->s->regs = a->mode.regs;
 }
 
+/* What CR3 has below a page's address: in PAE, where in it the root is. */
+static u64 some_offset(const struct arena *a, struct input *in)
+{
+	if (mode_is_pae(&a->mode) && choose(in, 4))
+		return likely_index(a, choose(in, 256)) * a->mode.entry_size;
+	return choose(in, SZ_4K);
+}
+
 void arena_make(struct arena *a, struct input *in)
 {
 	u8 shape;
@@ -275,7 +294,7 @@ void arena_make(struct arena *a, struct input *in)
 	for (i = 0; i < a->nr_tables; i++)
 		a->tables[i] = group_add_table(a->g);
 	for (i = 0; i < nr_roots; i++)
-		group_add_root(a->g, arena_gpa(a, in) | choose(in, SZ_4K));
+		group_add_root(a->g, arena_gpa(a, in) | some_offset(a, in));
 	make_scope(a, in);
 	while (!a->empty && arena_write(a, in))
 		;

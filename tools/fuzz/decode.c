@@ -78,8 +78,9 @@ static void set_known_rules(struct vmem_regs *regs)
 
 	regs->rules &= VMEM_RULES_AMD | VMEM_RULES_NO_1G |
 		       (bit ? VMEM_RULES_SHARED_BIT : 0);
+	/* And one too low, and one too high. */
 	if (bit)
-		regs->rules |= VMEM_RULES_ENCRYPTION_BIT(32 + bit % 20);
+		regs->rules |= VMEM_RULES_ENCRYPTION_BIT(31 + bit % 22);
 }
 
 static struct vmem_regs take_regs(struct input *in)
@@ -337,6 +338,21 @@ static void check_split(const struct vmem_mode *mode, int level, u64 raw)
 		vmem_attributes(mode, level, raw));
 }
 
+/* Any bytes have bits set that have to be zero: without them, and with one of them. */
+static void check_nearly_right(const struct vmem_regs *regs,
+			       const struct vmem_mode *mode, int level, u64 raw,
+			       int bit)
+{
+	raw &= ~rule_of(regs, level, raw).zero;
+	/* That may have made another kind of entry of it. */
+	raw &= ~rule_of(regs, level, raw).zero;
+	raw |= 1;
+	check_entry(regs, mode, level, raw);
+	check_entry(regs, mode, level, raw | BIT_ULL(bit));
+	check_retarget(mode, level, raw, raw);
+	check_split(mode, level, raw);
+}
+
 /* Does an address repeat its highest bit in all above? */
 static bool is_canonical(const struct vmem_regs *regs, u64 va)
 {
@@ -384,10 +400,12 @@ void fuzz_one(const u8 *data, size_t size)
 		is_canonical(&regs, addr));
 	do {
 		u64 raw = take(&in, 8) & mask;
+		int bit = take(&in, 1) % (root.mode.arch->entry_size * 8);
 
 		for (level = 1; level <= root.mode.top; level++) {
 			check_entry(&regs, &root.mode, level, raw);
 			check_entry(&regs, &root.mode, level, raw | 1);
+			check_nearly_right(&regs, &root.mode, level, raw, bit);
 			check_retarget(&root.mode, level, raw, addr);
 			check_split(&root.mode, level, raw);
 			check_made(&root.mode, level, raw & VMEM_PAGE_MASK,

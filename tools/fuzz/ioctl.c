@@ -125,6 +125,10 @@ static __u64 some_entry(struct thread *t)
 		return GB(8) | flags;
 	case 3:
 		return (below(t, 512) * MB(2)) | flags | PTE_PS;
+	case 4:
+	case 5:
+		/* As a root of PAE has them. */
+		return page_gpa(below(t, RAM_PAGES)) | PTE_P;
 	default:
 		return page_gpa(below(t, RAM_PAGES)) | flags;
 	}
@@ -307,20 +311,49 @@ struct call {
 	bool (*check)(const void *args);
 };
 
+static __u32 some_rules(struct thread *t)
+{
+	__u32 rules = below(t, 4) * VMEM_RULES_AMD;
+
+	if (one_in(t, 2))
+		return rules;
+	return rules | VMEM_RULES_ENCRYPTION_BIT(32 + below(t, 20)) |
+	       (one_in(t, 2) ? VMEM_RULES_SHARED_BIT : 0);
+}
+
+static void set_mode(struct thread *t, struct vmem_regs *regs)
+{
+	switch (below(t, 6)) {
+	case 0:
+		regs->cr4 = CR4_PSE;
+		break;
+	case 1:
+	case 2:
+		regs->cr3 += below(t, PAGE / 32) * 32;
+		regs->cr4 = CR4_PAE;
+		regs->efer = EFER_NXE;
+		break;
+	case 3:
+		regs->cr4 = CR4_PAE | CR4_LA57;
+		regs->efer = EFER_LME | EFER_NXE;
+		break;
+	default:
+		regs->cr4 = CR4_PAE;
+		regs->efer = EFER_LME | EFER_NXE;
+	}
+	regs->cr4 |= random64(t) & (CR4_PGE | CR4_PKE);
+}
+
 static struct vmem_regs some_regs(struct thread *t)
 {
 	struct vmem_regs regs = {
 		.cr0 = CR0_PE | CR0_PG,
 		.cr3 = page_gpa(below(t, RAM_PAGES)),
-		.cr4 = CR4_PAE,
-		.efer = EFER_LME | EFER_NXE,
 		.maxphyaddr = 48,
+		.rules = some_rules(t),
 	};
 
-	if (one_in(t, 3)) {
-		regs.cr4 = CR4_PSE;
-		regs.efer = 0;
-	}
+	set_mode(t, &regs);
 	if (one_in(t, 4)) {
 		regs.cow_mask = 7 << 9;
 		regs.cow_value = 1 << 9;
@@ -328,16 +361,21 @@ static struct vmem_regs some_regs(struct thread *t)
 	return regs;
 }
 
+/* Of 4 levels, of 5, or of 32 bits. */
 static __u64 some_va(struct thread *t)
 {
-	__u64 va = random64(t) & (PAGE - 1);
+	__u64 va = random64(t) & (PAGE - 1), sign = BIT_ULL(47);
 	int shift;
 
 	if (one_in(t, 16))
 		return random64(t);
-	for (shift = 12; shift < 48; shift += 9)
+	if (one_in(t, 4))
+		return (__u32)random64(t);
+	if (one_in(t, 4))
+		sign = BIT_ULL(56);
+	for (shift = 12; BIT_ULL(shift) < sign; shift += 9)
 		va |= (__u64)some_index(t) << shift;
-	return va & BIT_ULL(47) ? va | ~(BIT_ULL(47) - 1) : va;
+	return va & sign ? va | -sign : va;
 }
 
 static void fill_attach_kvm(struct thread *t, void *args)
@@ -438,7 +476,10 @@ static void fill_map_range(struct thread *t, void *args)
 	struct vmem_map_range_args *a = args;
 
 	a->nr = 1 + below(t, 200);
-	a->mapping_size = sizeof(struct vmem_mapping);
+	a->flags = one_in(t, 2) ? VMEM_MAP_ATTRIBUTES : 0;
+	a->mapping_size = PICK(t, offsetof(struct vmem_mapping, attributes),
+			       sizeof(struct vmem_mapping),
+			       sizeof(struct vmem_mapping) + 8);
 	a->mappings = (uintptr_t)t->array;
 	a->regs = some_regs(t);
 	a->va = one_in(t, 3) ? 0 : some_va(t);
@@ -494,7 +535,8 @@ static void fill_set_spaces(struct thread *t, void *args)
 	a->regs.cr3 = 0;
 	a->nr_cr3 = 1 + below(t, 6);
 	for (i = 0; i < 6; i++)
-		cr3[i] = page_gpa(below(t, RAM_PAGES));
+		cr3[i] = page_gpa(below(t, RAM_PAGES)) +
+			 (one_in(t, 4) ? below(t, PAGE / 32) * 32 : 0);
 	a->cr3 = (uintptr_t)cr3;
 	a->nr_excluded = below(t, 3);
 	for (i = 0; i < 3; i++)

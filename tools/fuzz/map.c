@@ -109,7 +109,7 @@ static struct vmem_reference some_reference(struct input *in)
 {
 	struct place owner = some_place(in);
 	struct vmem_reference reference = {
-		.table = choose(in, 5),
+		.table = choose(in, VMEM_TABLE_PAE_PD + 1),
 		.perms = choose(in, 8),
 		.space = from[owner.root].table,
 		.our_va = arena_edge(&arena, in),
@@ -166,8 +166,16 @@ static u64 table_on_path(u32 root, u64 va, int level)
 static void check_linked(u32 root, const struct vmem_reference *reference,
 			 bool linked)
 {
-	/* The tables have their names in this order. */
-	int level = arena.mode.top == 4 ? (int)reference->table - 1 : 1;
+	static const int levels[] = {
+		[VMEM_TABLE_I686_PT] = VMEM_LEVEL_PT,
+		[VMEM_TABLE_AMD64_PT] = VMEM_LEVEL_PT,
+		[VMEM_TABLE_AMD64_PD] = VMEM_LEVEL_PD,
+		[VMEM_TABLE_AMD64_PDPT] = VMEM_LEVEL_PDPT,
+		[VMEM_TABLE_AMD64_PML4] = VMEM_LEVEL_PML4,
+		[VMEM_TABLE_PAE_PT] = VMEM_LEVEL_PT,
+		[VMEM_TABLE_PAE_PD] = VMEM_LEVEL_PD,
+	};
+	int level = levels[reference->table];
 	u64 ours = table_on_path(root, reference->our_va, level);
 	u64 theirs = table_on_path(reference->owner_root, reference->their_va,
 				   level);

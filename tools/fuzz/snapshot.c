@@ -173,6 +173,8 @@ static void check_va(u32 root, u64 va)
 	u32 lost;
 
 	ref_translate(arena.g->s->guest, &regs, va, &old);
+	/* What is in it is not encrypted. */
+	regs.rules &= VMEM_RULES_AMD | VMEM_RULES_NO_1G;
 	regs.cr3 = built[root].table;
 	ref_translate(tables, &regs, va, &new);
 	if (old.t.out_status != VMEM_MAPPED || !is_allowed(va)) {

@@ -145,9 +145,11 @@ static void check_path(u64 va, const struct vmem_translation *t)
 	for (i = 0; i <= last; i++) {
 		u64 index = t->out_trace[i].entry_gpa / arena.mode.entry_size;
 
-		size = space_span(arena.g->s, arena.mode.top - i);
+		int level = arena.mode.top - i;
+
+		size = space_span(arena.g->s, level);
 		REQUIRE(((va / size ^ index) &
-			 (BIT(arena.mode.index_bits) - 1)) == 0);
+			 (mode_entries(&arena.mode, level) - 1)) == 0);
 		entry = entry_at(t, i);
 		perms &= entry.perms;
 		if (i == last)

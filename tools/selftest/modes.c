@@ -282,6 +282,7 @@ static void roots_of_every_mode_in_one_call(void)
  * @nr: how many modes it has
  * @data: its data
  * @counters: what it counts up in each mode
+ * @ended: it runs no more
  * @seen: how often VMEM_VCPU said that it was in each; the last is none of them
  */
 struct changing {
@@ -289,6 +290,7 @@ struct changing {
 	int nr;
 	__u8 *data;
 	__u32 *counters[NR_FORMATS];
+	int ended;
 	__u64 seen[NR_FORMATS + 1];
 };
 
@@ -309,6 +311,7 @@ static void put_mode(struct changing *c, int i)
 	/* LMA is not for a guest to write. */
 	put_32(c, at + MODE_EFER, regs.efer & ~EFER_LMA);
 	put_32(c, at + MODE_LONG, tables_are_long(&c->crew.spaces[i]));
+	put_32(c, at + MODE_PDPTES, i == FORMAT_PAE ? regs.cr3 : 0);
 }
 
 static void put_data(struct changing *c, __u64 code)
@@ -381,8 +384,10 @@ static void changing_init(struct changing *c)
 static void *run_guest(void *arg)
 {
 	struct changing *c = arg;
+	__u32 reason = vcpu_run(&c->crew.vcpus[0]);
 
-	return (void *)(uintptr_t)vcpu_run(&c->crew.vcpus[0]);
+	__atomic_store_n(&c->ended, 1, __ATOMIC_SEQ_CST);
+	return (void *)(uintptr_t)reason;
 }
 
 /* The mode that they are of; NR_FORMATS for none, or for a mixture of two. */
@@ -441,6 +446,8 @@ static bool seen_in_all(const struct changing *c)
 {
 	int i;
 
+	if (__atomic_load_n(&c->ended, __ATOMIC_SEQ_CST))
+		return true;
 	for (i = 0; i < c->nr; i++)
 		if (!c->seen[i])
 			return false;
@@ -466,6 +473,7 @@ static void guest_changes_its_mode(void)
 	pthread_join(thread, &reason);
 	CHECK_EQ((uintptr_t)reason, KVM_EXIT_HLT);
 	for (i = 0; i < c.nr; i++) {
+		CHECK(c.seen[i]);
 		printf("# %s: %u times, seen %llu times\n", formats[i].name,
 		       *c.counters[i], c.seen[i]);
 		CHECK(*c.counters[i]);

@@ -17,6 +17,14 @@ guest_modes:
 	mov	%cr0, %eax
 	and	$0x7fffffff, %eax
 	mov	%eax, %cr0
+	/* QEMU's emulation sets Accessed in them, and KVM loads none that has it. */
+	mov	MODE_PDPTES(%esi), %ecx
+	jecxz	.Lclean
+	andl	$~0x20, 0x00(%ecx)
+	andl	$~0x20, 0x08(%ecx)
+	andl	$~0x20, 0x10(%ecx)
+	andl	$~0x20, 0x18(%ecx)
+.Lclean:
 	mov	MODE_EFER(%esi), %eax
 	xor	%edx, %edx
 	mov	$0xc0000080, %ecx

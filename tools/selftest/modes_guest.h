@@ -22,7 +22,8 @@
 #define MODE_CR4 0x04
 #define MODE_EFER 0x08
 #define MODE_LONG 0x0c
-#define MODE_SIZE 0x10
+#define MODE_PDPTES 0x10 /* where they are in PAE, else 0 */
+#define MODE_SIZE 0x20
 
 #define SELECTOR_32 0x08
 #define SELECTOR_DATA 0x10
