@@ -102,8 +102,7 @@ class Tests(test.Tests):
 
 def steps(version):
     lab = [*test.LAB, "--kernel", version]
-    private = [test.PRIVATE] * (version != versions()[0])
-    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE, *private],
+    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE],
              "access": [*lab, *test.ACCESS]}
     for guest in GUESTS:
         given["guests of " + guest] = [

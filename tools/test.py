@@ -62,6 +62,7 @@ STEPS = {
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
+    "image-access": ["tools/selftest/image_access.py"],
     "qmp": ["tools/selftest/qmp.py"],
     "packaging": ["tools/selftest/packaging.py"],
     "harness": ["tools/selftest/harness.py"],
