@@ -24,9 +24,10 @@ u64 vmem_tables_encode(const struct vmem_tables *tables,
 		return raw;
 	if (kind == VMEM_ENTRY_LEAF && perms & VMEM_WRITABLE)
 		raw |= VMEM_RAW_DIRTY;
-	/* A PDPTE of PAE has no such bit. */
-	return raw |
-	       (VMEM_RAW_ACCESSED & ~mode->formats[level].table_reserved);
+	/* A PDPTE of PAE, which denies nothing, has no such bit either. */
+	if (mode->formats[level].table_grants)
+		return raw;
+	return raw | VMEM_RAW_ACCESSED;
 }
 
 static bool is_shared(const struct vmem_tables *tables, u64 table)
@@ -678,8 +679,8 @@ static bool can_say_perms(const struct link *link)
 	u64 raw = table_entry(&link->w, level, 0, link->w.perms);
 	struct vmem_entry entry = vmem_decode(mode, level, raw);
 
-	return link->w.path || (entry.kind == VMEM_ENTRY_TABLE &&
-				entry.perms == link->w.perms);
+	return link->w.path ||
+	       (entry.kind == VMEM_ENTRY_TABLE && entry.perms == link->w.perms);
 }
 
 /* A table has one parent more only once there is a link to it. */

@@ -47,6 +47,7 @@ static u32 first_with_table(const struct vmem_root *roots, u32 index)
 static void make_plain(struct vmem_mode *mode)
 {
 	mode->addr |= mode->encryption;
+	mode->straight = BIT_ULL(mode->maxphyaddr);
 	mode->encryption = 0;
 	mode->shared = false;
 	mode->arch->init_formats(mode);
@@ -54,9 +55,9 @@ static void make_plain(struct vmem_mode *mode)
 
 static int make_root(struct vmem_rebuild *rebuild, u32 index)
 {
-	const struct vmem_mode *mode = &rebuild->roots[index].mode;
 	struct vmem_tables *tables = rebuild->tables;
 	struct vmem_root *built = &rebuild->built[index];
+	const struct vmem_mode *mode = &built->mode;
 	u32 first = first_with_table(rebuild->roots, index);
 	int ret;
 
