@@ -169,7 +169,10 @@ static void ref_pd(const struct guest *guest, const struct ref_bits *bits,
 		 all & pde & pte, any | pde | pte);
 }
 
-/* A PDPTE of PAE paging neither grants nor denies anything (table 4-8). */
+/*
+ * A PDPTE of PAE paging neither grants nor denies anything (table 4-8). Accessed is
+ * reserved there as well, but emulations set it, and none that does reserves it.
+ */
 static void ref_pae(const struct guest *guest, const struct vmem_regs *regs,
 		    u64 va, struct ref *ref)
 {
@@ -186,7 +189,7 @@ static void ref_pae(const struct guest *guest, const struct vmem_regs *regs,
 		       (regs->cr3 & 0xffffffe0) + (va >> 30) * 8, 1ULL << 30,
 		       &pdpte))
 		return;
-	if (ref_fault(ref, pdpte & (bits.bad | NX | 0x1e6)))
+	if (ref_fault(ref, pdpte & (bits.bad | NX | 0x1c6)))
 		return;
 	ref_pd(guest, &bits, pdpte & bits.address, va, ~0ULL, 0, ref);
 }
