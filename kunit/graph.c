@@ -163,7 +163,7 @@ static void lead_on(struct graph *r, u64 table)
 	for (i = 0; i < GRAPH_SLOTS; i++) {
 		u64 next = r->tables[graph_below(r, r->nr_tables)];
 
-		if (graph_one_in(r, 2))
+		if (graph_one_in(r, 3))
 			group_put(r->g, table, r->slots[i],
 				  next | random_flags(r));
 	}

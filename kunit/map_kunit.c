@@ -772,6 +772,34 @@ static void vmem_map_refused(struct kunit *test)
 	}
 }
 
+/*
+ * Its first and its last frame have names, and those between that have the bit of
+ * encryption have none.
+ */
+static void vmem_map_over_encryption(struct kunit *test)
+{
+	static const struct mode mode = {
+		.regs = {
+			.cr0 = X86_CR0_PG | X86_CR0_PE, .cr4 = X86_CR4_PAE,
+			.efer = EFER_LME | EFER_NX, .maxphyaddr = 52,
+			.rules = VMEM_RULES_ENCRYPTION_BIT(32),
+		},
+		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
+		.max_leaf = 3, .tables = SZ_16M, .big_frame = 20ULL << 30,
+		.va = 0x7a5340000000, .last = U64_MAX,
+	};
+	struct scene *sc = scene_alloc(test, &mode, false);
+	struct vmem_mapping m = pages_at(sc, 3, mode.va, 6);
+
+	m.gpa = 3ULL << 30;
+	expect_refused(sc, &m, -ERANGE);
+	m.gpa = 8ULL << 30;
+	m.last_va = m.va + (4ULL << 30) - 1;
+	KUNIT_EXPECT_EQ(test, map(sc, &m), 0);
+	expect_mapped(sc, &m);
+	scene_free(sc);
+}
+
 /* A table with fewer rights does for a mapping that wants no more. */
 static void vmem_map_enough_rights(struct kunit *test)
 {
@@ -1590,6 +1618,7 @@ static struct kunit_case vmem_map_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_map_unmap_large, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_unmap_refused, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_refused, refusal_gen_params),
+	KUNIT_CASE(vmem_map_over_encryption),
 	KUNIT_CASE_PARAM(vmem_map_enough_rights, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_map_no_write, mode_gen_params),

@@ -66,6 +66,14 @@ void rebuilt_begin(struct rebuilt *re)
 	};
 }
 
+struct vmem_regs rebuilt_regs(const struct vmem_regs *from)
+{
+	struct vmem_regs regs = *from;
+
+	regs.rules &= VMEM_RULES_AMD | VMEM_RULES_NO_1G;
+	return regs;
+}
+
 int rebuilt_run(struct rebuilt *re, u64 budget)
 {
 	int ret = vmem_rebuild(&re->rb, &re->from->s->guest->mem, budget);
@@ -75,7 +83,7 @@ int rebuilt_run(struct rebuilt *re, u64 budget)
 		return ret;
 	re->to->nr_roots = re->from->nr_roots;
 	for (i = 0; i < re->to->nr_roots; i++) {
-		re->to->regs[i] = re->from->regs[i];
+		re->to->regs[i] = rebuilt_regs(&re->from->regs[i]);
 		re->to->regs[i].cr3 = re->to->roots[i].table;
 	}
 	return 0;
@@ -98,7 +106,7 @@ u64 rebuilt_place(const struct rebuilt *re, u64 gpa)
 
 u64 entry_flags(const struct mode *mode, int level, bool leaf, u64 raw)
 {
-	u64 flags = raw & (~GENMASK_ULL(51, 12) | mode_encryption(mode));
+	u64 flags = raw & ~GENMASK_ULL(51, 12);
 
 	if (!leaf || level == 1)
 		return flags;

@@ -47,6 +47,9 @@ struct rebuilt *rebuilt_alloc(struct kunit *test, struct group *from,
 /* Empty tables, and nothing rebuilt yet; rebuilt_end() when done. */
 void rebuilt_begin(struct rebuilt *re);
 
+/* The registers that go with what is built, which is not encrypted. */
+struct vmem_regs rebuilt_regs(const struct vmem_regs *from);
+
 /* One call of vmem_rebuild(). */
 int rebuilt_run(struct rebuilt *re, u64 budget);
 

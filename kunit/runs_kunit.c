@@ -836,6 +836,52 @@ static void vmem_runs_wrap(struct kunit *test)
 		expect_visits(r, 1, 8);
 }
 
+/* Entries from @first on: a sum may carry into bits that are no address. */
+static void plant_raw(struct runs *r, int level, u64 first)
+{
+	u64 va = space_va(r->s, level), span = space_span(r->s, level);
+	int i;
+
+	space_reset(r->s);
+	for (i = 0; i < RUN_PAGES; i++)
+		space_set(r->s, va + i * span, level,
+			  space_leaf(r->s, level, first + i * span, PTE_PWU));
+	r->scope = (struct vmem_scope){
+		.va = va,
+		.last_va = va + RUN_PAGES * span - 1,
+	};
+}
+
+/* Up to the bit that tells of encryption, into it, and behind it. */
+static void vmem_runs_encryption(struct kunit *test)
+{
+	struct runs *r = runs_alloc(test);
+	u64 bit = mode_encryption(r->s->mode), half;
+	int level;
+
+	if (r->s->mode->entry_size == 4)
+		kunit_skip(test, "no such bit in this mode");
+	if (mode_is_pae(r->s->mode)) {
+		bit = BIT_ULL(34);
+		r->s->regs.rules = VMEM_RULES_ENCRYPTION_BIT(34);
+	}
+	if (!bit)
+		kunit_skip(test, "the tables have addresses in the way");
+	r->s->regs.maxphyaddr = max_t(u32, r->s->regs.maxphyaddr, 48);
+	for (level = 1; level <= r->s->mode->max_leaf; level++) {
+		half = RUN_PAGES / 2 * space_span(r->s, level);
+		plant_raw(r, level, bit - half);
+		expect_visits(r, 2, RUN_PAGES);
+		plant_raw(r, level, bit);
+		expect_visits(r, 1, RUN_PAGES);
+		if (2 * bit >= BIT_ULL(r->s->regs.maxphyaddr))
+			continue;
+		/* From the last page with the bit to the first beyond it. */
+		plant_raw(r, level, 2 * bit - half);
+		expect_visits(r, 2, RUN_PAGES);
+	}
+}
+
 /* A budget ends inside a run: the next call goes on where it ended. */
 static void vmem_runs_budget(struct kunit *test)
 {
@@ -930,6 +976,7 @@ static struct kunit_case vmem_runs_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_runs_break, break_gen_params),
 	KUNIT_CASE_PARAM(vmem_runs_cut, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_runs_wrap, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_runs_encryption, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_runs_budget, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_runs_random_tables, mode_gen_params),
 	{}

@@ -72,7 +72,7 @@ const struct mode modes[NR_MODES] = {
 		.max_leaf = 2,
 		.tables = 0xe2340000, .root_at = 0xfa0,
 		.frame = 0x000c000640000000,
-		.big_frame = 0x000c000640000000,
+		.big_frame = 0x000a000640000000,
 		.va = 0x2a400000, .last = U32_MAX,
 	}, {
 		.desc = "PAE, no NXE, 36 bits",
@@ -88,7 +88,7 @@ const struct mode modes[NR_MODES] = {
 		.top = 5, .index_bits = 9, .root_bits = 9, .entry_size = 8,
 		.max_leaf = 3,
 		.tables = 0x0008000123400000, .frame = 0x000c000640000000,
-		.big_frame = 0x000c000640000000,
+		.big_frame = 0x000a000640000000,
 		.va = 0xff2fa95340000000, .last = U64_MAX,
 	}, {
 		.desc = "5-level, AMD, no 1 GiB pages, 43 bits",
@@ -98,7 +98,7 @@ const struct mode modes[NR_MODES] = {
 		.top = 5, .index_bits = 9, .root_bits = 9, .entry_size = 8,
 		.max_leaf = 2,
 		.tables = 0x40123400000, .frame = 0x60640000000,
-		.big_frame = 0x60640000000,
+		.big_frame = 0x50640000000,
 		.va = 0x00d07a5340000000, .last = U64_MAX,
 	}, {
 		.desc = "4-level, shared bit, 52 bits",
@@ -111,7 +111,7 @@ const struct mode modes[NR_MODES] = {
 		.top = 4, .index_bits = 9, .root_bits = 9, .entry_size = 8,
 		.max_leaf = 3,
 		.tables = 0x0004000123400000, .frame = 0x0006000640000000,
-		.big_frame = 0x0006000640000000,
+		.big_frame = 0x0005000640000000,
 		.va = 0x00007a5340000000, .last = U64_MAX,
 	},
 };

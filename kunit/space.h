@@ -95,12 +95,10 @@ static inline u64 mode_encryption(const struct mode *mode)
 	return bit ? BIT_ULL(bit) : 0;
 }
 
-/* The first address over those that an entry of @level can name a table at. */
+/* The first address over those that entries can name, where nothing is encrypted. */
 static inline u64 mode_tables_end(const struct mode *mode)
 {
-	u64 end = BIT_ULL(mode->entry_size == 4 ? 32 : mode->regs.maxphyaddr);
-
-	return mode_encryption(mode) ? min(end, mode_encryption(mode)) : end;
+	return BIT_ULL(mode->entry_size == 4 ? 32 : mode->regs.maxphyaddr);
 }
 
 /* The same for roots, which CR3 names. */

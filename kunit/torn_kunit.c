@@ -794,8 +794,7 @@ static void weather_pin(struct storm *st, u64 table)
 	int i;
 
 	look(w);
-	w->roots += table ==
-		    (w->r->g->roots[w->index].table & VMEM_PAGE_MASK);
+	w->roots += table == (w->r->g->roots[w->index].table & VMEM_PAGE_MASK);
 	if (!w->one_in || !graph_one_in(w->r, w->one_in))
 		return;
 	va = w->checked < w->batch.nr && !graph_one_in(w->r, 4) ?
@@ -1318,7 +1317,7 @@ static bool bit_counts(const struct mode *mode, int level, int bit)
 	if (bit < 3 || (bit >= 12 && bit < 52) || bit == 63)
 		return true;
 	if (mode_is_pae(mode) && level == mode->top)
-		return bit > 51 || (bit >= 5 && bit <= 8);
+		return bit > 51 || (bit >= 6 && bit <= 8);
 	if (bit == 7)
 		return mode->entry_size == 8 || mode->max_leaf > 1;
 	if (bit == 8)

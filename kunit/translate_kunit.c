@@ -528,6 +528,138 @@ static void vmem_translate_merging(struct kunit *test)
 	}
 }
 
+/*
+ * Attributes: two runs of pages that follow each other, and differ in one thing.
+ */
+#define RUN_PAGES 4
+
+/* There are so many frames of each size in every mode. */
+#define RUN_FRAME(size) (16 * (size))
+
+/**
+ * struct attribute_case - what two runs differ in
+ * @desc: for people
+ * @cr4: bits of CR4 that are set besides
+ * @flip: bits of an entry of 4 KiB that differ
+ * @large: bits of an entry of a large page that do
+ * @encryption: it is the mode's bit for that, too
+ * @attributes: in what the attributes differ
+ * @long_only: nothing but long mode has these bits
+ */
+struct attribute_case {
+	const char *desc;
+	u64 cr4;
+	u64 flip;
+	u64 large;
+	bool encryption;
+	u32 attributes;
+	bool long_only;
+};
+
+/* clang-format off */
+static const struct attribute_case attribute_cases[] = {
+	{ "nothing" },
+	{ "accessed", .flip = BIT_ULL(5), .large = BIT_ULL(5),
+	  .attributes = VMEM_ATTR_ACCESSED },
+	{ "dirty", .flip = BIT_ULL(6), .large = BIT_ULL(6),
+	  .attributes = VMEM_ATTR_DIRTY },
+	{ "write-through", .flip = BIT_ULL(3), .large = BIT_ULL(3),
+	  .attributes = 1 << 4 },
+	{ "cache disabled", .flip = BIT_ULL(4), .large = BIT_ULL(4),
+	  .attributes = 2 << 4 },
+	{ "PAT", .flip = PTE_PS, .large = PTE_PAT_LARGE, .attributes = 4 << 4 },
+	{ "global", .cr4 = X86_CR4_PGE, .flip = PTE_G, .large = PTE_G,
+	  .attributes = VMEM_ATTR_GLOBAL },
+	{ "global, without PGE", .flip = PTE_G, .large = PTE_G },
+	{ "key", .cr4 = X86_CR4_PKE, .flip = BIT_ULL(60), .large = BIT_ULL(60),
+	  .attributes = 2 << 8, .long_only = true },
+	{ "key, without PKE and PKS", .flip = BIT_ULL(60), .large = BIT_ULL(60),
+	  .long_only = true },
+	{ "encrypted", .encryption = true, .attributes = VMEM_ATTR_ENCRYPTED },
+	{ "left to software", .flip = GENMASK_ULL(11, 9),
+	  .large = GENMASK_ULL(11, 9) },
+};
+
+/* clang-format on */
+
+static void attribute_desc(const struct attribute_case *c, char *desc)
+{
+	strscpy(desc, c->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(attribute, attribute_cases, attribute_desc);
+
+/* What all pages of space_leaf() have; the first run has the bit clear. */
+static u32 plain_attributes(const struct space *s, int level)
+{
+	u32 attributes = level > VMEM_LEVEL_PT ? 4 << 4 : 0;
+
+	return s->regs.rules & VMEM_RULES_SHARED_BIT ?
+		       attributes | VMEM_ATTR_ENCRYPTED :
+		       attributes;
+}
+
+static void map_runs(struct space *s, int level, const struct attribute_case *c)
+{
+	u64 va = space_va(s, level), size = space_span(s, level);
+	u64 flip = level > VMEM_LEVEL_PT ? c->large : c->flip;
+	int i;
+
+	if (c->encryption)
+		flip |= mode_encryption(s->mode);
+	s->regs.cr4 = s->mode->regs.cr4 | c->cr4;
+	space_reset(s);
+	for (i = 0; i < 2 * RUN_PAGES; i++)
+		space_set(s, va + i * size, level,
+			  space_leaf(s, level, RUN_FRAME(size) + i * size,
+				     PTE_PWU) ^
+				  (i < RUN_PAGES ? 0 : flip));
+}
+
+static void expect_attributes(struct space *s, int level,
+			      const struct attribute_case *c)
+{
+	u64 va = space_va(s, level), size = space_span(s, level);
+	u64 last_va = va + 2 * RUN_PAGES * size - 1;
+	struct recorder *rec = recorder_alloc(s->test);
+	struct vmem_range range = space_range(s, va, last_va, rec);
+	u32 plain = plain_attributes(s, level);
+
+	map_runs(s, level, c);
+	KUNIT_EXPECT_EQ(s->test, vmem_virt_to_phys(&range), 0);
+	expect_mapping(s->test, rec, va, last_va, RUN_FRAME(size), size);
+	KUNIT_EXPECT_EQ(s->test, rec->maps[0].attributes, 0U);
+
+	recorder_reset(rec);
+	range = space_range(s, va, last_va, rec);
+	range.attributes = true;
+	KUNIT_EXPECT_EQ(s->test, vmem_virt_to_phys(&range), 0);
+	KUNIT_ASSERT_EQ(s->test, rec->nr, c->attributes ? 2 : 1);
+	KUNIT_EXPECT_EQ(s->test, rec->maps[0].attributes, plain);
+	KUNIT_EXPECT_EQ(s->test, rec->maps[rec->nr - 1].attributes,
+			plain ^ c->attributes);
+	KUNIT_EXPECT_EQ(s->test, rec->maps[rec->nr - 1].va,
+			c->attributes ? va + RUN_PAGES * size : va);
+	KUNIT_EXPECT_EQ(s->test, rec->maps[rec->nr - 1].last_va, last_va);
+	kunit_kfree(s->test, rec);
+}
+
+static void vmem_translate_attributes(struct kunit *test)
+{
+	const struct attribute_case *c = test->param_value;
+	struct space *s;
+	int i, level;
+
+	for (i = 0; i < NR_MODES; i++) {
+		if ((c->long_only && !mode_is_long(&modes[i])) ||
+		    (c->encryption && !mode_encryption(&modes[i])))
+			continue;
+		s = space_alloc(test, &modes[i]);
+		for (level = 1; level <= s->mode->max_leaf; level++)
+			expect_attributes(s, level, c);
+	}
+}
+
 /* Pages of two sizes with frames that follow each other stay apart. */
 static void vmem_translate_merge_sizes(struct kunit *test)
 {
@@ -1217,6 +1349,7 @@ static struct kunit_case vmem_translate_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_translate_ends, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_translate_self_map, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_translate_merging, merge_gen_params),
+	KUNIT_CASE_PARAM(vmem_translate_attributes, attribute_gen_params),
 	KUNIT_CASE_PARAM(vmem_translate_merge_sizes, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_translate_clipping, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_translate_cost, mode_gen_params),
