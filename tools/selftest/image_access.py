@@ -373,10 +373,13 @@ class Text(image.Case):
             self.assertEqual(done.stderr.decode(), "".join(
                 UNKNOWN % name for name in names), (bits, options))
 
-    def test_snapshot(self):
-        """access: a snapshot knows the vendor"""
+    def test_vendor(self):
+        """access: a snapshot knows the vendor, and QEMU's core does not"""
         memory = images.amd64()
         memory.table(A, {0: 0x2000 | P | W | U | 1 << 8})
+        found = self.json(self.core(AMD64[1], memory=memory), "access", "400000")
+        self.assertEqual([row["unknown"] for row in
+                          found["results"][0]["accesses"]], [["vendor"]] * 6)
         for rules, passes in ((0, True), (1, False)):
             path = self.file(images.elf(
                 [Segment(*piece) for piece in memory.segments()],
