@@ -186,6 +186,15 @@ static u64 pae_encode(const struct vmem_mode *mode, int level,
 	return vmem_amd64_encode(mode, level, kind, addr, perms);
 }
 
+/* Whatever set Accessed in a PDPTE: one that is written has no reserved bit. */
+static u64 pae_retarget(const struct vmem_mode *mode, int level, u64 raw,
+			u64 addr)
+{
+	if (level == VMEM_LEVEL_PDPT)
+		raw &= ~VMEM_RAW_ACCESSED;
+	return vmem_amd64_retarget(mode, level, raw, addr);
+}
+
 const struct vmem_arch vmem_arch_pae = {
 	.name = "i686 PAE",
 	.entry_size = 8,
@@ -197,7 +206,7 @@ const struct vmem_arch vmem_arch_pae = {
 	.table_addr = PAE_ADDR,
 	.no_execute = PAE_NX,
 	.encode = pae_encode,
-	.retarget = vmem_amd64_retarget,
+	.retarget = pae_retarget,
 	.split = vmem_amd64_split,
 	.shared = {
 		[VMEM_LEVEL_PT] = VMEM_TABLE_PAE_PT,

@@ -6,6 +6,7 @@
  * path with the path's name; a line of output says how many units it had. In
  * "NAME UNITS - OTHER", what OTHER took is to be taken off first.
  */
+#include <linux/kernel.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@
  * struct path - a hot path
  * @name: as in the file of budgets
  * @units: what is paid for
- * @levels: of the guest's paging; PAE has 3
+ * @everywhere: in every mode, and not just with 4 levels
  * @less: the path whose instructions are not counted here, or NULL
  * @make: makes the guest
  * @run: the path
@@ -30,7 +31,7 @@
 struct path {
 	const char *name;
 	u32 units;
-	int levels;
+	bool everywhere;
 	const char *less;
 	struct guest *(*make)(int levels);
 	void (*run)(struct guest *guest, const struct vmem_root *root);
@@ -155,36 +156,35 @@ static struct guest *make_shared(int levels)
 	return guest;
 }
 
-/* Some of them in the other modes as well. */
-#define PATHS_OF(name, levels)                                       \
-	{ name "-translate-one", NR_ADDRESSES, levels, NULL,         \
-	  make_sparse,		 translate_one },                    \
-		{ name "-translate-64", NR_ADDRESSES, levels, NULL,  \
-		  make_sparse,		translate_64 },              \
-		{ name "-brief-64", NR_ADDRESSES, levels, NULL,      \
-		  make_sparse,	    brief_64 },                      \
-		{ name "-scan-contiguous", NR_ENTRIES, levels, NULL, \
-		  make_contiguous,	   rows },                   \
-	{                                                            \
-		name "-scan-scattered", NR_ENTRIES, levels, NULL,    \
-			make_scattered, rows                         \
-	}
-
 static const struct path paths[] = {
-	{ "translate-one", NR_ADDRESSES, 4, NULL, make_sparse, translate_one },
-	{ "translate-64", NR_ADDRESSES, 4, NULL, make_sparse, translate_64 },
-	{ "translate-4096", NR_ADDRESSES, 4, NULL, make_sparse,
+	{ "translate-one", NR_ADDRESSES, true, NULL, make_sparse,
+	  translate_one },
+	{ "translate-64", NR_ADDRESSES, true, NULL, make_sparse, translate_64 },
+	{ "translate-4096", NR_ADDRESSES, false, NULL, make_sparse,
 	  translate_4096 },
-	{ "brief-64", NR_ADDRESSES, 4, NULL, make_sparse, brief_64 },
-	{ "brief-4096", NR_ADDRESSES, 4, NULL, make_sparse, brief_4096 },
-	{ "scan-contiguous", NR_ENTRIES, 4, NULL, make_contiguous, rows },
-	{ "scan-scattered", NR_ENTRIES, 4, NULL, make_scattered, rows },
-	{ "scan-empty", NR_ENTRIES, 4, NULL, make_empty, rows },
-	{ "pass-shared", NR_ENTRIES, 4, NULL, make_shared, spaces },
-	{ "claim", NR_TABLES, 4, "scan-empty", make_empty, spaces },
-	PATHS_OF("i686", 2),
-	PATHS_OF("pae", 3),
-	PATHS_OF("la57", 5),
+	{ "brief-64", NR_ADDRESSES, true, NULL, make_sparse, brief_64 },
+	{ "brief-4096", NR_ADDRESSES, false, NULL, make_sparse, brief_4096 },
+	{ "scan-contiguous", NR_ENTRIES, true, NULL, make_contiguous, rows },
+	{ "scan-scattered", NR_ENTRIES, true, NULL, make_scattered, rows },
+	{ "scan-empty", NR_ENTRIES, false, NULL, make_empty, rows },
+	{ "pass-shared", NR_ENTRIES, false, NULL, make_shared, spaces },
+	{ "claim", NR_TABLES, false, "scan-empty", make_empty, spaces },
+};
+
+/**
+ * struct other - a mode besides that of 4 levels
+ * @name: what the names of its paths begin with
+ * @levels: of its paging; PAE has 3
+ */
+struct other {
+	const char *name;
+	int levels;
+};
+
+static const struct other others[] = {
+	{ "i686", 2 },
+	{ "pae", 3 },
+	{ "la57", 5 },
 };
 
 /*
@@ -198,29 +198,44 @@ ssize_t getrandom(void *bytes, size_t size, unsigned int flags)
 	return size;
 }
 
-static void count(const struct path *path)
+static void count(const struct path *path, const char *name, int levels)
 {
-	struct guest *guest = path->make(path->levels);
+	struct guest *guest = path->make(levels);
 	struct vmem_root root = guest_root(guest, 0);
 
 	CALLGRIND_ZERO_STATS;
 	CALLGRIND_TOGGLE_COLLECT;
 	path->run(guest, &root);
 	CALLGRIND_TOGGLE_COLLECT;
-	CALLGRIND_DUMP_STATS_AT(path->name);
+	CALLGRIND_DUMP_STATS_AT(name);
 	guest_free(guest);
 
-	printf("%s %u", path->name, path->units);
+	printf("%s %u", name, path->units);
 	if (path->less)
 		printf(" - %s", path->less);
 	putchar('\n');
+}
+
+static void count_everywhere(const struct other *other)
+{
+	char name[64];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(paths); i++) {
+		snprintf(name, sizeof(name), "%s-%s", other->name,
+			 paths[i].name);
+		if (paths[i].everywhere)
+			count(&paths[i], name, other->levels);
+	}
 }
 
 int main(void)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(paths) / sizeof(*paths); i++)
-		count(&paths[i]);
+	for (i = 0; i < ARRAY_SIZE(paths); i++)
+		count(&paths[i], paths[i].name, VMEM_LEVEL_PML4);
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		count_everywhere(&others[i]);
 	return 0;
 }

@@ -11,8 +11,8 @@
 #include "vcpu.h"
 
 #define CPUID_NX_1G_LM 0x80000001
-#define CPUID_1G (1u << 26)
-#define CPUID_LA57 (1u << 16)
+#define CPUID_1G BIT_ULL(26)
+#define CPUID_LA57 BIT_ULL(16)
 
 bool vcpu_can_la57(void)
 {
@@ -40,7 +40,7 @@ static void set_entry(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entry,
 		break;
 	case CPUID_NX_1G_LM:
 		if (model->no_1g)
-			entry->edx &= ~CPUID_1G;
+			entry->edx &= (__u32)~CPUID_1G;
 		break;
 	case 0x80000008:
 		vcpu->maxphyaddr = entry->eax & 0xff;
