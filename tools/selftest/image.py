@@ -77,7 +77,7 @@ SEED = 20261120
 MUTANTS = 3000
 
 LOST = "vmemctl: warning: 2 entries lead nowhere: reserved, unbacked, " \
-       "unreadable or withheld\n"
+       "unreadable, withheld\n"
 LEFT_OUT = "vmemctl: warning: 2 entries lead nowhere, and are left out\n"
 PARKED = "vmemctl: warning: vCPU 2 is left out: it does not page like vCPU 0\n"
 

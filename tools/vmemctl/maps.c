@@ -56,7 +56,7 @@ static void print_total(const struct libvmem_found *found,
 static void warn_of(const struct libvmem_found *found)
 {
 	if (found->anomalies)
-		warn("warning: %llu entries lead nowhere: reserved, unbacked, unreadable or withheld",
+		warn("warning: %llu entries lead nowhere: reserved, unbacked, unreadable, withheld",
 		     found->anomalies);
 	if (found->torn)
 		warn("warning: %llu tables were replaced meanwhile: rows may be of two times",
