@@ -171,9 +171,17 @@ static bool may_be_reserved(const struct round *r, int level)
 	return !is_pae(r->paging) || level != VMEM_LEVEL_PDPT || r->bad_root;
 }
 
+/* Large pages, and the four of such a root, are few. */
+static __u32 flaws_among(const struct round *r, int level, bool page)
+{
+	if (is_pae(r->paging) && level == VMEM_LEVEL_PDPT)
+		return r->bad_root ? 8 : 32;
+	return page && level > VMEM_LEVEL_PT ? 12 : 32;
+}
+
 static __u64 with_flaw(struct round *r, int level, bool page, __u64 raw)
 {
-	switch (below(r, 32)) {
+	switch (below(r, flaws_among(r, level, page))) {
 	case 0:
 		return raw & ~PTE_P;
 	case 1:
