@@ -76,8 +76,8 @@ SECONDS = 60                            # far more than any answer takes
 SEED = 20261120
 MUTANTS = 3000
 
-LOST = "vmemctl: warning: 2 entries lead nowhere: reserved, unbacked or " \
-       "unreadable\n"
+LOST = "vmemctl: warning: 2 entries lead nowhere: reserved, unbacked, " \
+       "unreadable or withheld\n"
 LEFT_OUT = "vmemctl: warning: 2 entries lead nowhere, and are left out\n"
 PARKED = "vmemctl: warning: vCPU 2 is left out: it does not page like vCPU 0\n"
 
