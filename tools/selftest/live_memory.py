@@ -211,7 +211,8 @@ class Unreadable(Case):
         self.assertIn("unreadable", [anomaly["status"] for anomaly
                                      in space["anomalies"]])
         text = self.ask(*ROOT, "maps", warning="vmemctl: warning: 3 entries "
-                        "lead nowhere: reserved, unbacked or unreadable\n")
+                        "lead nowhere: reserved, unbacked, unreadable or "
+                        "withheld\n")
         self.assertNotIn(b"%x" % HIGH, text)
 
     def test_root(self):
