@@ -93,8 +93,7 @@ struct vmem_visit {
  *	present, or the part of the scope that is not canonical. May answer AGAIN
  *	or MOVE.
  * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED,
- *	VMEM_UNREADABLE, VMEM_WITHHELD), or to
- *	a table that is on the path already (VMEM_ANCESTOR) or known, as a
+ *	VMEM_UNREADABLE, VMEM_WITHHELD), or to a table that is on the path already (VMEM_ANCESTOR) or known, as a
  *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each
  *	table, only in a walk that claims tables, where 0 descends and SKIP does
  *	not. May answer MOVE if there is no way down.
@@ -186,9 +185,9 @@ struct vmem_walk {
  * Return: 0 when all is done; VMEM_WALK_STOP when a callback ended it or the
  * budget is used up: go on from the cursor; -ENXIO, -EIO or -EACCES if there is no
  * @space callback and a root table that has to be read is unbacked, unreadable or
- * withheld; -ENOSPC if there are more than VMEM_MAX_TABLES tables to know; -EINVAL if the scope is
- * empty or the cursor outside of it; what vmem_breathe(), pinning a table or a
- * callback returned. The cursor is valid unless all is done.
+ * withheld; -ENOSPC if there are more than VMEM_MAX_TABLES tables to know; -EINVAL if
+ * the scope is empty or the cursor outside of it; what vmem_breathe(), pinning a table
+ * or a callback returned. The cursor is valid unless all is done.
  */
 int vmem_walk(struct vmem_walk *walk);
 

@@ -211,7 +211,7 @@ class Unreadable(Case):
         self.assertIn("unreadable", [anomaly["status"] for anomaly
                                      in space["anomalies"]])
         text = self.ask(*ROOT, "maps", warning="vmemctl: warning: 3 entries "
-                        "lead nowhere: reserved, unbacked, unreadable or "
+                        "lead nowhere: reserved, unbacked, unreadable, "
                         "withheld\n")
         self.assertNotIn(b"%x" % HIGH, text)
 

@@ -111,7 +111,7 @@ class Completion(unittest.TestCase):
 
     def test_bash_commands(self):
         """bash: every command of --help, and none behind one"""
-        self.assertEqual(len(commands()), 7)
+        self.assertEqual(len(commands()), 8)
         self.assertEqual(self.bash(""), commands())
         self.assertEqual(self.bash("-p", "1", "sp"), {"spaces"})
         self.assertEqual(self.bash("spaces", ""), set())
@@ -127,7 +127,8 @@ class Completion(unittest.TestCase):
     def test_bash_values(self):
         """bash: processes that hold a VM, architectures, files"""
         self.assertEqual(self.bash("-p", ""), {"815", "4242"})
-        self.assertEqual(self.bash("--arch", "="), {"amd64", "i686"})
+        self.assertEqual(self.bash("--arch", "="),
+                         {"amd64", "amd64-la57", "i686", "i686-pae"})
         self.assertEqual(self.bash("--image", os.path.join(TOP, "READ")),
                          {os.path.join(TOP, "README.md")})
 
