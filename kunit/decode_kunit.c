@@ -252,6 +252,7 @@ enum bit_effect {
 	FX_USER,
 	FX_NX,
 	FX_IGNORED,
+	FX_DROPPED, /* the same, and clear in an entry that is written */
 	FX_RESERVED,
 	FX_PAGE_SIZE, /* makes a leaf of a table, and the reverse */
 	FX_ADDRESS, /* the same bit of the address */
@@ -452,7 +453,8 @@ static const struct layout layouts[] = {
 		"PAE PDPTE", 64, X86_CR4_PAE, VMEM_LEVEL_PDPT,
 		0x01, VMEM_ENTRY_TABLE, {
 			{ 0, 0, FX_PRESENT }, { 1, 2, FX_RESERVED },
-			{ 3, 5, FX_IGNORED }, { 6, 8, FX_RESERVED },
+			{ 3, 4, FX_IGNORED }, { 5, 5, FX_DROPPED },
+			{ 6, 8, FX_RESERVED },
 			{ 9, 11, FX_IGNORED }, { 12, 51, FX_ADDRESS },
 			{ 52, 63, FX_RESERVED },
 		}, .pae = true, .grants = VMEM_WRITABLE | VMEM_USER,
@@ -461,7 +463,8 @@ static const struct layout layouts[] = {
 		"PAE PDPTE, all rules", 64, X86_CR4_PAE, VMEM_LEVEL_PDPT,
 		0x01, VMEM_ENTRY_TABLE, {
 			{ 0, 0, FX_PRESENT }, { 1, 2, FX_RESERVED },
-			{ 3, 5, FX_IGNORED }, { 6, 8, FX_RESERVED },
+			{ 3, 4, FX_IGNORED }, { 5, 5, FX_DROPPED },
+			{ 6, 8, FX_RESERVED },
 			{ 9, 11, FX_IGNORED }, { 12, 46, FX_ADDRESS },
 			{ 47, 47, FX_IGNORED }, { 48, 51, FX_ADDRESS },
 			{ 52, 63, FX_RESERVED },
@@ -757,17 +760,21 @@ static void vmem_decode_not_present(struct kunit *test)
 /*
  * Part three: entries that are made. The layouts say what may be in them.
  */
-static u64 address_bits(const struct layout *l)
+static u64 bits_of(const struct layout *l, enum bit_effect effect)
 {
 	u64 mask = 0;
 	int bit;
 
 	for (bit = 0; bit < l->nr_bits; bit++) {
-		if (layout_effect(l, bit) == FX_ADDRESS ||
-		    layout_effect(l, bit) == FX_ADDRESS_HIGH)
+		if (layout_effect(l, bit) == effect)
 			mask |= BIT_ULL(bit);
 	}
 	return mask;
+}
+
+static u64 address_bits(const struct layout *l)
+{
+	return bits_of(l, FX_ADDRESS) | bits_of(l, FX_ADDRESS_HIGH);
 }
 
 /* Where an address's bit is in an entry; -1 if there is no place for it. */
@@ -876,12 +883,12 @@ static void expect_retargeted(struct kunit *test, const struct vmem_root *root,
 	u64 got = root->mode.arch->retarget(&root->mode, l->level, raw,
 					    BIT_ULL(bit));
 
-	KUNIT_EXPECT_EQ_MSG(test, got,
-			    (raw & ~address_bits(l)) | BIT_ULL(place),
-			    "raw %#llx bit %d", raw, bit);
+	raw &= ~(address_bits(l) | bits_of(l, FX_DROPPED));
+	KUNIT_EXPECT_EQ_MSG(test, got, raw | BIT_ULL(place), "raw %#llx bit %d",
+			    raw, bit);
 }
 
-/* Every bit beside every address bit stays; the old address goes. */
+/* Every bit beside every address bit stays, or is dropped; the old address goes. */
 static void vmem_decode_retarget(struct kunit *test)
 {
 	const struct layout *l = test->param_value;

@@ -149,6 +149,9 @@ static bool upper_fits(const struct rebuilt *re, const struct ref *old,
 		entry_flags(mode, level, false, new->t.out_trace[depth].raw);
 	u64 raw = old->t.out_trace[depth].raw;
 
+	/* Whatever set Accessed in a PDPTE of PAE, none that is written has it. */
+	if (!mode_denies(mode, level))
+		raw &= ~VMEM_RAW_ACCESSED;
 	/* A table that stands for a large page grants everything. */
 	if (depth >= (int)old->t.out_nr_trace - 1)
 		return flags == PTE_PWU;
