@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -386,10 +387,12 @@ static void guest_memfd(void)
 /**
  * struct restless - a VMM that converts a page again and again
  * @s: the VM
+ * @asked: how often the page was asked for
  * @stop: it is to end
  */
 struct restless {
 	struct subject *s;
+	__u64 asked;
 	bool stop;
 };
 
@@ -407,24 +410,32 @@ static void put_page(const struct subject *s, __u8 byte)
 	memset(hva, byte, PAGE);
 }
 
-/* What is mapped while the page is private is no memory of the guest's. */
+/*
+ * What is mapped while the page is private is no memory of the guest's. It stays shared
+ * until it has been asked for.
+ */
 static void *convert(void *arg)
 {
 	struct restless *r = arg;
 	const struct subject *s = r->s;
+	__u64 asked;
 
 	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
 		make_private(&s->g, s->data);
 		put_page(s, ~DATA);
 		put_page(s, DATA);
 		make_shared(&s->g, s->data);
+		asked = __atomic_load_n(&r->asked, __ATOMIC_RELAXED);
+		while (asked == __atomic_load_n(&r->asked, __ATOMIC_RELAXED) &&
+		       !__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
+			sched_yield();
 	}
 	return NULL;
 }
 
 static void look_while_it_converts(struct subject *s)
 {
-	const __u64 enough = number_of("VMEM_STATES", 1000);
+	const __u64 enough = number_of("VMEM_STATES", 10000);
 	struct restless r = { .s = s };
 	struct vmem_read_phys_args end;
 	__u64 nr_read = 0, nr_withheld = 0, nr_wrong = 0;
@@ -444,6 +455,7 @@ static void look_while_it_converts(struct subject *s)
 			nr_withheld++;
 		else
 			nr_wrong++;
+		__atomic_add_fetch(&r.asked, 1, __ATOMIC_RELAXED);
 	}
 	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
 	pthread_join(vmm, NULL);
