@@ -666,6 +666,48 @@ static void vmem_rebuild_no_place(struct kunit *test)
 	rebuilt_end(sc->re);
 }
 
+static int place_far(const struct vmem_visit *visit, u64 *gpa, u64 len,
+		     void *priv)
+{
+	const u64 *place = priv;
+
+	*gpa = *place;
+	return 0;
+}
+
+static int rebuild_far(struct scene *sc, u64 gpa)
+{
+	static const struct vmem_rebuild_ops far_ops = { .place = place_far };
+	int ret;
+
+	rebuilt_begin(sc->re);
+	sc->re->rb.ops = &far_ops;
+	sc->re->rb.priv = &gpa;
+	ret = rebuilt_run(sc->re, U64_MAX);
+	if (!ret)
+		expect_placed(sc, 0, space_va(sc->g->s, 1), gpa);
+	rebuilt_end(sc->re);
+	return ret;
+}
+
+/*
+ * Pages up to the last that an entry can name. The bit of encryption is one of the
+ * address there, and reserved above it.
+ */
+static void vmem_rebuild_far(struct kunit *test)
+{
+	struct scene *sc = scene_alloc(test, test->param_value);
+	u64 end = mode_tables_end(sc->mode), bit = mode_encryption(sc->mode);
+
+	map_page(sc, 0, space_va(sc->g->s, 1), 1, PTE_PWU);
+	KUNIT_EXPECT_EQ(test, rebuild_far(sc, end - SZ_4K), 0);
+	KUNIT_EXPECT_EQ(test, rebuild_far(sc, end), -ERANGE);
+	KUNIT_EXPECT_EQ(test, rebuild_far(sc, BIT_ULL(62)), -ERANGE);
+	if (bit)
+		KUNIT_EXPECT_EQ(test, rebuild_far(sc, bit),
+				bit < end ? 0 : -ERANGE);
+}
+
 /*
  * Part two: copy-on-write.
  */
@@ -974,6 +1016,7 @@ static struct kunit_case vmem_rebuild_test_cases[] = {
 	KUNIT_CASE_PARAM(vmem_rebuild_left_out, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_left_out_large, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_no_place, mode_gen_params),
+	KUNIT_CASE_PARAM(vmem_rebuild_far, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow, mode_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_cow_more_rights, share_gen_params),
 	KUNIT_CASE_PARAM(vmem_rebuild_random_coverage, mode_gen_params),
