@@ -494,7 +494,9 @@ class Json(LiveTest):
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "vtop", *map(hex, addresses))
-        self.assertEqual(set(out), {"root", "results"})
+        self.assertEqual(set(out), {"root", "pat", "pat_source", "results"})
+        self.assertEqual(out["pat_source"], "vcpu")
+        lablib.number(out["pat"])
         lablib.number(out["root"])
         self.assertEqual(len(out["results"]), len(addresses))
         for result in out["results"]:
@@ -508,7 +510,7 @@ class Json(LiveTest):
     def result(self, result):
         self.assertEqual(set(result), {
             "va", "status", "gpa", "page_size", "writable", "user",
-            "executable", "level", "owner", "trace"})
+            "executable", "attributes", "level", "owner", "trace"})
         self.assertIn(result["status"], STATUSES)
         self.assertIsNone(result["owner"])
         lablib.number(result["va"])
@@ -523,7 +525,8 @@ class Json(LiveTest):
         self.assertEqual([step["level"] for step in result["trace"]],
                          self.levels(result["level"]))
         for step in result["trace"]:
-            self.assertEqual(set(step), {"level", "entry_gpa", "raw"})
+            self.assertEqual(set(step), {"level", "entry_gpa", "raw", "kind",
+                                         "flags", "reserved"})
             lablib.number(step["entry_gpa"])
             lablib.number(step["raw"])
 
