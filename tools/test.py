@@ -73,11 +73,8 @@ STEPS = {
     "live": [*LAB, *GUESTS, *LIVE],
     "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE],
     "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
-                   "tools/selftest/run", "tools/selftest/live.py",
-                   "tools/selftest/live_spaces.py",
+                   "tools/selftest/run", "tools/selftest/live_spaces.py",
                    "tools/selftest/samples.py", "tools/selftest/docs.py"],
-    "pae-live": [*LAB, "--guest", "i686-pae", "--", "tools/selftest/run",
-                 "tools/selftest/live.py", "tools/selftest/live_snapshot.py"],
     "la57": [*LAB, "--guest", "amd64-la57", *LIVE],
     "pae": [*LAB, "--guest", "i686-pae", *LIVE],
     "intel": ["tools/lab/intel", "--", "tools/selftest/run", "build/bin/vmm",
@@ -89,7 +86,7 @@ STEPS = {
     "sanitize-live": [*LAB, *SANITIZER, "--timeout", "7200", *GUESTS, *LIVE],
 }
 
-# Only when they are named: there are parts of them in others.
+# Only when they are named: make test has no time for them, and parts in other steps
 NAMED = ("la57", "pae")
 
 # How often the emulation may die, in all steps together
