@@ -93,10 +93,10 @@ struct vmem_visit {
  *	present, or the part of the scope that is not canonical. May answer AGAIN
  *	or MOVE.
  * @anomaly: an entry that leads nowhere (VMEM_RESERVED, VMEM_UNBACKED,
- *	VMEM_UNREADABLE, VMEM_WITHHELD), or to a table that is on the path already (VMEM_ANCESTOR) or known, as a
- *	whole, at another level (VMEM_CROSS_LEVEL); the latter two, once for each
- *	table, only in a walk that claims tables, where 0 descends and SKIP does
- *	not. May answer MOVE if there is no way down.
+ *	VMEM_UNREADABLE, VMEM_WITHHELD), or to a table that is on the path already
+ *	(VMEM_ANCESTOR) or known, as a whole, at another level (VMEM_CROSS_LEVEL); the
+ *	latter two, once for each table, only in a walk that claims tables, where 0
+ *	descends and SKIP does not. May answer MOVE if there is no way down.
  * @torn: optional: the walk leaves a table whose entry names another table by
  *	now, or grants other rights. The visit has VMEM_TORN, the table, its
  *	region, and the path as it was read first. Entries that were shown below
