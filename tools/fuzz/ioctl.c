@@ -636,6 +636,7 @@ static const struct call calls[] = {
 	       .written = written_walk_spaces, .check = check_walk_spaces,
 	       .errnos = E_MEM | E(ENODATA) | E(EBUSY) | E(ENOSPC)) },
 	{ CALL(READ_PHYS, read_phys, .out = AT(read_phys, out_len),
+	       .out_len = AT(read_phys, __reserved) - AT(read_phys, out_len),
 	       .fill = fill_read_phys, .pointers = { AT(read_phys, buf) },
 	       .written = written_read_phys, .check = check_read_phys,
 	       .errnos = E_MEM | E(EOVERFLOW)) },
