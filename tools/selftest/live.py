@@ -344,6 +344,33 @@ class AgainstQemu(LiveTest):
         if page.executable and self.guest.mode != "2-level":
             self.assertEqual(flags[0], "-", told)
 
+    def test_attributes(self):
+        """attributes are the bits that QEMU's info tlb shows"""
+        with self.guest.in_worker() as stopped:
+            told = stopped.qmp.info_tlb()
+            rows = lablib.json_of(self.guest, stopped.registers.options(),
+                                  "maps", "--attributes")["mappings"]
+        found = {}
+        for row in rows:
+            bits = self.bits(row["attributes"])
+            for va in range(lablib.number(row["va"]),
+                            lablib.number(row["last_va"]), row["page_size"]):
+                found[va] = bits
+        # Of XGPDACTUW: G, D, A, C (PCD) and T (PWT)
+        want = {va: [flags[at] != "-" for at in (1, 3, 4, 5, 6)]
+                for va, _, flags in told}
+        self.same("attributes", found, want)
+        for number, name in enumerate("GDA"):
+            self.assertEqual({bits[number] for bits in want.values()},
+                             {True, False}, name)
+        self.note("%d pages equal, of %d kinds", len(want),
+                  len(set(map(tuple, want.values()))))
+
+    def bits(self, attributes):
+        return [attributes["global"], attributes["dirty"],
+                attributes["accessed"], bool(attributes["pat_entry"] & 2),
+                bool(attributes["pat_entry"] & 1)]
+
     def test_rows(self):
         """rows of maps are in order, apart, and merged as far as can be"""
         with self.guest.in_worker() as stopped:
@@ -468,7 +495,7 @@ class AgainstTheTables(LiveTest):
             lablib.vmemctl_ok("-p", str(self.guest.pid), *options, "read",
                               "--raw", "%#x" % self.guest.banner, "4096")
             changed = [hex(gpa) for gpa, data in before.tables.items()
-                       if stopped.ram.page(gpa) != data]
+                       if stopped.ram.page(gpa, len(data)) != data]
         self.assertEqual(changed, [], "tables written to")
         self.assertGreaterEqual(len(addresses), 10 * MANY)
         idle = sum(entry & lablib.PRESENT and not entry & lablib.ACCESSED
@@ -494,10 +521,10 @@ class Json(LiveTest):
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "vtop", *map(hex, addresses))
-        self.assertEqual(set(out), {"root", "pat", "pat_source", "results"})
-        self.assertEqual(out["pat_source"], "vcpu")
-        lablib.number(out["pat"])
+        self.assertEqual(set(out), {"root", "results", "pat", "pat_source"})
         lablib.number(out["root"])
+        lablib.number(out["pat"])
+        self.assertEqual(out["pat_source"], "vcpu")
         self.assertEqual(len(out["results"]), len(addresses))
         for result in out["results"]:
             self.result(result)
@@ -519,6 +546,9 @@ class Json(LiveTest):
             self.assertIs(type(result["page_size"]), int)
             for right in ("writable", "user", "executable"):
                 self.assertIs(type(result[right]), bool)
+            self.attributes(result["attributes"])
+        else:
+            self.assertIsNone(result["attributes"])
         if result["status"] == "non-canonical":
             self.assertEqual(result["trace"], [])
             return
@@ -528,7 +558,16 @@ class Json(LiveTest):
             self.assertEqual(set(step), {"level", "entry_gpa", "raw", "kind",
                                          "flags", "reserved"})
             lablib.number(step["entry_gpa"])
-            lablib.number(step["raw"])
+            self.assertEqual("PRESENT" in step["flags"], bool(
+                lablib.number(step["raw"]) & lablib.PRESENT))
+
+    def attributes(self, attributes):
+        self.assertEqual(set(attributes), {
+            "accessed", "dirty", "global", "memory_type", "pat_entry", "key",
+            "encrypted"})
+        for name in ("accessed", "dirty", "global"):
+            self.assertIs(type(attributes[name]), bool)
+        self.assertIs(type(attributes["memory_type"]), str)
 
     def levels(self, last):
         """The names of the levels down to one."""
