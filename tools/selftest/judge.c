@@ -880,10 +880,7 @@ static bool root_was_refused(struct bench *b)
 	CHECK_EQ(b->control->load.vector, VMEM_VECTOR_GP);
 	CHECK(is_pae(b->round.paging));
 	for (t = 0; t < NR_TELLERS; t++)
-		if (!has_reserved_root(b, t))
-			ktap_fail(
-				"%s: round %llu: another root than the processor's, which it refused",
-				tellers[t].name, b->nr_round);
+		CHECK_EQ_AT(tellers[t].name, has_reserved_root(b, t), true);
 	b->statistics.refused += NR_ATTEMPTS;
 	return true;
 }

@@ -171,6 +171,15 @@ static bool may_be_reserved(const struct round *r, int level)
 	return !is_pae(r->paging) || level != VMEM_LEVEL_PDPT || r->bad_root;
 }
 
+/* As often one of those that are reserved in some entries alone */
+static __u64 some_reserved_bit(struct round *r, int level, bool page)
+{
+	__u64 reserved = reserved_bits(r, level, page);
+	__u64 few = reserved & ~bits(62, r->processor->maxphyaddr);
+
+	return one_bit_of(r, few && one_in(r, 2) ? few : reserved);
+}
+
 /* Large pages, and the four of such a root, are few. */
 static __u32 flaws_among(const struct round *r, int level, bool page)
 {
@@ -189,8 +198,7 @@ static __u64 with_flaw(struct round *r, int level, bool page, __u64 raw)
 	case 2:
 	case 3:
 		return may_be_reserved(r, level) ?
-			       raw | one_bit_of(r,
-						reserved_bits(r, level, page)) :
+			       raw | some_reserved_bit(r, level, page) :
 			       raw;
 	default:
 		return raw;
