@@ -63,7 +63,7 @@ static_assert(sizeof(struct attempt) == ATTEMPT_SIZE, "size");
 #define NR_ATTEMPTS 128
 
 /* In each mode, as the environment does not say */
-#define DEFAULT_CASES 20000
+#define DEFAULT_CASES 50000
 
 /**
  * struct control - what the guest is to do
