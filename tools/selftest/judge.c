@@ -7,6 +7,9 @@
  * vmem_access() on what the device tells of the address, and on what the core tells
  * that is linked here; the bytes with those that each of them reads.
  *
+ * Under NPT and EPT the processor itself walks these tables. Under KVM's shadow paging
+ * KVM judges, and differs from processors, as where CR0.WP is clear (KVM's mmu.rst).
+ *
  * VMEM_JUDGE_CASES: accesses in each mode. VMEM_JUDGE_SEED: for other tables.
  */
 #define _GNU_SOURCE
