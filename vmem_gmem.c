@@ -210,6 +210,13 @@ static int encryption_bit(const struct kvm_vcpu *vcpu)
 	return ~used ? __ffs64(~used) : 0;
 }
 
+/* How KVM itself reads the tables of the guest */
+#ifdef VMEM_KVM_HAS_PAGEWALK
+#define vcpu_format(vcpu) ((vcpu)->arch.gva_walk.fmt)
+#else
+#define vcpu_format(vcpu) ((vcpu)->arch.root_mmu.guest_rsvd_check)
+#endif
+
 /*
  * What the vCPU's processor reserves, as KVM derived it from the CPUID that the VMM
  * set: bit 8 of a PML4E, PS of a PDPTE. In other modes than long mode it is not
@@ -218,7 +225,7 @@ static int encryption_bit(const struct kvm_vcpu *vcpu)
 static u32 vcpu_rules(const struct kvm_vcpu *vcpu)
 {
 	const u64(*reserved)[PT64_ROOT_MAX_LEVEL] =
-		vcpu->arch.root_mmu.guest_rsvd_check.rsvd_bits_mask;
+		vcpu_format(vcpu).rsvd_bits_mask;
 	u32 rules = VMEM_RULES_ENCRYPTION_BIT(encryption_bit(vcpu));
 
 	if (!(READ_ONCE(vcpu->arch.efer) & EFER_LMA))
