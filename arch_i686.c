@@ -133,8 +133,9 @@ const struct vmem_arch vmem_arch_i686 = {
 
 /*
  * A PDPTE has no rights to give or to take, and what would be theirs is reserved. So is
- * Accessed by the manuals; but QEMU's emulation sets it, and no processor that reserves
- * it loads a PDPTE that has it.
+ * Accessed by the manuals (SDM vol. 3, 4.4.1; APM vol. 2, 5.2.3). But QEMU's emulation
+ * sets it, and goes on, so it is let pass: where a processor refuses to load a PDPTE for
+ * it, the guest does not run on.
  */
 #define PAE_PDPTE_RESERVED (GENMASK_ULL(2, 1) | GENMASK_ULL(8, 6) | PAE_NX)
 

@@ -275,9 +275,10 @@ static bool is_sev_type(const struct kvm *kvm)
 }
 
 /*
- * All vCPUs are alike in this, so the first is looked at. By KVM_SEV_INIT a VM of any
- * type, on a kernel without types too, becomes one of SEV: the vCPU's encryption bit
- * tells that, and its registers, which SEV-ES encrypts before it first runs.
+ * A VMM makes all vCPUs alike in this, or deceives itself, so the first is looked at. By
+ * KVM_SEV_INIT a VM of any type, on a kernel without types too, becomes one of SEV: the
+ * vCPU's encryption bit tells that, and its registers, which SEV-ES encrypts before it
+ * first runs.
  */
 static u32 vm_gmem_protection(struct vmem_gmem *gmem)
 {

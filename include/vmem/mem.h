@@ -38,8 +38,8 @@ struct vmem_mem;
  *	what vmem_breathe() returns. May sleep.
  * @unpin: Undo one @pin of the page at @gpa that returned @page.
  * @probe: Optional; the write side asks it, a walk never does. Can the page at
- *	@gpa be read? Returns 0, or -ENXIO or -EIO as @pin would; any other errno
- *	is a failure. The answer holds for *@same bytes from @gpa on, which are
+ *	@gpa be read? Returns 0, or -ENXIO, -EIO or -EACCES as @pin would; any
+ *	other errno is a failure. The answer holds for *@same bytes from @gpa on, which are
  *	whole pages, at least one, and @len bytes at most. It need not be all
  *	that the answer holds for. Without this op, each page is pinned to find
  *	out.

@@ -391,7 +391,10 @@ static int check_unmap_leaf(const struct vmem_visit *visit, void *priv)
 /* What leads nowhere maps nothing. A table that cannot be read may map a page. */
 static int refuse_unreadable(const struct vmem_visit *visit, void *priv)
 {
-	return visit->status == VMEM_UNREADABLE ? -EIO : 0;
+	return visit->status == VMEM_UNREADABLE ||
+			       visit->status == VMEM_WITHHELD ?
+		       -EIO :
+		       0;
 }
 
 static const struct vmem_walk_ops check_unmap_ops = {

@@ -124,6 +124,7 @@ static int rebuild_anomaly(const struct vmem_visit *visit, void *priv)
 	/* What is behind the others is rebuilt as any other table. */
 	switch (visit->status) {
 	case VMEM_UNREADABLE:
+	case VMEM_WITHHELD:
 		if (rebuild->strict)
 			return -EIO;
 		rebuild->stats.unreadable++;

@@ -74,7 +74,7 @@ __u64 libvmem_root(const struct vmem_regs *regs)
 	default:
 		if (bits < 32 || bits > 52)
 			bits = 52;
-		if (encryption)
+		if (encryption && encryption < 64)
 			root &= ~(1ull << encryption);
 		return root & ((1ull << bits) - 1) & ~0xfffull;
 	}
@@ -181,6 +181,13 @@ static void take(struct libvmem_regs *known, const struct libvmem_regs *from)
 	known->have |= regs;
 }
 
+/* What KVM tells of the vendor and of 1 GiB pages, it tells of long mode alone. */
+static unsigned int rules_told(const struct vmem_regs *regs)
+{
+	return libvmem_top_level(regs) >= VMEM_LEVEL_PML4 ? LIBVMEM_ALL_RULES :
+							    LIBVMEM_ENCRYPTION;
+}
+
 /*
  * A vCPU's registers; CR3 is among them only where the guest does not run. Of an image,
  * EFER is a guess by the class of the core, which is that of a guest in long mode only if
@@ -198,7 +205,7 @@ static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
 		.regs = vcpu.out_regs,
 		.have = vm->image ? LIBVMEM_ALL_REGS :
 				    (LIBVMEM_ALL_REGS & ~LIBVMEM_CR3) |
-					    LIBVMEM_ALL_RULES,
+					    rules_told(&vcpu.out_regs),
 	};
 	if (vm->image && !(vm->image->vcpus[0].cr0 & CR0_PG) &&
 	    libvmem_mode(&regs->regs) == LIBVMEM_MODE_PAE)

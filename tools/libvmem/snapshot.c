@@ -247,6 +247,7 @@ static int probe_part(struct vmem_mem *mem, u64 gpa, u64 len, u64 *same)
 		has = HAS_DEVICE;
 		break;
 	case -EIO:
+	case -EACCES:
 		has = HAS_UNREADABLE;
 		break;
 	default:

@@ -96,7 +96,7 @@ static unsigned int find_unknown(const struct opts *opts, struct libvmem *vm)
 
 	if (source->qmp || !source->arch)
 		known |= LIBVMEM_CR0 | LIBVMEM_CR4;
-	if (!image || (image->nr_spaces && !source->arch))
+	if (!source->arch && (!image || image->nr_spaces))
 		known |= LIBVMEM_VENDOR;
 	return ~known;
 }
