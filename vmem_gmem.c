@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guest memory: a KVM VM's memory slots or a region table. The only file that
- * knows KVM.
+ * Guest memory: a KVM VM's memory slots or a region table. This file and vmem_vcpu.c
+ * are the only ones that know KVM.
  *
  * Lifetimes: a gmem is made by one attach, and is given up when its session's file
  * is released, which no ioctl can be inside of; it is freed when the notifier has no
@@ -27,6 +27,7 @@
 #include <linux/sort.h>
 #include <vmem/gmem.h>
 #include <vmem/mode.h>
+#include <vmem/vcpu.h>
 
 static void let_go(struct vmem_gmem *gmem)
 {
@@ -194,73 +195,26 @@ static u32 vm_gmem_nr_vcpus(struct vmem_gmem *gmem)
 }
 
 /*
- * The bit by which the vCPU encrypts memory: KVM reserves all bits above the address
- * but this one, and this one only where the VM is of a SEV kind
- * (sev_vcpu_after_set_cpuid()). 0 if there is none, or none above the address.
+ * The VM is held, and with it its vCPUs, but not the owner's mm: what is waited for here may
+ * take a while, and the owner's memory is to go when it exits.
  */
-static int encryption_bit(const struct kvm_vcpu *vcpu)
+static int vm_gmem_vcpu(struct vmem_gmem *gmem, struct vmem_vcpu_args *args)
 {
-	u64 used = READ_ONCE(vcpu->arch.reserved_gpa_bits);
-	int width = READ_ONCE(vcpu->arch.maxphyaddr);
+	struct kvm_vcpu *vcpu = NULL;
+	struct kvm *kvm;
+	int ret = vmem_gmem_enter(gmem);
 
-	if (width < VMEM_MIN_PHYADDR || width >= VMEM_MAX_PHYADDR)
-		return 0;
-	used |= BIT_ULL(width) - 1;
-	used |= ~(BIT_ULL(VMEM_MAX_PHYADDR) - 1);
-	return ~used ? __ffs64(~used) : 0;
-}
+	if (ret)
+		return ret;
+	kvm = to_kvm(gmem);
+	kvm_get_kvm(kvm);
+	vmem_gmem_leave(gmem);
 
-/* How KVM itself reads the tables of the guest */
-#ifdef VMEM_KVM_HAS_PAGEWALK
-#define vcpu_format(vcpu) ((vcpu)->arch.gva_walk.fmt)
-#else
-#define vcpu_format(vcpu) ((vcpu)->arch.root_mmu.guest_rsvd_check)
-#endif
-
-/*
- * What the vCPU's processor reserves, as KVM derived it from the CPUID that the VMM
- * set: bit 8 of a PML4E, PS of a PDPTE. In other modes than long mode it is not
- * derived, and has no meaning.
- */
-static u32 vcpu_rules(const struct kvm_vcpu *vcpu)
-{
-	const u64(*reserved)[PT64_ROOT_MAX_LEVEL] =
-		vcpu_format(vcpu).rsvd_bits_mask;
-	u32 rules = VMEM_RULES_ENCRYPTION_BIT(encryption_bit(vcpu));
-
-	if (!(READ_ONCE(vcpu->arch.efer) & EFER_LMA))
-		return rules;
-	if (READ_ONCE(reserved[0][VMEM_LEVEL_PML4 - 1]) & BIT_ULL(8))
-		rules |= VMEM_RULES_AMD;
-	if (READ_ONCE(reserved[1][VMEM_LEVEL_PDPT - 1]) & BIT_ULL(7))
-		rules |= VMEM_RULES_NO_1G;
-	return rules;
-}
-
-/* The vCPU may be running; it lives as long as the VM, which we hold. */
-static int vm_gmem_vcpu(struct vmem_gmem *gmem, u32 index, u32 *id,
-			struct vmem_regs *regs, u64 *pat)
-{
-	struct kvm_vcpu *vcpu;
-
-	if (index >= vm_gmem_nr_vcpus(gmem))
-		return -EINVAL;
-	vcpu = kvm_get_vcpu(to_kvm(gmem), index);
-	if (!vcpu)
-		return -EINVAL;
-	if (READ_ONCE(vcpu->arch.guest_state_protected))
-		return -EACCES;
-
-	*pat = READ_ONCE(vcpu->arch.pat);
-	*id = vcpu->vcpu_id;
-	*regs = (struct vmem_regs){
-		.cr0 = READ_ONCE(vcpu->arch.cr0),
-		.cr4 = READ_ONCE(vcpu->arch.cr4),
-		.efer = READ_ONCE(vcpu->arch.efer),
-		.maxphyaddr = READ_ONCE(vcpu->arch.maxphyaddr),
-		.rules = vcpu_rules(vcpu),
-	};
-	return 0;
+	if (args->index < atomic_read(&kvm->online_vcpus))
+		vcpu = kvm_get_vcpu(kvm, args->index);
+	ret = vcpu ? vmem_vcpu_read(vcpu, args) : -EINVAL;
+	kvm_put_kvm(kvm);
+	return ret;
 }
 
 /* Whether the VM was made as one whose memory is encrypted, and all of it mapped. */
@@ -292,7 +246,7 @@ static u32 vm_gmem_protection(struct vmem_gmem *gmem)
 	if (gmem->may_withhold)
 		protection |= VMEM_PROTECTION_PRIVATE;
 	else if (protection || is_sev_type(kvm) ||
-		 (vcpu && encryption_bit(vcpu)))
+		 (vcpu && vmem_vcpu_encryption_bit(vcpu)))
 		protection |= VMEM_PROTECTION_ENCRYPTED;
 	return protection;
 }

@@ -19,6 +19,7 @@
 #include <linux/uaccess.h>
 #include <vmem/ioctl.h>
 #include <vmem/translate.h>
+#include <vmem/vcpu.h>
 #include <vmem/version.h>
 
 #define CREATE_TRACE_POINTS
@@ -226,6 +227,7 @@ static void __exit vmem_exit(void)
 	misc_deregister(&vmem_device);
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
+	vmem_vcpu_exit();
 	/* Frees every gmem whose notifier was put. */
 	mmu_notifier_synchronize();
 }

@@ -167,17 +167,12 @@ int vmem_ioctl_vcpu(struct vmem_session *session, void *data)
 {
 	struct vmem_vcpu_args *args = data;
 	struct vmem_gmem *gmem = vmem_call_gmem(session);
-	int ret;
 
 	if (IS_ERR(gmem))
 		return PTR_ERR(gmem);
-	if (!gmem->ops->vcpu)
+	if (args->__reserved)
+		return -EOPNOTSUPP;
+	if (!gmem->ops->vcpu || args->timeout_us > VMEM_MAX_VCPU_TIMEOUT_US)
 		return -EINVAL;
-	ret = vmem_gmem_enter(gmem);
-	if (ret)
-		return ret;
-	ret = gmem->ops->vcpu(gmem, args->index, &args->out_id, &args->out_regs,
-			      &args->out_pat);
-	vmem_gmem_leave(gmem);
-	return ret;
+	return gmem->ops->vcpu(gmem, args);
 }

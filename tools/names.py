@@ -18,8 +18,10 @@ import sys
 # What the kernel wants defined under these names.
 THEIRS = {"pr_fmt", "CREATE_TRACE_POINTS"}
 
+# A macro that defines something has its name as an argument.
 STATIC = re.compile(
-    r"^static\b[^;={(]*?(\w+)\s*(?:\[[^\]]*\]\s*)*[=;({]", re.M)
+    r"^static\b(?:\s+[A-Z_]+\(|[^;={(]*?)(\w+)\s*(?:\[[^\]]*\]\s*)*[=;({),]",
+    re.M)
 TYPE = re.compile(r"^((?:struct|union|enum) \w+)\s*\{", re.M)
 MACRO = re.compile(r"^#\s*define\s+(\w+)", re.M)
 FUNCTION = re.compile(

@@ -18,7 +18,7 @@ struct vmem_gmem;
 
 /**
  * struct vmem_gmem_ops - what differs between the sources of guest memory; all but
- *	@let_go and @release are called within vmem_gmem_enter()
+ *	@vcpu, @let_go and @release are called within vmem_gmem_enter()
  * @source: which one it is
  * @to_hva: where in the owner's memory the page at @gpa is; -ENXIO if nowhere
  * @withheld: whether the page at @gpa is private to the guest, so that it is not in
@@ -29,8 +29,9 @@ struct vmem_gmem;
  *	by rising address; returns how many. Takes as long as there are pieces that
  *	it writes, and for the first the logarithm of how many there are.
  * @nr_vcpus: optional: how many vCPUs there are
- * @vcpu: optional: the id, registers and PAT of vCPU @index; -EINVAL if there is
- *	none; -EACCES if its registers are encrypted
+ * @vcpu: optional: the registers of a vCPU; -EINVAL if there is none of that index;
+ *	-ESRCH if the owner has exited; what vmem_vcpu_read() returns. May sleep as
+ *	long as @args allows.
  * @protection: optional: VMEM_PROTECTION_*, what keeps the guest from being read
  * @let_go: optional: hold nothing of the owner's any more; may be called twice
  * @release: free the gmem, in an atomic context; what it held has been let go
@@ -43,8 +44,7 @@ struct vmem_gmem_ops {
 	u32 (*slots)(struct vmem_gmem *gmem, u64 from_gpa,
 		     struct vmem_memslot *slots, u32 nr);
 	u32 (*nr_vcpus)(struct vmem_gmem *gmem);
-	int (*vcpu)(struct vmem_gmem *gmem, u32 index, u32 *id,
-		    struct vmem_regs *regs, u64 *pat);
+	int (*vcpu)(struct vmem_gmem *gmem, struct vmem_vcpu_args *args);
 	u32 (*protection)(struct vmem_gmem *gmem);
 	void (*let_go)(struct vmem_gmem *gmem);
 	void (*release)(struct vmem_gmem *gmem);

@@ -422,7 +422,10 @@ static bool check_memslots(const void *args)
 
 static void fill_vcpu(struct thread *t, void *args)
 {
-	((struct vmem_vcpu_args *)args)->index = below(t, 3);
+	struct vmem_vcpu_args *a = args;
+
+	a->index = below(t, 3);
+	a->timeout_us = (__u32)PICK(t, 0, 1, VMEM_MAX_VCPU_TIMEOUT_US);
 }
 
 static void fill_translate(struct thread *t, void *args)
@@ -612,8 +615,9 @@ static const struct call calls[] = {
 	       .out_len = sizeof(__u32), .fill = fill_memslots,
 	       .pointers = { AT(memslots, slots) }, .written = written_memslots,
 	       .check = check_memslots, .errnos = E_GMEM) },
-	{ CALL(VCPU, vcpu, .out = AT(vcpu, out_id), .fill = fill_vcpu,
-	       .errnos = E_GMEM) },
+	{ CALL(VCPU, vcpu, .out = AT(vcpu, out_id),
+	       .out_len = AT(vcpu, timeout_us) - AT(vcpu, out_id),
+	       .fill = fill_vcpu, .errnos = E_GMEM) },
 	{ CALL(TRANSLATE, translate, .out = AT(translate, out_nr),
 	       .out_len = sizeof(__u32), .fill = fill_translate,
 	       .pointers = { AT(translate, vas), AT(translate, results) },

@@ -139,6 +139,8 @@ static void fill_vcpu(struct call *call, const struct guest *g)
 {
 	(void)g;
 	call->args.vcpu.index = 0;
+	call->args.vcpu.timeout_us = 0;
+	call->args.vcpu.__reserved = 0;
 }
 
 static void fill_translate(struct call *call, const struct guest *g)
@@ -339,7 +341,9 @@ const struct command commands[] = {
 		COMMAND(VMEM_VCPU, vcpu),
 		.min_size = AT(vcpu, out_pat),
 		.fill = fill_vcpu,
-		.outs = { TAIL(vcpu, out_id) },
+		.outs = { PART(vcpu, out_id, timeout_us),
+			  PART(vcpu, out_known, __reserved) },
+		.reserved = AT(vcpu, __reserved),
 	},
 	[_IOC_NR(VMEM_TRANSLATE)] = {
 		.name = "VMEM_TRANSLATE",

@@ -111,7 +111,7 @@ class Completion(unittest.TestCase):
 
     def test_bash_commands(self):
         """bash: every command of --help, and none behind one"""
-        self.assertEqual(len(commands()), 8)
+        self.assertEqual(len(commands()), 11)
         self.assertEqual(self.bash(""), commands())
         self.assertEqual(self.bash("-p", "1", "sp"), {"spaces"})
         self.assertEqual(self.bash("spaces", ""), set())
@@ -200,11 +200,12 @@ class Missing(unittest.TestCase):
 
     def test_kernel(self):
         """a kernel without what vmem needs is refused in a line"""
-        good = ("CONFIG_X86_64=y", "CONFIG_KVM=m")
+        good = ("CONFIG_X86_64=y", "CONFIG_KVM=m", "CONFIG_TRACEPOINTS=y")
         self.assertEqual(self.kbuild(*good).returncode, 0)
         for what, done in (
                 ("CONFIG_KVM", self.kbuild("CONFIG_X86_64=y")),
                 ("CONFIG_X86_64", self.kbuild("CONFIG_KVM=m")),
+                ("CONFIG_TRACEPOINTS", self.kbuild(*good[:2])),
                 ("kvm_memslot_iter_start()", self.kbuild(*good, kvm="x();"))):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn("vmem: no %s in this kernel: vmem is for Linux 6.1"
@@ -213,7 +214,7 @@ class Missing(unittest.TestCase):
 
     def test_headers(self):
         """what a kernel declares decides how vmem calls it"""
-        good = ("CONFIG_X86_64=y", "CONFIG_KVM=m")
+        good = ("CONFIG_X86_64=y", "CONFIG_KVM=m", "CONFIG_TRACEPOINTS=y")
         self.assertIn("-DVMEM_GUP_HAS_VMAS", self.kbuild(*good).stdout)
         for mm in ("locked",
                    "locked);\nlong pin_user_pages_remote(vmas",

@@ -79,10 +79,18 @@ int session_attach_regions(int session, const struct vmem_region *regions,
 
 int session_vcpu(int session, __u32 index, struct vmem_vcpu_args *vcpu)
 {
+	return session_vcpu_within(session, index, 0, vcpu);
+}
+
+int session_vcpu_within(int session, __u32 index, __u32 timeout_us,
+			struct vmem_vcpu_args *vcpu)
+{
 	memset(vcpu, POISON, sizeof(*vcpu));
 	vcpu->size = sizeof(*vcpu);
 	vcpu->flags = 0;
 	vcpu->index = index;
+	vcpu->timeout_us = timeout_us;
+	vcpu->__reserved = 0;
 	return session_call(session, VMEM_VCPU, vcpu);
 }
 

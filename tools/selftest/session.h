@@ -28,7 +28,11 @@ int session_info(int session, struct vmem_info_args *info);
 int session_attach_kvm(int session, int vm_fd);
 int session_attach_regions(int session, const struct vmem_region *regions,
 			   __u32 nr);
+
+/* The first leaves a vCPU that runs alone. */
 int session_vcpu(int session, __u32 index, struct vmem_vcpu_args *vcpu);
+int session_vcpu_within(int session, __u32 index, __u32 timeout_us,
+			struct vmem_vcpu_args *vcpu);
 
 /* Lists all slots, @per_call at a time; @room is what @slots has room for. */
 int session_memslots(int session, struct vmem_memslot *slots, __u32 room,

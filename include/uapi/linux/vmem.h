@@ -412,18 +412,60 @@ struct vmem_memslots_args {
 #define VMEM_MEMSLOTS _IO(VMEM_IOC_TYPE, 0x03)
 
 /**
+ * enum vmem_known - how the registers of a vCPU are known
+ * @VMEM_KNOWN_UNKNOWN: KVM was in the middle of something all the time: CR3 is not
+ *	known, and the others are as of an earlier exit from the guest
+ * @VMEM_KNOWN_ENTRY: it ran, and entered the guest with them during the call
+ * @VMEM_KNOWN_EXIT: it is not in the guest, and nobody runs it: they are those that it
+ *	will go on with, unless the VMM sets others
+ * @VMEM_KNOWN_HALTED: it waits, for an interrupt or to be started, or for memory that
+ *	KVM fetches meanwhile
+ */
+enum vmem_known {
+	VMEM_KNOWN_UNKNOWN = 0,
+	VMEM_KNOWN_ENTRY = 1,
+	VMEM_KNOWN_EXIT = 2,
+	VMEM_KNOWN_HALTED = 3,
+};
+
+/*
+ * What is to be known of a vCPU's registers. SMM: it is in system management mode,
+ * whose registers they are, and whose memory may be another than the guest's. NESTED: it
+ * runs a guest of the guest, whose registers they are: CR3 is an address of that
+ * guest's. NO_CR3, NO_RIP: these are not known, and 0. Where @out_known is not
+ * VMEM_KNOWN_UNKNOWN, that is because the processor keeps them (Intel, while the vCPU is
+ * out of the guest and KVM did not need them; AMD, where KVM has no APIC for the vCPU).
+ * OLD_BITS: bits that the guest changes without KVM, of which CR0.WP and CR4.PGE are looked
+ * at, may be as they were at an earlier exit (Intel, likewise).
+ */
+#define VMEM_VCPU_SMM (1u << 0)
+#define VMEM_VCPU_NESTED (1u << 1)
+#define VMEM_VCPU_NO_CR3 (1u << 2)
+#define VMEM_VCPU_NO_RIP (1u << 3)
+#define VMEM_VCPU_OLD_BITS (1u << 4)
+
+/* The most of @timeout_us */
+#define VMEM_MAX_VCPU_TIMEOUT_US 1000000
+
+/**
  * struct vmem_vcpu_args - VMEM_VCPU: how a vCPU pages
  * @size: sizeof(struct vmem_vcpu_args)
  * @flags: must be 0
  * @index: 0 to @out_nr_vcpus of VMEM_INFO less 1; -EINVAL beyond. -EACCES if the
  *	registers of this vCPU are encrypted.
  * @out_id: the vCPU's APIC id, as KVM_CREATE_VCPU was given it
- * @out_regs: its registers without CR3, which is written as 0: KVM's copy of
- *	CR3 is out of date while the vCPU runs. The others are as of its last
- *	exit, and their paging bits are right at any time. @maxphyaddr is what
- *	the VMM told the guest, whether it is in range or not; @rules is what KVM
- *	makes of the CPUID that the VMM set.
+ * @out_regs: its registers, all of one moment. @maxphyaddr is what the VMM told the
+ *	guest, whether it is in range or not; @rules is what KVM makes of the CPUID
+ *	that the VMM set.
  * @out_pat: its PAT register
+ * @out_rip: where it is in its code
+ * @timeout_us: how long the call may take to see a vCPU that runs enter the guest, in
+ *	microseconds, up to VMEM_MAX_VCPU_TIMEOUT_US; -EINVAL beyond. It costs the guest
+ *	an exit. 0: the vCPU is left alone, and CR3 is known only if it is out of the guest.
+ *	Before that, the call may wait for other calls that begin.
+ * @out_known: enum vmem_known
+ * @out_state: VMEM_VCPU_*
+ * @__reserved: must be 0
  */
 struct vmem_vcpu_args {
 	__u32 size;
@@ -432,6 +474,11 @@ struct vmem_vcpu_args {
 	__u32 out_id;
 	struct vmem_regs out_regs;
 	__aligned_u64 out_pat;
+	__aligned_u64 out_rip;
+	__u32 timeout_us;
+	__u32 out_known;
+	__u32 out_state;
+	__u32 __reserved;
 };
 
 #define VMEM_VCPU _IO(VMEM_IOC_TYPE, 0x04)
