@@ -5,8 +5,9 @@
 usage: test.py [--sanitize | STEP...]
 
 Without arguments, all steps but those on the kernel with sanitizers, whose names
-begin with "sanitize-", and but la57 and pae, which are all tests on live guests of
-these modes; with --sanitize, those on that kernel.
+begin with "sanitize-"; but la57 and pae, which are all tests on live guests of
+these modes; and but roots, which looks for the spaces of guests; with
+--sanitize, those on that kernel.
 
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A program
 that does not report as many results as it planned counts as one failure, and so
@@ -41,13 +42,14 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/signals", "build/bin/trace", "build/bin/limits",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
           "build/bin/fuzz-ioctl", "build/bin/events", "build/bin/rules",
-          "build/bin/modes", "build/bin/judge", "build/bin/private"]
+          "build/bin/modes", "build/bin/judge", "build/bin/private",
+          "build/bin/vcpus"]
 # Debian 12's other kernel
 NEWER = ["--kernel", "6.12"]
 # How often, where all is nine times as slow, or has been run before
 FEWER = ["env", "VMEM_STATES=1000", "VMEM_TRANSLATIONS=10000",
          "VMEM_SECONDS=2", "VMEM_CALLS=1000", "VMEM_TIMES=2",
-         "VMEM_JUDGE_CASES=1000"]
+         "VMEM_JUDGE_CASES=1000", "VMEM_SAMPLES=1000"]
 # On its own: it locks the kernel down.
 ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
           "build/bin/access"]
@@ -63,6 +65,7 @@ STEPS = {
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
     "image-access": ["tools/selftest/image_access.py"],
+    "image-roots": ["tools/selftest/image_roots.py"],
     "qmp": ["tools/selftest/qmp.py"],
     "packaging": ["tools/selftest/packaging.py"],
     "harness": ["tools/selftest/harness.py"],
@@ -77,6 +80,8 @@ STEPS = {
                    "tools/selftest/samples.py", "tools/selftest/docs.py"],
     "la57": [*LAB, "--guest", "amd64-la57", *LIVE],
     "pae": [*LAB, "--guest", "i686-pae", *LIVE],
+    "roots": [*LAB, *GUESTS, "--guest", "amd64-la57", "--", "tools/selftest/run",
+              "tools/selftest/live_roots.py"],
     "intel": ["tools/lab/intel", "--", "tools/selftest/run", "build/bin/vmm",
               "build/bin/uapi"],
     "sanitize-kunit": ["kunit/run", "--sanitizer"],
@@ -87,7 +92,7 @@ STEPS = {
 }
 
 # Only when they are named: make test has no time for them, and parts in other steps
-NAMED = ("la57", "pae")
+NAMED = ("la57", "pae", "roots")
 
 # How often the emulation may die, in all steps together
 BUDGET = 1

@@ -111,6 +111,8 @@ static int ask_vcpu(struct offline *offline, void *data)
 		return -EINVAL;
 	args->out_id = args->index;
 	args->out_regs = image->vcpus[args->index];
+	args->out_known = VMEM_KNOWN_EXIT;
+	args->out_state = VMEM_VCPU_NO_RIP;
 	return 0;
 }
 

@@ -200,10 +200,12 @@ static struct libvmem *new_vm(struct libvmem_error *error)
 {
 	struct libvmem *vm = calloc(1, sizeof(*vm));
 
-	if (vm)
-		vm->dev = -1;
-	else
+	if (!vm) {
 		error_memory(error, NULL);
+		return NULL;
+	}
+	vm->dev = -1;
+	vm->pagemap = -1;
 	return vm;
 }
 
@@ -294,6 +296,21 @@ static int open_process(struct libvmem **vm, int pidfd, pid_t pid, int vm_fd,
 	return ret;
 }
 
+/* The process is still the one of @pidfd, if a signal can be sent to it afterwards. */
+static void open_pagemap(struct libvmem *vm, int pidfd, pid_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	vm->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (vm->pagemap >= 0 &&
+	    syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) &&
+	    errno == ESRCH) {
+		close(vm->pagemap);
+		vm->pagemap = -1;
+	}
+}
+
 int libvmem_open_pid(struct libvmem **vm, pid_t pid, int vm_fd,
 		     struct libvmem_error *error)
 {
@@ -309,6 +326,8 @@ int libvmem_open_pid(struct libvmem **vm, pid_t pid, int vm_fd,
 		return error_of(error, STEP_PIDFD, errno, 0, NULL,
 				"cannot open process %d", pid);
 	ret = open_process(vm, pidfd, pid, vm_fd, error);
+	if (!ret)
+		open_pagemap(*vm, pidfd, pid);
 	close(pidfd);
 	return ret;
 }
@@ -362,6 +381,8 @@ void libvmem_close(struct libvmem *vm)
 	image_close(vm->image);
 	if (vm->dev >= 0)
 		close(vm->dev);
+	if (vm->pagemap >= 0)
+		close(vm->pagemap);
 	free(vm);
 }
 

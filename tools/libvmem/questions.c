@@ -65,13 +65,15 @@ int libvmem_memslots(struct libvmem *vm,
 }
 
 int libvmem_vcpu(struct libvmem *vm, unsigned int index,
-		 struct vmem_vcpu_args *vcpu, struct libvmem_error *error)
+		 unsigned int timeout_us, struct vmem_vcpu_args *vcpu,
+		 struct libvmem_error *error)
 {
 	int ret;
 
 	*vcpu = (struct vmem_vcpu_args){
 		.size = sizeof(*vcpu),
 		.index = index,
+		.timeout_us = timeout_us,
 	};
 	ret = ask(vm, VMEM_VCPU, vcpu);
 	if (!ret)

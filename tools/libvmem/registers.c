@@ -7,6 +7,7 @@
  */
 #include <linux/const.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "image.h"
 #include "vm.h"
@@ -188,29 +189,77 @@ static unsigned int rules_told(const struct vmem_regs *regs)
 							    LIBVMEM_ENCRYPTION;
 }
 
-/*
- * A vCPU's registers; CR3 is among them only where the guest does not run. Of an image,
- * EFER is a guess by the class of the core, which is that of a guest in long mode only if
- * the first vCPU was.
- */
-static int regs_of_vcpu(struct libvmem *vm, unsigned int index,
-			struct libvmem_regs *regs, struct libvmem_error *error)
+bool libvmem_has_own_root(const struct vmem_vcpu_args *vcpu)
 {
-	struct vmem_vcpu_args vcpu;
-	int ret = libvmem_vcpu(vm, index, &vcpu, error);
+	return !(vcpu->out_state &
+		 (VMEM_VCPU_SMM | VMEM_VCPU_NESTED | VMEM_VCPU_NO_CR3));
+}
 
-	if (ret)
-		return ret;
-	*regs = (struct libvmem_regs){
-		.regs = vcpu.out_regs,
-		.have = vm->image ? LIBVMEM_ALL_REGS :
-				    (LIBVMEM_ALL_REGS & ~LIBVMEM_CR3) |
-					    rules_told(&vcpu.out_regs),
+/* How long to wait for a vCPU that runs, how often to look again, and how soon */
+#define PATIENCE_US 1000000
+#define NR_LOOKS 100
+#define BETWEEN_LOOKS_US 10000
+
+/* It has registers that are not those of the guest's own code. */
+static bool is_elsewhere(const struct vmem_vcpu_args *vcpu)
+{
+	return vcpu->out_state & (VMEM_VCPU_SMM | VMEM_VCPU_NESTED);
+}
+
+/* A vCPU with registers that are of use, if it has them in time */
+static int look_at_vcpu(struct libvmem *vm, unsigned int index,
+			unsigned int timeout_us, struct vmem_vcpu_args *vcpu,
+			struct libvmem_error *error)
+{
+	int ret = 0;
+
+	for (int i = 0; i < NR_LOOKS; i++) {
+		if (i)
+			usleep(BETWEEN_LOOKS_US);
+		ret = libvmem_vcpu(vm, index, timeout_us, vcpu, error);
+		if (ret || !is_elsewhere(vcpu))
+			break;
+	}
+	return ret;
+}
+
+/*
+ * Of an image, EFER is a guess by the class of the core, which is that of a guest in long
+ * mode only if the first vCPU was.
+ */
+static struct libvmem_regs regs_of_vcpu(struct libvmem *vm,
+					const struct vmem_vcpu_args *vcpu)
+{
+	struct libvmem_regs regs = {
+		.regs = vcpu->out_regs,
+		.have = LIBVMEM_ALL_REGS |
+			(vm->image ? 0 : rules_told(&vcpu->out_regs)),
 	};
+
+	if (!libvmem_has_own_root(vcpu))
+		regs.have &= ~LIBVMEM_CR3;
 	if (vm->image && !(vm->image->vcpus[0].cr0 & CR0_PG) &&
-	    libvmem_mode(&regs->regs) == LIBVMEM_MODE_PAE)
-		regs->have &= ~LIBVMEM_EFER;
-	return 0;
+	    libvmem_mode(&regs.regs) == LIBVMEM_MODE_PAE)
+		regs.have &= ~LIBVMEM_EFER;
+	return regs;
+}
+
+static int tells_nothing(unsigned int index, const struct vmem_vcpu_args *vcpu,
+			 struct libvmem_error *error)
+{
+	const char *why =
+		vcpu->out_state & VMEM_VCPU_SMM ?
+			"it is in system management mode" :
+		vcpu->out_state & VMEM_VCPU_NESTED ?
+			"it runs a guest of the guest, whose they are" :
+		vcpu->out_known == VMEM_KNOWN_UNKNOWN ?
+			"it did not enter the guest within a second" :
+			"it waits, and the processor keeps CR3 meanwhile";
+
+	return error_set(
+		error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0,
+		"ask again, or another one with --vcpu, or give --cr3 and --arch",
+		"vCPU %u does not tell its registers: %s", index, why);
 }
 
 static int take_qmp(const struct libvmem_source *source,
@@ -224,15 +273,22 @@ static int take_qmp(const struct libvmem_source *source,
 	return ret;
 }
 
+/* CR3 is waited for only if nothing else says it. */
 static int take_vcpu(struct libvmem *vm, unsigned int index,
 		     struct libvmem_regs *known, struct libvmem_error *error)
 {
+	bool wait = !(known->have & LIBVMEM_CR3);
+	struct vmem_vcpu_args vcpu;
 	struct libvmem_regs from;
-	int ret = regs_of_vcpu(vm, index, &from, error);
+	int ret = look_at_vcpu(vm, index, wait ? PATIENCE_US : 0, &vcpu, error);
 
-	if (!ret)
-		take(known, &from);
-	return ret;
+	if (ret)
+		return ret;
+	if (is_elsewhere(&vcpu) || (wait && !libvmem_has_own_root(&vcpu)))
+		return tells_nothing(index, &vcpu, error);
+	from = regs_of_vcpu(vm, &vcpu);
+	take(known, &from);
+	return 0;
 }
 
 static int take_image(struct libvmem *vm, unsigned int vcpu,
@@ -271,7 +327,7 @@ static unsigned int index_of(struct libvmem *vm, const struct libvmem_qmp *qmp,
 	while (i < nr && vcpus[i].index != index)
 		i++;
 	for (n = 0; i < nr && n < VMEM_MAX_ROOTS; n++) {
-		if (libvmem_vcpu(vm, n, &args, NULL))
+		if (libvmem_vcpu(vm, n, 0, &args, NULL))
 			break;
 		if (args.out_id == vcpus[i].apic_id)
 			return n;
@@ -297,11 +353,7 @@ static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 	}
 	if (source->qmp)
 		vcpu = index_of(vm, source->qmp, vcpu);
-	if (known->have & LIBVMEM_CR3)
-		return take_vcpu(vm, vcpu, known, error);
-	return error_set(
-		error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0, NULL,
-		"which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
+	return take_vcpu(vm, vcpu, known, error);
 }
 
 /* Rules of a guest that runs, if it has vCPUs: what nobody has to know. */
@@ -309,14 +361,12 @@ static void take_rules(struct libvmem *vm, const struct libvmem_source *source,
 		       struct libvmem_regs *known)
 {
 	unsigned int vcpu = source->vcpu;
-	struct libvmem_regs from;
 
 	if (vm->image || !(LIBVMEM_ALL_RULES & ~known->have))
 		return;
 	if (source->qmp)
 		vcpu = index_of(vm, source->qmp, vcpu);
-	if (!regs_of_vcpu(vm, vcpu, &from, NULL))
-		take(known, &from);
+	take_vcpu(vm, vcpu, known, NULL);
 }
 
 /* The order is from the most to the least explicit. */
@@ -354,7 +404,7 @@ bool libvmem_find_pat(struct libvmem *vm, const struct libvmem_source *source,
 		return false;
 	if (source->qmp)
 		index = index_of(vm, source->qmp, index);
-	if (libvmem_vcpu(vm, index, &vcpu, NULL) || !vcpu.out_pat)
+	if (libvmem_vcpu(vm, index, 0, &vcpu, NULL) || !vcpu.out_pat)
 		return false;
 	*pat = vcpu.out_pat;
 	return true;
@@ -372,8 +422,8 @@ static bool is_same_mode(const struct vmem_regs *a, const struct vmem_regs *b)
 }
 
 /*
- * CR3 of a vCPU that does not page like the others is none of their roots. What the
- * user says of them holds for each, but none is made to page.
+ * CR3 of a vCPU that does not page like the others is none of their roots, and some do
+ * not tell it. What the user says of them holds for each, but none is made to page.
  */
 static bool pages_alike(const struct libvmem_source *source,
 			const struct libvmem_regs *from,
@@ -381,6 +431,8 @@ static bool pages_alike(const struct libvmem_source *source,
 {
 	struct libvmem_regs known = source->given;
 
+	if (!(from->have & LIBVMEM_CR3))
+		return false;
 	if (from->have & ~known.have & LIBVMEM_CR0 &&
 	    !(from->regs.cr0 & CR0_PG))
 		return false;
@@ -395,11 +447,11 @@ static bool pages_alike(const struct libvmem_source *source,
 	return is_same_mode(&known.regs, &roots->regs);
 }
 
-/* Without QEMU, a guest that runs would tell no CR3. */
 static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
 		     struct libvmem_roots *roots, struct libvmem_error *error)
 {
 	const struct libvmem_qmp_vcpu *vcpus = NULL;
+	struct vmem_vcpu_args vcpu;
 	struct libvmem_regs from;
 	unsigned int nr, index;
 	int ret = 0;
@@ -415,9 +467,11 @@ static int take_cr3s(struct libvmem *vm, const struct libvmem_source *source,
 			ret = libvmem_qmp_regs(source->qmp, index, &from,
 					       error);
 		else
-			ret = regs_of_vcpu(vm, i, &from, error);
+			ret = look_at_vcpu(vm, i, PATIENCE_US, &vcpu, error);
 		if (ret)
 			break;
+		if (!vcpus)
+			from = regs_of_vcpu(vm, &vcpu);
 		if (pages_alike(source, &from, roots))
 			roots->cr3s[roots->nr++] = from.regs.cr3;
 		else
@@ -457,11 +511,10 @@ int libvmem_find_roots(struct libvmem *vm, const struct libvmem_source *source,
 		roots->cr3s[roots->nr++] = roots->regs.cr3;
 	if (source->nr_cr3s || !all || source->given.have & LIBVMEM_CR3)
 		return 0;
-	if (vm->image && vm->image->nr_spaces)
-		take_spaces(vm->image, roots);
-	else if (vm->image || source->qmp)
-		ret = take_cr3s(vm, source, roots, error);
-	return ret;
+	if (!vm->image || !vm->image->nr_spaces)
+		return take_cr3s(vm, source, roots, error);
+	take_spaces(vm->image, roots);
+	return 0;
 }
 
 struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,

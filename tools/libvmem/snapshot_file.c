@@ -161,7 +161,7 @@ static int cpu_of_vm(struct job *job, unsigned int index, struct core_cpu *cpu)
 		*cpu = job->vm->image->cpus[index];
 		return 0;
 	}
-	ret = libvmem_vcpu(job->vm, index, &vcpu, job->error);
+	ret = libvmem_vcpu(job->vm, index, 0, &vcpu, job->error);
 	*cpu = (struct core_cpu){
 		.version = CORE_CPU_VERSION,
 		.size = sizeof(*cpu),

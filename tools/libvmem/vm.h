@@ -15,6 +15,7 @@ struct offline;
 /**
  * struct libvmem - a guest that can be asked
  * @dev: a session of /dev/vmem that is attached to it; -1 if it is an image
+ * @pagemap: which of its pages its VMM has touched; -1 if that is not known
  * @image: the image; NULL if the guest runs
  * @offline: the answers for the image
  * @about: the image as the user sees it
@@ -23,6 +24,7 @@ struct offline;
  */
 struct libvmem {
 	int dev;
+	int pagemap;
 	struct image *image;
 	struct offline *offline;
 	struct libvmem_image about;

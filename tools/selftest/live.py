@@ -201,6 +201,23 @@ class AgainstTheGuest(LiveTest):
         self.assertGreater(len(set(want)), 100)
         self.note("%d bytes from %#x", size, start)
 
+    def test_by_pid_alone(self):
+        """by its PID alone a guest's answers are those by --qmp"""
+        symbols = ["%#x" % va for va in self.kernel_symbols(20)]
+        told = []
+        with self.guest.in_worker() as stopped, stopped.qmp.away():
+            for words in (["info"], ["vtop", *symbols], ["maps"], ["spaces"]):
+                alone, by_qmp = (
+                    lablib.vmemctl_ok("-p", str(self.guest.pid), *options,
+                                      *words)
+                    for options in ([], ["--qmp", self.guest.qmp_path]))
+                self.assertEqual(alone, by_qmp, words)
+                told.append("%s %d" % (words[0], len(alone)))
+            vcpu = lablib.json_of(self.guest, [], "vcpus")["vcpus"][0]
+        self.assertEqual(lablib.number(vcpu["cr3"]), stopped.registers.cr3)
+        self.assertEqual((vcpu["known"], vcpu["privilege"]), ("exit", "user"))
+        self.note("bytes equal: %s", ", ".join(told))
+
     def test_while_running(self):
         """a guest that runs, and goes on running, resolves as a stopped one"""
         addresses = self.kernel_symbols(MANY) + self.direct_map(MANY)

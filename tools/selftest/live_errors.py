@@ -145,11 +145,11 @@ class Errors(Refusals):
             self.refused([*self.target, *off, *words], "paging is off",
                          "CR0.PG")
 
-    def test_no_cr3(self):
-        """error: no address space named"""
+    def test_no_vcpu(self):
+        """error: the vCPU that is to tell the address space is not there"""
         for words in (["vtop", VA], ["maps"], ["read", VA, "8"]):
-            self.refused([*self.target, *words], "--cr3", "--qmp", "give",
-                         status=2)
+            self.refused([*self.target, "--vcpu", "7", *words], "vCPU 7",
+                         "info")
 
     # The command line
 

@@ -40,9 +40,11 @@ done
 
 
 class Roots:
-    """CR3 of each of a stopped guest's processes."""
+    """CR3 of each of a stopped guest's processes. With @all_of_them, also those whose
+    kernel half a kernel with 2 levels has not kept up to date."""
 
-    def __init__(self, guest, stopped, stacks):
+    def __init__(self, guest, stopped, stacks, all_of_them=False):
+        self.all_of_them = all_of_them
         self.registers = stopped.registers
         self.format = guest.format
         self.ram = stopped.ram
@@ -54,17 +56,34 @@ class Roots:
 
     def find(self, guest):
         """What in RAM may be a root table: its kernel half is that of one that is
-        known. A page holds 128 of PAE paging's, and one of any other's."""
+        known. A page holds 128 of PAE paging's, and one of any other's. With 2
+        levels a kernel fills entries in when they are needed."""
         shift = self.format.levels[0][1]
         size = self.format.table_size(shift)
         half = self.offset(KERNEL_HALF[guest.mode], shift)
-        known = self.ram.page(self.registers.root, size)[half:]
+        root = self.registers.root
+        if guest.name == "amd64-pti":
+            root &= ~lablib.PAGE                # where it is in kernel mode
+        known = self.ram.page(root, size)[half:]
         for first, last in self.system_ram:
             for gpa in range(first & -lablib.PAGE, last, lablib.PAGE):
                 page = self.ram.page(gpa)
-                if known in page:
+                if self.all_of_them and guest.mode == "2-level":
+                    if self.is_part(page[half:], known):
+                        yield gpa
+                elif known in page:
                     yield from (gpa + at for at in range(0, lablib.PAGE, size)
                                 if page[at + half:at + size] == known)
+
+    def is_part(self, half, known):
+        """Most of what there is, but for Accessed, is in the half that is known. What
+        was unmapped since may be left."""
+        if half[1:4] != known[1:4]:
+            return False                        # most pages
+        pairs = list(zip(*(struct.unpack("<%dI" % (len(part) // 4), part)
+                           for part in (half, known))))
+        same = sum(ours & ~0x20 == theirs & ~0x20 != 0 for ours, theirs in pairs)
+        return same * 2 > sum(theirs != 0 for _, theirs in pairs)
 
     def offset(self, va, shift):
         """Where in a table of a level the entry of an address is."""

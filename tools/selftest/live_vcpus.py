@@ -81,7 +81,8 @@ class Vcpus(lablib.GuestTest):
         first, second = self.info()
         tap.diagnostic("plugged out: %s" % second)
         self.assertIsNotNone(first["cr3"])
-        self.assertIsNone(second["cr3"])
+        # KVM's copy: QEMU has none any more
+        self.assertIsNotNone(second["cr3"])
         self.assertEqual(self.spaces()[0], 1)
 
 

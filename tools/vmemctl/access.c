@@ -88,13 +88,24 @@ struct asking {
  * --arch says only what is usual. KVM tells the vendor, and so does a snapshot. Without
  * NXE the entries of a guest that uses it would be reserved, so nobody doubts EFER.
  */
+/* An Intel processor keeps CR0.WP and CR4.PGE of a vCPU that is out of the guest. */
+static bool has_old_bits(struct libvmem *vm,
+			 const struct libvmem_source *source)
+{
+	struct vmem_vcpu_args vcpu;
+
+	return !libvmem_image(vm) &&
+	       !libvmem_vcpu(vm, source->vcpu, PATIENCE_US, &vcpu, NULL) &&
+	       vcpu.out_state & VMEM_VCPU_OLD_BITS;
+}
+
 static unsigned int find_unknown(const struct opts *opts, struct libvmem *vm)
 {
 	const struct libvmem_source *source = &opts->source;
 	const struct libvmem_image *image = libvmem_image(vm);
 	unsigned int known = source->given.have | opts->have_access;
 
-	if (source->qmp || !source->arch)
+	if (source->qmp || (!source->arch && !has_old_bits(vm, source)))
 		known |= LIBVMEM_CR0 | LIBVMEM_CR4;
 	if (!source->arch && (!image || image->nr_spaces))
 		known |= LIBVMEM_VENDOR;
@@ -434,5 +445,6 @@ const struct command access_command = {
 		"the exit status is 0. What is not known (RFLAGS, PKRU, PKRS) is taken to\n"
 		"be 0; where that matters, [RFLAGS?] marks the answer, and a warning says so.",
 	.can_access = true,
+	.can_search = true,
 	.run = run,
 };

@@ -55,6 +55,7 @@ static const int calls[] = {
 	SCMP_SYS(madvise),
 	SCMP_SYS(futex),
 	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_nanosleep),
 	SCMP_SYS(getrandom),
 	SCMP_SYS(rt_sigaction),
 	SCMP_SYS(rt_sigprocmask),

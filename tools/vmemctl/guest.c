@@ -3,6 +3,7 @@
  * The guest and the address spaces that the command line names
  */
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "new_file.h"
@@ -49,20 +50,15 @@ void guest_close(struct libvmem *vm, struct opts *opts)
 	libvmem_close(vm);
 }
 
-/* Nothing says where the tables are: the command line has to. */
-noreturn static void ask_for_regs(const struct opts *opts)
-{
-	if (!opts->image)
-		usage("which address space? give --qmp SOCKET to ask QEMU for CR3, or --cr3 X");
-	usage("no registers in %s: give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr",
-	      opts->image);
-}
+#define NO_REGISTERS \
+	"no registers in %s: give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr"
 
+/* Nothing in an image says where the tables are: the command line has to. */
 static void check_regs(int ret, const struct opts *opts,
 		       const struct libvmem_error *error)
 {
-	if (ret == -LIBVMEM_NO_REGISTERS)
-		ask_for_regs(opts);
+	if (ret == -LIBVMEM_NO_REGISTERS && opts->image)
+		usage(NO_REGISTERS, opts->image);
 	check(ret, error);
 }
 
@@ -75,14 +71,82 @@ void guest_regs(struct libvmem *vm, const struct opts *opts,
 		   &error);
 }
 
+static int show_progress(__u64 done, __u64 all, void *priv)
+{
+	(void)priv;
+	if (all)
+		progress("vmemctl: looking for roots: %llu of %llu MiB",
+			 done >> 20, all >> 20);
+	return 0;
+}
+
+void guest_search(struct libvmem *vm, const struct opts *opts,
+		  struct libvmem_search *search)
+{
+	struct libvmem_error error;
+	int ret;
+
+	*search = (struct libvmem_search){
+		.source = &opts->source,
+		.step = show_progress,
+	};
+	ret = libvmem_search_roots(vm, search, &error);
+	progress_end();
+	if (ret == -LIBVMEM_NO_REGISTERS && opts->image &&
+	    !opts->source.nr_cr3s && !opts->source.arch)
+		usage("no registers in %s: give --arch and, if it is known, --cr3",
+		      opts->image);
+	check(ret, &error);
+}
+
+/* Those of vCPUs and of processes, and no kernel's alone, twin, copy or riddle. */
+static void find_all(struct libvmem *vm, const struct opts *opts,
+		     struct libvmem_roots *roots)
+{
+	struct libvmem_search search;
+	size_t left_out = 0, unclear = 0;
+
+	guest_search(vm, opts, &search);
+	roots->regs = search.regs;
+	roots->nr = 0;
+	roots->nr_left_out = 0;
+	if (search.guessed)
+		warn("warning: no root was known: the spaces are by a guess, see vmemctl roots");
+	for (size_t i = 0; i < search.nr; i++) {
+		unclear += search.roots[i].kind == LIBVMEM_ROOT_UNCLEAR;
+		if (search.roots[i].kind != LIBVMEM_ROOT_VCPU &&
+		    search.roots[i].kind != LIBVMEM_ROOT_USER)
+			continue;
+		if (roots->nr < VMEM_MAX_ROOTS)
+			roots->cr3s[roots->nr++] = search.roots[i].root;
+		else
+			left_out++;
+	}
+	free(search.roots);
+	if (!roots->nr)
+		die("no root was found: `vmemctl roots' shows what was");
+	roots->regs.cr3 = roots->cr3s[0];
+	if (unclear)
+		warn("warning: %zu unclear roots are left out: see vmemctl roots",
+		     unclear);
+	if (left_out)
+		warn("warning: %zu spaces are left out: no more than %u are looked at together",
+		     left_out, VMEM_MAX_ROOTS);
+}
+
 void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
 		 struct libvmem_roots *roots)
 {
 	struct libvmem_error error;
 
+	if (opts->all) {
+		find_all(vm, opts, roots);
+		return;
+	}
 	check_regs(libvmem_find_roots(vm, &opts->source, all, roots, &error),
 		   opts, &error);
 	for (unsigned int i = 0; i < roots->nr_left_out; i++)
-		warn("warning: vCPU %u is left out: it does not page like vCPU %u",
-		     roots->left_out[i], opts->source.vcpu);
+		warn("warning: vCPU %u is left out: it does not page like vCPU %u%s",
+		     roots->left_out[i], opts->source.vcpu,
+		     opts->image || opts->qmp ? "" : ", or tells no CR3");
 }

@@ -12,14 +12,12 @@
  * @image: the image that it is, or NULL
  * @info: version and limits
  * @vcpus: @info.out_nr_vcpus of them; @size is 0 where the registers are withheld
- * @has_cr3: whether CR3 of each of @vcpus is known; NULL if none is
  * @has_slots: for JSON, the list of slots has an element
  */
 struct guest {
 	const struct libvmem_image *image;
 	struct vmem_info_args info;
 	struct vmem_vcpu_args *vcpus;
-	bool *has_cr3;
 	bool has_slots;
 };
 
@@ -39,7 +37,8 @@ static void get_vcpus(struct libvmem *vm, struct guest *guest)
 
 	guest->vcpus = array(nr, sizeof(*guest->vcpus));
 	for (unsigned int i = 0; i < nr; i++) {
-		int ret = libvmem_vcpu(vm, i, &guest->vcpus[i], &error);
+		int ret = libvmem_vcpu(vm, i, PATIENCE_US, &guest->vcpus[i],
+				       &error);
 
 		if (ret == -LIBVMEM_UNREADABLE)
 			guest->vcpus[i].size = 0;
@@ -63,7 +62,7 @@ static void get_cr3s(struct libvmem_qmp *qmp, struct guest *guest)
 			if (guest->vcpus[j].out_id != vcpus[i].apic_id)
 				continue;
 			guest->vcpus[j].out_regs.cr3 = known.regs.cr3;
-			guest->has_cr3[j] = true;
+			guest->vcpus[j].out_state &= ~VMEM_VCPU_NO_CR3;
 		}
 	}
 }
@@ -76,11 +75,6 @@ static void get_guest(struct libvmem *vm, struct libvmem_qmp *qmp,
 	guest->image = libvmem_image(vm);
 	check(libvmem_info(vm, &guest->info, &error), &error);
 	get_vcpus(vm, guest);
-	if (!qmp && !guest->image)
-		return;
-	guest->has_cr3 =
-		array(guest->info.out_nr_vcpus, sizeof(*guest->has_cr3));
-	memset(guest->has_cr3, !qmp, guest->info.out_nr_vcpus);
 	if (qmp)
 		get_cr3s(qmp, guest);
 }
@@ -167,10 +161,8 @@ static void print_slots(struct libvmem *vm, const struct guest *guest)
 
 static void print_vcpus(const struct guest *guest)
 {
-	out("\n%4s  %4s  %8s  %8s  %4s  %10s  ", "VCPU", "ID", "CR0", "CR4",
-	    "EFER", "MAXPHYADDR");
-	if (guest->has_cr3)
-		out("%16s  ", "CR3");
+	out("\n%4s  %4s  %8s  %8s  %4s  %10s  %16s  ", "VCPU", "ID", "CR0",
+	    "CR4", "EFER", "MAXPHYADDR", "CR3");
 	if (!guest->image)
 		out("%16s  ", "PAT");
 	out("MODE\n");
@@ -184,10 +176,10 @@ static void print_vcpus(const struct guest *guest)
 		}
 		out("%4u  %4u  %8llx  %8llx  %4llx  %10u  ", i, vcpu->out_id,
 		    regs->cr0, regs->cr4, regs->efer, regs->maxphyaddr);
-		if (guest->has_cr3 && guest->has_cr3[i])
-			out("%16llx  ", regs->cr3);
-		else if (guest->has_cr3)
+		if (vcpu->out_state & VMEM_VCPU_NO_CR3)
 			out("%16s  ", "-");
+		else
+			out("%16llx  ", regs->cr3);
 		if (!guest->image && vcpu->out_pat)
 			out("%016llx  ", vcpu->out_pat);
 		else if (!guest->image)
@@ -281,29 +273,30 @@ static json_t *json_vcpus(const struct guest *guest)
 	json_t *vcpus = json_array();
 
 	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
-		const struct vmem_regs *regs = &guest->vcpus[i].out_regs;
+		const struct vmem_vcpu_args *vcpu = &guest->vcpus[i];
+		const struct vmem_regs *regs = &vcpu->out_regs;
 		json_t *o;
 
-		if (!guest->vcpus[i].size) {
+		if (!vcpu->size) {
 			json_add(vcpus, json_null());
 			continue;
 		}
 		o = json_object();
-		json_set(o, "id", json_integer(guest->vcpus[i].out_id));
+		json_set(o, "id", json_integer(vcpu->out_id));
 		json_set(o, "mode",
 			 json_name(libvmem_mode_name(libvmem_mode(regs))));
 		json_set(o, "cr0", json_hex(regs->cr0));
 		json_set(o, "cr4", json_hex(regs->cr4));
 		json_set(o, "efer", json_hex(regs->efer));
 		json_set(o, "maxphyaddr", json_integer(regs->maxphyaddr));
-		if (guest->has_cr3)
-			json_set(o, "cr3",
-				 guest->has_cr3[i] ? json_hex(regs->cr3) :
-						     json_null());
+		json_set(o, "cr3",
+			 vcpu->out_state & VMEM_VCPU_NO_CR3 ?
+				 json_null() :
+				 json_hex(regs->cr3));
 		if (!guest->image) {
-			__u64 pat = guest->vcpus[i].out_pat;
-
-			json_set(o, "pat", pat ? json_hex(pat) : json_null());
+			json_set(o, "pat",
+				 vcpu->out_pat ? json_hex(vcpu->out_pat) :
+						 json_null());
 			json_set(o, "rules", json_rules(regs->rules));
 		}
 		json_add(vcpus, o);
@@ -385,7 +378,6 @@ static void run(struct opts *opts, int nr_args, char **args)
 	else
 		print_text(vm, &guest);
 	free(guest.vcpus);
-	free(guest.has_cr3);
 	guest_close(vm, opts);
 }
 
@@ -396,7 +388,6 @@ const struct command info_command = {
 	.help = "Show the guest's memory slots, its vCPUs with their paging modes,\n"
 		"and the version and limits of the vmem module. Of an image, show what\n"
 		"memory it has, its vCPUs, and the spaces of a snapshot.\n"
-		"\vOf a guest that runs, CR3 is shown with --qmp only: KVM's copy of\n"
-		"it is out of date while a vCPU runs.",
+		"\vCR3 of a guest that runs is that of a moment ago: see vmemctl vcpus.",
 	.run = run,
 };

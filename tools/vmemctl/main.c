@@ -14,8 +14,9 @@
 #include "vmemctl.h"
 
 static const struct command *const commands[] = {
-	&info_command,	 &vtop_command,	   &access_command, &maps_command,
-	&spaces_command, &aliases_command, &read_command,   &snapshot_command,
+	&info_command,	 &vcpus_command, &roots_command,    &vtop_command,
+	&access_command, &maps_command,	 &spaces_command,   &aliases_command,
+	&who_command,	 &read_command,	 &snapshot_command,
 };
 
 /* Options that have a long name only. */
@@ -34,6 +35,8 @@ enum {
 	OPT_IMAGE,
 	OPT_BASE,
 	OPT_STRICT,
+	OPT_WATCH,
+	OPT_ALL,
 	OPT_PHYS,
 	OPT_VENDOR,
 	OPT_NO_1G,
@@ -61,10 +64,14 @@ static const struct argp_option options[] = {
 	{ .doc = "Which address spaces (registers in hex, 0x is optional):",
 	  .group = 2 },
 	{ "qmp", OPT_QMP, "SOCKET", 0,
-	  "Ask QEMU for the registers, over its QMP socket", 2 },
+	  "Ask QEMU for the registers, over its QMP socket; default: ask KVM",
+	  2 },
 	{ "vcpu", OPT_VCPU, "N", 0, "Of this vCPU (default: 0)", 2 },
 	{ "cr3", OPT_CR3, "X[,X...]", 0,
 	  "CR3: where the tables are; again, or with commas, for more spaces",
+	  2 },
+	{ "all", OPT_ALL, NULL, 0,
+	  "The spaces of all processes, found in the guest's memory: see vmemctl roots",
 	  2 },
 	{ "cr0", OPT_CR0, "X", 0, "CR0", 2 },
 	{ "cr4", OPT_CR4, "X", 0, "CR4", 2 },
@@ -110,6 +117,9 @@ static const struct argp_option options[] = {
 	  "snapshot: where its memory begins (default: 100000)", 3 },
 	{ "strict", OPT_STRICT, NULL, 0,
 	  "snapshot: fail if a page or a table is unreadable", 3 },
+
+	{ "watch", OPT_WATCH, "SECONDS", 0,
+	  "vcpus: sample for so long, and show the roots that were seen", 3 },
 
 	{ .doc = "Accesses (default: all), and what they are judged by:",
 	  .group = 4 },
@@ -291,6 +301,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_STRICT:
 		opts->strict = true;
 		return 0;
+	case OPT_ALL:
+		opts->all = true;
+		return 0;
+	case OPT_WATCH:
+		opts->watch = parse_count("--watch", arg, 1, 86400);
+		return 0;
 	case 'h':
 		opts->help = true;
 		return 0;
@@ -392,6 +408,12 @@ static void run(const struct command *command, struct opts *opts)
 	    !command->can_write)
 		usage("%s has no --output, no --base and no --strict",
 		      command->name);
+	if (opts->all && !command->can_search)
+		usage("%s has no --all", command->name);
+	if (opts->all && opts->source.nr_cr3s)
+		usage("--all and --cr3 exclude each other");
+	if (opts->watch && !command->can_watch)
+		usage("%s has no --watch", command->name);
 	if (opts->source.nr_cr3s > 1 && command->one_root)
 		usage("%s takes one address space: give one --cr3",
 		      command->name);

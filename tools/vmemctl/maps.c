@@ -128,5 +128,6 @@ const struct command maps_command = {
 		"them, the protection key and whether the page is encrypted; rows then\n"
 		"merge only if they have all of this in common.",
 	.can_attribute = true,
+	.can_search = true,
 	.run = run,
 };

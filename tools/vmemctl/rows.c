@@ -32,7 +32,7 @@ static const char *kind_name(__u32 kind)
 }
 
 /* A page size is a power of two: 4K, 2M, 4M, 1G. */
-static void print_page_size(__u64 size)
+void print_page_size(__u64 size)
 {
 	static const char units[] = "BKMGTPE";
 	unsigned int unit = 0;

@@ -209,6 +209,7 @@ const struct command snapshot_command = {
 		"names. FILE appears when it is complete; a file that was there before is\n"
 		"replaced. Pages that are unreadable are left out, and counted in a\n"
 		"warning; with --strict, they are an error.",
+	.can_search = true,
 	.can_exclude = true,
 	.can_write = true,
 	.run = run,

@@ -307,6 +307,7 @@ const struct command spaces_command = {
 		"-> TABLE of SPACE at ADDRESSES\" for references: what is mapped there is\n"
 		"mapped here as well. \"!!\" marks entries that lead nowhere, or back. The\n"
 		"last lines have the totals.",
+	.can_search = true,
 	.can_exclude = true,
 	.run = run,
 };

@@ -17,6 +17,9 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
+/* How long a vCPU that runs is waited for */
+#define PATIENCE_US 1000000
+
 /* Exit status. 0: all answered. */
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
@@ -42,6 +45,8 @@
  * @base: guest-physical address where a snapshot's memory begins
  * @has_base: --base was given
  * @strict: snapshot: fail if a page cannot be read
+ * @all: all spaces that are found in the guest
+ * @watch: vcpus: sample for so many seconds; 0 for now
  * @json: print JSON
  * @r: -r: @raw or, for access, one of @kinds
  * @raw: read: print the bytes as they are
@@ -71,6 +76,8 @@ struct opts {
 	__u64 base;
 	bool has_base;
 	bool strict;
+	bool all;
+	unsigned int watch;
 	bool json;
 	bool r;
 	bool raw;
@@ -92,6 +99,8 @@ struct opts {
  * @can_attribute: it takes --attributes
  * @can_access: it takes -r, -w, -x, --user, --supervisor, --rflags, --pkru, --pkrs
  * @can_exclude: it takes --exclude
+ * @can_search: it takes --all
+ * @can_watch: it takes --watch
  * @can_write: it takes --output, --base and --strict
  * @run: runs it, with the arguments behind the name
  */
@@ -105,11 +114,16 @@ struct command {
 	bool can_attribute;
 	bool can_access;
 	bool can_exclude;
+	bool can_search;
+	bool can_watch;
 	bool can_write;
 	void (*run)(struct opts *opts, int nr_args, char **args);
 };
 
 extern const struct command info_command;
+extern const struct command vcpus_command;
+extern const struct command roots_command;
+extern const struct command who_command;
 extern const struct command vtop_command;
 extern const struct command access_command;
 extern const struct command maps_command;
@@ -183,6 +197,10 @@ struct libvmem *guest_open(struct opts *opts);
 void guest_close(struct libvmem *vm, struct opts *opts);
 void guest_regs(struct libvmem *vm, const struct opts *opts,
 		struct vmem_regs *regs);
+
+/* All roots that are in the guest, with progress; its roots are for free(). */
+void guest_search(struct libvmem *vm, const struct opts *opts,
+		  struct libvmem_search *search);
 
 /* The spaces of the command line or, with @all, of all vCPUs or a snapshot. */
 void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
@@ -302,6 +320,7 @@ int raw_digits(const struct vmem_regs *regs);
 
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va);
 void print_perms(__u32 perms);
+void print_page_size(__u64 size);
 
 /* With @pat, its attributes as well. */
 void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m,

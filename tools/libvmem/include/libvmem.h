@@ -227,14 +227,24 @@ int libvmem_memslots(struct libvmem *vm,
  * libvmem_vcpu - registers of a vCPU
  * @vm: the guest
  * @index: index of the vCPU, less than @out_nr_vcpus of libvmem_info()
- * @vcpu: set; CR3 is 0 if the guest runs: see struct vmem_vcpu_args. @out_pat is 0
- *	where it is not known.
+ * @timeout_us: how long a vCPU that runs may be waited for: see struct vmem_vcpu_args.
+ *	An image has all at once.
+ * @vcpu: set; @out_pat is 0 where it is not known
  * @error: the failure, or NULL
  *
  * Return: 0; -LIBVMEM_BAD_ARGUMENT if there is no such vCPU.
  */
 int libvmem_vcpu(struct libvmem *vm, unsigned int index,
-		 struct vmem_vcpu_args *vcpu, struct libvmem_error *error);
+		 unsigned int timeout_us, struct vmem_vcpu_args *vcpu,
+		 struct libvmem_error *error);
+
+/**
+ * libvmem_has_own_root - whether CR3 of a vCPU is known, and leads to the guest's tables
+ * @vcpu: what libvmem_vcpu() set
+ *
+ * Return: false for a vCPU in system management mode or in a guest of the guest too.
+ */
+bool libvmem_has_own_root(const struct vmem_vcpu_args *vcpu);
 
 /* Registers */
 
@@ -490,7 +500,7 @@ struct libvmem_source {
  * @nr_left_out: elements of @left_out
  * @cr3s: CR3 of each space
  * @left_out: index of each vCPU whose space is left out, because it pages in
- *	another mode
+ *	another mode, or does not tell its CR3
  */
 struct libvmem_roots {
 	struct vmem_regs regs;
@@ -506,6 +516,9 @@ struct libvmem_roots {
  * @source: where to take them from
  * @regs: set
  * @error: the failure, or NULL
+ *
+ * CR3 of a guest that runs is the vCPU's at some moment of the call. One that is not
+ * in a state to tell it is given two seconds.
  *
  * Return: 0; -LIBVMEM_NO_REGISTERS if no source has CR3 or another register;
  * -LIBVMEM_BAD_ARGUMENT if there is no such vCPU; -LIBVMEM_QMP.
@@ -565,6 +578,90 @@ struct vmem_regs libvmem_regs_of_root(const struct libvmem_roots *roots,
  */
 __u64 libvmem_space_of_root(const struct libvmem_roots *roots,
 			    unsigned int index);
+
+/* Which spaces there are */
+
+/**
+ * enum libvmem_root_kind - what a root that was found is
+ * @LIBVMEM_ROOT_VCPU: a process's, and a vCPU had it
+ * @LIBVMEM_ROOT_USER: a process's: its user half maps pages
+ * @LIBVMEM_ROOT_KERNEL: the kernel half alone: a kernel thread's, or one that was
+ *	freed; a vCPU may have it all the same
+ * @LIBVMEM_ROOT_TWIN: what user mode of another root runs on, with little of the kernel
+ * @LIBVMEM_ROOT_COPY: another root is what it leads to: it is no root that is used, or
+ *	its page is mapped to user mode
+ * @LIBVMEM_ROOT_UNCLEAR: one of several with the same user half, and nothing tells
+ *	which one is used
+ */
+enum libvmem_root_kind {
+	LIBVMEM_ROOT_VCPU,
+	LIBVMEM_ROOT_USER,
+	LIBVMEM_ROOT_KERNEL,
+	LIBVMEM_ROOT_TWIN,
+	LIBVMEM_ROOT_COPY,
+	LIBVMEM_ROOT_UNCLEAR,
+};
+
+/**
+ * struct libvmem_root_found - a root, and what is known of it
+ * @root: guest-physical address of the root table
+ * @kind: what it is
+ * @of: of a twin or a copy, the root that it belongs to; else 0
+ * @shared: entries of the kernel half that name the same tables as the known root's
+ * @kernel: entries of the kernel half that the known root has
+ * @user: bytes that its user half maps to user mode
+ * @pointers: words of guest memory that hold its address, where it was looked for
+ * @vcpu_seen: a vCPU had it, at the beginning or while memory was read
+ */
+struct libvmem_root_found {
+	__u64 root;
+	enum libvmem_root_kind kind;
+	__u64 of;
+	unsigned int shared;
+	unsigned int kernel;
+	__u64 user;
+	__u64 pointers;
+	bool vcpu_seen;
+};
+
+/**
+ * struct libvmem_search - a search for the guest's address spaces
+ * @source: where the registers, and the roots to begin with, are taken from
+ * @step: called now and then, with the bytes of guest memory that have been looked at, and
+ *	how many there are; returns 0, or a positive value to end the search; or NULL
+ * @priv: passed to @step
+ * @roots: set, for free(): the roots, those of vCPUs first
+ * @nr: set: elements of @roots
+ * @regs: set: the registers that they have in common
+ * @guessed: set: no root was known, so that they were found by what most have in common
+ * @read: set: bytes of guest memory that were looked at
+ * @untouched: set: bytes that are not in memory: never touched, or swapped out
+ */
+struct libvmem_search {
+	const struct libvmem_source *source;
+	int (*step)(__u64 done, __u64 all, void *priv);
+	void *priv;
+	struct libvmem_root_found *roots;
+	size_t nr;
+	struct vmem_regs regs;
+	bool guessed;
+	__u64 read;
+	__u64 untouched;
+};
+
+/**
+ * libvmem_search_roots - find the guest's address spaces in its memory
+ * @vm: the guest
+ * @search: what to look for; its results
+ * @error: the failure, or NULL
+ *
+ * All that the guest has in memory is read once, or twice where several roots lead to the
+ * same user half. What was never touched is not brought into being.
+ *
+ * Return: 0; a negative code; a positive value of @step.
+ */
+int libvmem_search_roots(struct libvmem *vm, struct libvmem_search *search,
+			 struct libvmem_error *error);
 
 /* Questions about one space */
 

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A search for roots, as its files share it
+ */
+#ifndef LIBVMEM_ROOTS_H
+#define LIBVMEM_ROOTS_H
+
+#include <linux/types.h>
+#include <vmem/arch.h>
+
+#include "vm.h"
+
+/* Entries of the largest table */
+#define MAX_ENTRIES 1024
+
+/* PAE: PDPTEs of a root */
+#define PAE_ENTRIES 4
+
+/**
+ * struct top - what the entries of a top-level table lead to
+ * @keys: of each entry, the address and the kind of what it names; 0 if nothing
+ */
+struct top {
+	u64 keys[MAX_ENTRIES];
+};
+
+/* An entry that the processor would fault on */
+#define BAD_KEY (~0ull)
+
+/**
+ * struct pointers - what the kernel's pointers to a root would be
+ * @va: where the kernel has the root in its map of all memory; 0 if nowhere
+ * @root: index of the root
+ */
+struct pointers {
+	u64 va;
+	size_t root;
+};
+
+/**
+ * struct finder - a search that is under way
+ * @vm: the guest
+ * @search: the search
+ * @error: the failure
+ * @root: the mode, and the reference's table
+ * @nr: entries of a top-level table
+ * @size: bytes between two places where a root can be
+ * @split: index of the first entry of the kernel half
+ * @like: the reference
+ * @kernel: entries of its kernel half
+ * @pd: PAE: its kernel half, if it is one PD
+ * @rows: mappings of user halves so far
+ * @room: elements that there is room for in the search's roots
+ * @frames: a bit for each guest-physical page that is mapped to user mode
+ * @nr_frames: bits of @frames
+ * @looked: bytes of memory that had been read at the last look at the vCPUs
+ * @from: PAE and 2-level: the first address of the kernel half
+ * @pointers: by rising @va, those that are looked for
+ * @nr_pointers: elements of @pointers
+ */
+struct finder {
+	struct libvmem *vm;
+	struct libvmem_search *search;
+	struct libvmem_error *error;
+	struct vmem_root root;
+	unsigned int nr;
+	u64 size;
+	unsigned int split;
+	struct top like;
+	unsigned int kernel;
+	struct top pd;
+	u64 rows;
+	size_t room;
+	u8 *frames;
+	u64 nr_frames;
+	u64 looked;
+	u64 from;
+	struct pointers *pointers;
+	size_t nr_pointers;
+};
+
+/**
+ * struct likeness - how much of a kernel half is the reference's
+ * @same: entries that are equal
+ * @other: entries that both have, and are not equal
+ * @more: entries that the reference does not have
+ */
+struct likeness {
+	unsigned int same;
+	unsigned int other;
+	unsigned int more;
+};
+
+static inline bool is_pae(const struct finder *f)
+{
+	return f->root.mode.top == VMEM_LEVEL_PDPT;
+}
+
+static inline bool is_long(const struct finder *f)
+{
+	return f->root.mode.top >= VMEM_LEVEL_PML4;
+}
+
+static inline struct vmem_regs regs_of_root(const struct finder *f, u64 root)
+{
+	struct vmem_regs regs = f->search->regs;
+
+	regs.cr3 = root;
+	return regs;
+}
+
+/* Said to be a process's */
+static inline bool is_used(const struct libvmem_root_found *found)
+{
+	return found->kind == LIBVMEM_ROOT_USER ||
+	       found->kind == LIBVMEM_ROOT_VCPU;
+}
+
+/* root_like.c */
+
+/* What the entries of the root table at @root lead to; nothing if it cannot be read. */
+int read_top(struct finder *f, u64 root, struct top *top);
+
+/* Both have something in the user half, and the same. */
+bool is_same_user_half(const struct finder *f, const struct top *a,
+		       const struct top *b);
+
+/* Whether a table looks like a root: sets how much its kernel half is the reference's. */
+bool is_like_root(struct finder *f, const void *table,
+		  struct likeness *likeness);
+
+/* The kernel half that all roots are compared with is that of @root from now on. */
+int take_reference(struct finder *f, u64 root);
+
+/*
+ * Of an image that tells no root: one of those whose kernel half most tables have that
+ * can be roots. 0 if there is none.
+ */
+int guess_reference(struct finder *f, u64 *root);
+
+/* root_rivals.c */
+
+/* Of roots with the same user half, find the one that is used. */
+int settle_rivals(struct finder *f);
+
+#endif

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All of a guest's memory, once
+ */
+#include <linux/const.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "scan.h"
+
+#define PAGE 4096ull
+#define PAGES_A_CALL 256
+
+/* An entry of /proc/PID/pagemap: the page is in memory. */
+#define PAGEMAP_PRESENT _BITULL(63)
+
+/**
+ * struct piece - pages of one slot that are read at once
+ * @gpa: guest-physical address of the first
+ * @hva: where the VMM has it
+ * @nr: how many
+ */
+struct piece {
+	__u64 gpa;
+	__u64 hva;
+	__u64 nr;
+};
+
+/**
+ * struct pass - a pass that is under way
+ * @scan: what it is for
+ * @error: the failure
+ * @all: bytes of guest memory
+ * @done: bytes behind it
+ * @there: for each page of a piece, its entry in the pagemap
+ * @buf: the pages of a piece
+ */
+struct pass {
+	struct scan *scan;
+	struct libvmem_error *error;
+	__u64 all;
+	__u64 done;
+	__u64 there[PAGES_A_CALL];
+	unsigned char *buf;
+};
+
+/* Without a pagemap, all is there: an image, and a VMM that may not be looked at so. */
+static void find_there(struct pass *pass, const struct piece *piece)
+{
+	const size_t len = piece->nr * sizeof(__u64);
+	int fd = pass->scan->vm->pagemap;
+
+	if (fd >= 0 && pread(fd, pass->there, len,
+			     piece->hva / PAGE * sizeof(__u64)) == (ssize_t)len)
+		return;
+	for (__u64 i = 0; i < piece->nr; i++)
+		pass->there[i] = PAGEMAP_PRESENT;
+}
+
+/* Pages that are there, side by side. What cannot be read is passed over. */
+static int read_run(struct pass *pass, __u64 gpa, __u64 nr)
+{
+	struct scan *scan = pass->scan;
+
+	while (nr) {
+		struct libvmem_read read;
+		__u64 got;
+		int ret = libvmem_read_phys(scan->vm, gpa, pass->buf, nr * PAGE,
+					    &read, pass->error);
+
+		if (ret)
+			return ret;
+		got = read.len / PAGE;
+		for (__u64 i = 0; i < got && !ret; i++)
+			ret = scan->page(gpa + i * PAGE, pass->buf + i * PAGE,
+					 scan->priv);
+		if (ret)
+			return ret;
+		scan->read += got * PAGE;
+		if (got < nr)
+			scan->untouched += PAGE, got++;
+		gpa += got * PAGE;
+		nr -= got;
+	}
+	return 0;
+}
+
+static int read_piece(struct pass *pass, const struct piece *piece)
+{
+	__u64 i, first;
+	int ret = 0;
+
+	find_there(pass, piece);
+	for (i = 0; i < piece->nr && !ret; i++) {
+		if (!(pass->there[i] & PAGEMAP_PRESENT)) {
+			pass->scan->untouched += PAGE;
+			continue;
+		}
+		for (first = i;
+		     i + 1 < piece->nr && pass->there[i + 1] & PAGEMAP_PRESENT;
+		     i++)
+			;
+		ret = read_run(pass, piece->gpa + first * PAGE, i + 1 - first);
+	}
+	pass->done += piece->nr * PAGE;
+	if (!ret && pass->scan->step)
+		ret = pass->scan->step(pass->done, pass->all, pass->scan->priv);
+	return ret;
+}
+
+static int read_slot(const struct vmem_memslot *slot, void *priv)
+{
+	struct pass *pass = priv;
+	struct piece piece = { .gpa = slot->gpa, .hva = slot->hva };
+	__u64 left = slot->len / PAGE;
+	int ret = 0;
+
+	for (; left && !ret; left -= piece.nr) {
+		piece.nr = left < PAGES_A_CALL ? left : PAGES_A_CALL;
+		ret = read_piece(pass, &piece);
+		piece.gpa += piece.nr * PAGE;
+		piece.hva += piece.nr * PAGE;
+	}
+	return ret;
+}
+
+static int add_size(const struct vmem_memslot *slot, void *priv)
+{
+	__u64 *all = priv;
+
+	*all += slot->len;
+	return 0;
+}
+
+int scan_memory(struct scan *scan, struct libvmem_error *error)
+{
+	struct pass pass = { .scan = scan, .error = error };
+	int ret;
+
+	scan->read = 0;
+	scan->untouched = 0;
+	ret = libvmem_memslots(scan->vm, add_size, &pass.all, error);
+	if (ret)
+		return ret;
+	pass.buf = new_room(PAGES_A_CALL * PAGE);
+	if (!pass.buf)
+		return error_memory(error, NULL);
+	ret = libvmem_memslots(scan->vm, read_slot, &pass, error);
+	free(pass.buf);
+	return ret;
+}

@@ -1,0 +1,343 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Roots, and who maps a page, in images of a kernel made up for it: in every mode, with
+roots that were freed, copies of all kinds, and twins."""
+
+import functools
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import images
+import tap
+from images import NX, P, PAGE, PS, U, W
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+VMEMCTL = os.path.join(TOP, "build/bin/vmemctl")
+RAM = 8 << 20
+
+# By --arch: bits of an index by level, root first; entry; where all memory is mapped
+MODES = {
+    "amd64": ((9, 9, 9, 9), "<Q", 0xffff888000000000),
+    "amd64-la57": ((9, 9, 9, 9, 9), "<Q", 0xff11000000000000),
+    "i686": ((10, 10), "<I", 0xc0000000),
+    "i686-pae": ((2, 9, 9), "<Q", 0xc0000000),
+}
+USER_VA = 0x400000
+
+GUESSED = ("vmemctl: warning: no root was known: the spaces are by a guess, see "
+           "vmemctl roots\n")
+
+
+class Kernel:
+    """Memory of a guest, as its kernel keeps it"""
+
+    def __init__(self, arch):
+        self.arch = arch
+        self.bits, entry, self.base = MODES[arch]
+        self.memory = images.Memory(entry)
+        self.is_long = arch.startswith("amd64")
+        self.next = 0x10000
+        self.random = random.Random(arch)
+        self.fill(self.frame(), os.urandom(PAGE))
+        self.pointers = self.frame()
+        self.nr_pointers = 0
+        self.root = self.new_root()
+        large = PAGE << self.bits[-1]
+        for gpa in range(0, RAM, large):        # all memory
+            self.map(self.root, self.base + gpa, gpa | P | W | PS, large)
+        if self.is_long:                        # and some more
+            for index in range(300, 310):
+                self.entry(self.root, index, self.frame() | P | W)
+
+    def frame(self):
+        self.next += PAGE
+        return self.next - PAGE
+
+    def fill(self, gpa, data):
+        self.memory.fill(gpa, data)
+
+    def entry(self, table, index, raw=None):
+        """The entry of a table, which may begin anywhere in a page"""
+        form = self.memory.entry
+        at = table % PAGE + index * form.size
+        page = self.memory.page(table & -PAGE)
+        if raw is not None:
+            form.pack_into(page, at, raw)
+        return form.unpack_from(page, at)[0]
+
+    def new_root(self):
+        root = self.frame()
+        if self.arch == "i686-pae":
+            root += 32 * self.random.randrange(1, 100)
+        return root
+
+    @property
+    def size(self):
+        """Bytes of a root"""
+        return self.memory.entry.size << self.bits[0]
+
+    @property
+    def split(self):
+        """The first entry of the kernel half"""
+        return 1 << self.bits[0] - 1 if self.is_long else \
+            self.base >> sum(self.bits[1:]) + 12
+
+    def map(self, root, va, raw, size=PAGE):
+        table = root
+        shift = 12 + sum(self.bits)
+        for bits in self.bits:
+            shift -= bits
+            index = va >> shift & (1 << bits) - 1
+            if size >> shift:
+                self.entry(table, index, raw)
+                return
+            if not self.entry(table, index):
+                is_pdpte = self.arch == "i686-pae" and table == root
+                self.entry(table, index,
+                           self.frame() | (P if is_pdpte else P | W | U))
+            table = self.entry(table, index) & 0xffffffffff & -PAGE
+
+    def copy(self, root, to, halves="uk"):
+        for index in range(1 << self.bits[0]):
+            if ("k" if index >= self.split else "u") in halves:
+                self.entry(to, index, self.entry(root, index))
+
+    def point_at(self, root):
+        """As the kernel's account of a process has it"""
+        size = 8 if self.is_long else 4
+        start = size * self.nr_pointers
+        self.memory.page(self.pointers)[start:start + size] = \
+            (self.base + root).to_bytes(size, "little")
+        self.nr_pointers += 1
+
+    def process(self, pages=5, root=None, pointed=True):
+        """A space with pages of its own"""
+        root = root or self.new_root()
+        self.copy(self.root, root, "k")
+        for page in range(pages):
+            self.map(root, USER_VA + page * PAGE, self.frame() | P | W | U)
+        if pointed:
+            self.point_at(root)
+        return root
+
+    def user_page(self, root):
+        table, shift = root, 12 + sum(self.bits)
+        for bits in self.bits:
+            shift -= bits
+            table = self.entry(table, USER_VA >> shift & (1 << bits) - 1) & \
+                0xffffffffff & -PAGE
+        return table
+
+    def image(self):
+        self.memory.page(RAM - PAGE)
+        return self.memory.raw()
+
+
+def each_mode(test):
+    """The test, in each mode"""
+    @functools.wraps(test)
+    def tests(self):
+        for arch in MODES:
+            with self.subTest(arch=arch):
+                test(self, Kernel(arch))
+    return tests
+
+
+class Roots(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def ask(self, kernel, *words, error="", warning=""):
+        path = os.path.join(self.folder.name, "image")
+        with open(path, "wb") as file:
+            file.write(kernel.image())
+        done = subprocess.run(
+            [VMEMCTL, "--image", path, "--arch", kernel.arch, "-j",
+             *map(str, words)], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, "vmemctl: %s\n" % error) if error else
+                         (0, warning))
+        return None if error else json.loads(done.stdout)
+
+    def classes(self, kernel, *words):
+        """What is found: {root: (class, of)}"""
+        answer = self.ask(kernel, *words, "roots")
+        return {int(row["root"], 16):
+                (row["class"], row["of"] and int(row["of"], 16))
+                for row in answer["roots"]}
+
+    def by(self, root):
+        return "--cr3=%#x" % root
+
+    def used(self, found):
+        return {root for root, (kind, _) in found.items()
+                if kind in ("vcpu", "user")}
+
+    @each_mode
+    def test_processes(self, kernel):
+        """processes are told from roots without a user half"""
+        processes = [kernel.process() for _ in range(4)]
+        freed = [kernel.process(0) for _ in range(2)]
+        want = {root: ("user", None) for root in processes}
+        want |= {root: ("kernel", None) for root in [kernel.root, *freed]}
+        for known in processes:
+            self.assertEqual(self.classes(kernel, self.by(known)),
+                             want | {known: ("vcpu", None)})
+
+    @each_mode
+    def test_copy_that_user_mode_reaches(self, kernel):
+        """a copy in a process's page is none, whatever points to it"""
+        first, second = kernel.process(), kernel.process()
+        copy = kernel.user_page(second)
+        kernel.copy(first, copy)
+        kernel.point_at(copy)
+        found = self.classes(kernel, self.by(second))
+        self.assertEqual(self.used(found), {first, second})
+        self.assertEqual(found[copy][0], "copy")
+
+    @each_mode
+    def test_copy_without_pointer(self, kernel):
+        """of two with the same user half the one that is pointed to is used"""
+        first, second = kernel.process(), kernel.process()
+        copies = [kernel.frame() for _ in range(3)]
+        for copy in copies:
+            kernel.copy(first, copy)
+        found = self.classes(kernel, self.by(second))
+        self.assertEqual(self.used(found), {first, second})
+        for copy in copies:
+            self.assertEqual(found[copy], ("copy", first))
+
+    @each_mode
+    def test_copy_of_the_known(self, kernel):
+        """a vCPU has one of two: that one is used"""
+        known = kernel.process(pointed=False)
+        copy = kernel.new_root()
+        kernel.copy(known, copy)
+        kernel.point_at(copy)
+        found = self.classes(kernel, self.by(known))
+        self.assertEqual(found[copy], ("copy", known))
+
+    @each_mode
+    def test_unclear(self, kernel):
+        """nothing tells which of two is used, and both are said to be unclear"""
+        known, first = kernel.process(), kernel.process(pointed=False)
+        copy = kernel.new_root()
+        kernel.copy(first, copy)
+        found = self.classes(kernel, self.by(known))
+        self.assertEqual(self.used(found), {known})
+        self.assertEqual((found[first][0], found[copy][0]),
+                         ("unclear", "unclear"))
+
+    def test_twins(self):
+        """what user mode runs on is told apart, and leads to the rest"""
+        for arch in ("amd64", "amd64-la57"):
+            kernel = Kernel(arch)
+            roots = []
+            for _ in range(3):
+                kernel.next += kernel.next & PAGE
+                roots.append(kernel.frame())
+                kernel.frame()
+                kernel.process(root=roots[-1])
+                kernel.copy(roots[-1], roots[-1] + PAGE, "u")
+                for index in range(kernel.split):
+                    raw = kernel.entry(roots[-1], index)
+                    kernel.entry(roots[-1], index, raw and raw | NX)
+                kernel.entry(roots[-1] + PAGE, 305, kernel.entry(kernel.root, 305))
+            for known in (roots[1], roots[1] + PAGE):
+                found = self.classes(kernel, self.by(known))
+                self.assertEqual(self.used(found), set(roots))
+                self.assertEqual(found[roots[1]][0], "vcpu")
+                for root in roots:
+                    self.assertEqual(found[root + PAGE], ("twin", root))
+
+    def test_kernel_half_filled_later(self):
+        """with 2 levels a root may lack some of the kernel half"""
+        kernel = Kernel("i686")
+        for index in range(900, 906):
+            kernel.entry(kernel.root, index, kernel.frame() | P | W)
+        processes = [kernel.process() for _ in range(4)]
+        for index, root in enumerate(processes):
+            for late in range(900, 900 + index):
+                kernel.entry(root, late, 0)
+        for known in processes:
+            found = self.classes(kernel, self.by(known))
+            self.assertEqual(self.used(found), set(processes))
+
+    @each_mode
+    def test_noise(self, kernel):
+        """pages that hold anything else are no roots"""
+        known = kernel.process()
+        for _ in range(20):
+            page = bytearray(os.urandom(PAGE))
+            kernel.fill(kernel.frame(), page)
+            start = kernel.frame()
+            kernel.copy(known, start)
+            for index in range(kernel.split, 1 << kernel.bits[0]):
+                kernel.entry(start, index, kernel.frame() | P | W)
+        self.assertEqual(self.used(self.classes(kernel, self.by(known))),
+                         {known})
+
+    def test_too_many(self):
+        """memory full of copies is an error, and no matter of hours"""
+        kernel = Kernel("i686-pae")
+        known = kernel.process()
+        page = bytes(kernel.memory.page(known & -PAGE))
+        root = page[known % PAGE:known % PAGE + kernel.size]
+        for _ in range(65536 // 128):
+            kernel.fill(kernel.frame(), root * 128)
+        self.ask(kernel, self.by(known), "roots", error=(
+            "more than 65536 pages look like roots: no guest has so many processes: it "
+            "fills its memory with copies; name the roots with --cr3"))
+
+    @each_mode
+    def test_guess(self, kernel):
+        """with no root known, by what most have in common"""
+        processes = {kernel.process() for _ in range(5)}
+        self.assertEqual(self.used(self.classes(kernel)), processes)
+        self.assertTrue(self.ask(kernel, "roots")["guessed"])
+
+    @each_mode
+    def test_all(self, kernel):
+        """--all is all of them"""
+        processes = {kernel.process() for _ in range(3)}
+        out = self.ask(kernel, "--all", "spaces", warning=GUESSED)["spaces"]
+        self.assertEqual({int(space["space"], 16) for space in out},
+                         processes)
+
+    @each_mode
+    def test_who(self, kernel):
+        """who is the inversion of the maps of every space"""
+        first, second = kernel.process(), kernel.process()
+        shared = kernel.user_page(first)
+        kernel.map(second, 0x900000, shared | P | U)
+        kernel.map(second, 0x901000, shared | P | W | U)
+        places = self.ask(kernel, "who", "%x" % (shared + 9),
+                          warning=GUESSED)["pages"][0]
+        got = {(int(place["space"], 16), int(place["va"], 16),
+                place["writable"], place["user"])
+               for place in places["places"] if place["va"] < "0xc" or
+               not place["by"]}
+        want = {(first, USER_VA + 9, True, True),
+                (second, 0x900009, False, True),
+                (second, 0x901009, True, True)}
+        self.assertLessEqual(want, got)
+        other = {(root, kernel.base + shared + 9)
+                 for root in (first, second)}
+        self.assertEqual({(int(place["space"], 16), int(place["va"], 16))
+                          for place in places["places"]},
+                         {place[:2] for place in want} | other)
+
+
+def main():
+    return tap.run(unittest.defaultTestLoader.loadTestsFromTestCase(Roots))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmemctl who: which spaces map a guest-physical page, and where
+ */
+#include <stdlib.h>
+
+#include "vmemctl.h"
+
+/**
+ * struct place - where a page is mapped
+ * @root: index of the space's root
+ * @va: virtual address
+ * @by: the reference by which it is mapped there too, or NULL
+ */
+struct place {
+	__u32 root;
+	__u64 va;
+	const struct vmem_reference *by;
+};
+
+/**
+ * struct who - the answer for one page
+ * @vm: the guest
+ * @walked: the records of all spaces
+ * @told: for each record, whether it is in @places
+ * @places: where the page is mapped, each shared table once
+ * @nr: length of @places
+ * @room: places that @places has room for
+ */
+struct who {
+	struct libvmem *vm;
+	const struct walked *walked;
+	bool *told;
+	struct place *places;
+	size_t nr;
+	size_t room;
+};
+
+static void add(struct who *who, size_t record, __u64 va,
+		const struct vmem_reference *by)
+{
+	if (who->nr == who->room) {
+		who->room = who->room ? who->room * 2 : 64;
+		who->places = reallocarray(who->places, who->room,
+					   sizeof(*who->places));
+		if (!who->places)
+			die("out of memory for the places: ask for fewer roots");
+	}
+	who->told[record] = true;
+	who->places[who->nr++] =
+		(struct place){ who->walked->records[record].root, va, by };
+}
+
+static void add_mappings(struct who *who, __u64 gpa)
+{
+	for (size_t i = 0; i < who->walked->nr; i++) {
+		const struct vmem_record *record = &who->walked->records[i];
+		const struct vmem_mapping *m = &record->mapping;
+
+		who->told[i] = false;
+		if (record->type == VMEM_THIS_SPACE && gpa >= m->gpa &&
+		    gpa - m->gpa <= m->last_va - m->va)
+			add(who, i, m->va + (gpa - m->gpa), NULL);
+	}
+}
+
+/*
+ * Tables that are on the way to a place and are referred to from elsewhere. A table that
+ * is referred to has all of its own region in one space, so the first place in it leads to
+ * all tables above as well as any other.
+ */
+static void add_references(struct who *who, size_t place)
+{
+	for (size_t i = 0; i < who->walked->nr; i++) {
+		const struct vmem_record *record = &who->walked->records[i];
+		const struct vmem_reference *r = &record->reference;
+		const struct place *at = &who->places[place];
+
+		if (record->type == VMEM_ALIASING && !who->told[i] &&
+		    r->owner_root == at->root && at->va >= r->their_va &&
+		    at->va - r->their_va < r->len)
+			add(who, i, r->our_va + (at->va - r->their_va), r);
+	}
+}
+
+static int take(__u64 va, const struct vmem_translation *answer, void *priv)
+{
+	(void)va;
+	*(struct vmem_translation *)priv = *answer;
+	return 0;
+}
+
+/* Rights are those of the whole path, so each place has its own. */
+static struct vmem_translation translate(const struct who *who,
+					 const struct place *place)
+{
+	const struct vmem_regs regs =
+		libvmem_regs_of_root(who->walked->roots, place->root);
+	struct vmem_translation answer = {};
+	struct libvmem_error error;
+
+	check(libvmem_translate(who->vm, &regs, &place->va, 1, take, &answer,
+				&error),
+	      &error);
+	return answer;
+}
+
+static void print_place(const struct who *who, const struct place *place)
+{
+	const struct libvmem_roots *roots = who->walked->roots;
+	const struct vmem_regs *regs = &roots->regs;
+	struct vmem_translation now = translate(who, place);
+
+	out("%0*llx  %0*llx  ", gpa_digits(regs),
+	    libvmem_space_of_root(roots, place->root), va_digits(regs),
+	    place->va);
+	if (now.out_status == VMEM_MAPPED) {
+		print_perms(now.out_perms);
+		out("  ");
+		print_page_size(now.out_page_size);
+	} else {
+		out("%s by now", status_name(now.out_status));
+	}
+	if (place->by)
+		out("  by %s %0*llx of %0*llx", table_name(place->by->table),
+		    gpa_digits(regs), place->by->table_gpa, gpa_digits(regs),
+		    place->by->space);
+	out("\n");
+}
+
+static json_t *json_place(const struct who *who, const struct place *place)
+{
+	const struct libvmem_roots *roots = who->walked->roots;
+	struct vmem_translation now = translate(who, place);
+	json_t *o = json_object(), *by = NULL;
+
+	json_set(o, "space",
+		 json_hex(libvmem_space_of_root(roots, place->root)));
+	json_set(o, "va", json_hex(place->va));
+	json_set(o, "status", json_name(status_name(now.out_status)));
+	json_set(o, "page_size", json_count(now.out_page_size));
+	json_set_perms(o, now.out_perms);
+	if (place->by) {
+		by = json_object();
+		json_set(by, "table", json_name(table_name(place->by->table)));
+		json_set(by, "table_gpa", json_hex(place->by->table_gpa));
+		json_set(by, "space", json_hex(place->by->space));
+		json_set(by, "our_va", json_hex(place->by->our_va));
+		json_set(by, "their_va", json_hex(place->by->their_va));
+		json_set(by, "len", json_count(place->by->len));
+	}
+	json_set(o, "by", by ?: json_null());
+	return o;
+}
+
+static bool is_memory(const struct who *who, __u64 gpa)
+{
+	struct libvmem_read read;
+
+	return libvmem_read_phys(who->vm, gpa, NULL, 1, &read, NULL) ||
+	       read.status != VMEM_UNBACKED;
+}
+
+/* A root that was mistyped maps nothing, and that is no answer. */
+static void check_roots(const struct walked *walked)
+{
+	for (size_t i = 0; i < walked->nr; i++) {
+		const struct vmem_record *record = &walked->records[i];
+
+		if (record->type == VMEM_ANOMALY && !record->anomaly.raw)
+			warn("warning: root %llx leads nowhere: %s",
+			     libvmem_space_of_root(walked->roots, record->root),
+			     status_name(record->anomaly.status));
+	}
+}
+
+static void find(struct who *who, __u64 gpa)
+{
+	who->nr = 0;
+	add_mappings(who, gpa);
+	for (size_t i = 0; i < who->nr; i++)
+		add_references(who, i);
+}
+
+static void print_text(struct who *who, __u64 gpa)
+{
+	const struct vmem_regs *regs = &who->walked->roots->regs;
+
+	out("%llx: ", gpa);
+	if (who->nr)
+		out("%zu row%s\n", who->nr, who->nr == 1 ? "" : "s");
+	else
+		out("none of %u spaces maps it%s\n", who->walked->roots->nr,
+		    is_memory(who, gpa) ? "" : ": there is no memory");
+	if (who->nr)
+		out("%-*s  %-*s  RIGHTS SIZE\n", gpa_digits(regs), "SPACE",
+		    va_digits(regs), "ADDRESS");
+	for (size_t i = 0; i < who->nr; i++)
+		print_place(who, &who->places[i]);
+}
+
+static json_t *json_page(struct who *who, __u64 gpa)
+{
+	json_t *o = json_object(), *places = json_array();
+
+	for (size_t i = 0; i < who->nr; i++)
+		json_add(places, json_place(who, &who->places[i]));
+	json_set(o, "gpa", json_hex(gpa));
+	json_set(o, "memory", json_boolean(is_memory(who, gpa)));
+	json_set(o, "places", places);
+	return o;
+}
+
+static void answer(struct who *who, int nr, char **args, bool json)
+{
+	bool begun = false;
+
+	who->told = calloc(who->walked->nr + 1, sizeof(*who->told));
+	if (!who->told)
+		die("out of memory for the records: ask for fewer roots");
+	if (json)
+		out("{\"pages\":[");
+	for (int i = 0; i < nr; i++) {
+		__u64 gpa = parse_hex("guest-physical address", args[i]);
+
+		find(who, gpa);
+		if (json) {
+			json_put_next(&begun, json_page(who, gpa));
+			continue;
+		}
+		out(i ? "\n" : "");
+		print_text(who, gpa);
+	}
+	if (json)
+		out("]}\n");
+	free(who->places);
+	free(who->told);
+}
+
+static void run(struct opts *opts, int nr_args, char **args)
+{
+	static struct libvmem_roots roots;
+	struct libvmem_error error;
+	struct walked walked;
+	struct who who = { .walked = &walked };
+
+	if (!nr_args)
+		usage("who needs an address: vmemctl ... who GPA...");
+	for (int i = 0; i < nr_args; i++)
+		parse_hex("guest-physical address", args[i]);
+	opts->all = !opts->source.nr_cr3s;
+	parse_range("who", 0, NULL, &opts->scope);
+	who.vm = guest_open(opts);
+	guest_roots(who.vm, opts, true, &roots);
+	check(walk_spaces(who.vm, &roots, &opts->scope, NULL, NULL, &walked,
+			  &error),
+	      &error);
+	check_roots(&walked);
+	answer(&who, nr_args, args, opts->json);
+	walked_free(&walked);
+	guest_close(who.vm, opts);
+}
+
+const struct command who_command = {
+	.name = "who",
+	.args = "GPA...",
+	.summary = "which spaces map a guest-physical page",
+	.help = "Show which spaces map each guest-physical address, where, and with which\n"
+		"rights: of the roots that are given with --cr3, or of all processes'.\n"
+		"\vA table that is shared is told once for each entry that names it, as\n"
+		"\"by TABLE of SPACE\": all that it maps there is mapped here.",
+	.can_search = true,
+	.can_exclude = true,
+	.run = run,
+};
