@@ -13,7 +13,8 @@ CACHE = os.path.join(BUILD, "lab/cache")
 
 # The guests, and what Debian calls their kernels
 FLAVOURS = {"amd64": "amd64", "i686": "686", "amd64-la57": "amd64",
-            "i686-pae": "686-pae"}
+            "i686-pae": "686-pae", "amd64-pti": "amd64",
+            "i686-pae-pti": "686-pae"}
 
 
 class Missing(Exception):
