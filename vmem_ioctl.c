@@ -208,7 +208,7 @@ static int __init vmem_init(void)
 	ret = misc_register(&vmem_device);
 	if (ret)
 		goto out_debugfs_exit;
-	pr_info("interface %u: 2-level, PAE, 4-level and 5-level paging, of KVM VMs and region tables; %s\n",
+	pr_info("interface %u: 2-level, PAE, 4-level, 5-level; KVM VMs, region tables; %s\n",
 		VMEM_API_VERSION,
 		IS_ENABLED(CONFIG_SECURITY_LOCKDOWN_LSM) ?
 			"closed by lockdown for confidentiality" :

@@ -2,18 +2,16 @@
 /*
  * The guest's address spaces, found in its memory
  *
- * A root is known by the kernel half, which all spaces of a kernel share: its entries
- * name the same tables as those of a root that a vCPU has. That leaves roots that are
- * not used any more, and copies:
+ * All roots of a kernel share its half of the tables. So a page is a candidate if the
+ * entries of its kernel half name the tables that a known root names. Rules reject freed
+ * roots and copies:
  *
- * - A root that was freed has an empty user half, since a kernel frees the tables of a
- *   process from the bottom up. So it is told apart from a process's, not from a kernel
- *   thread's.
- * - A copy that a program made is in a page that user mode can reach; no table is.
- * - Any other copy has the user half of a root that is used, and no two processes share
- *   tables there. Which of them is used is told by a vCPU, or else by the kernel's
- *   pointers to it: where a kernel has all memory mapped, it holds the address that the root
- *   has there.
+ * - A freed root has an empty user half: a kernel frees the tables of a process from the
+ *   bottom up. A root of a kernel thread looks the same.
+ * - A copy in a program's memory lies in a page that user mode can reach; no table does.
+ * - Any other copy shares its user half with the original, and no two processes share
+ *   tables there. A vCPU's CR3 decides between the two, or else a pointer: the kernel's
+ *   account of a process holds the address of its root in the map of all memory.
  */
 #include <linux/bits.h>
 #include <linux/kernel.h>
@@ -25,8 +23,9 @@
 #include "roots.h"
 #include "scan.h"
 
-/* How many bytes are read between two looks at the vCPUs */
-#define BETWEEN_LOOKS BIT_ULL(26)
+/* Looks at the vCPUs while memory is read, and the time limit of each */
+#define MAX_LOOKS 32
+#define LOOK_US 1000
 
 /* How many pages may look like roots, and how much all of them may map to user mode */
 #define MAX_FOUND 65536u
@@ -120,23 +119,21 @@ static int without_twin(struct finder *f, u64 *root)
 
 /* ---- Memory is read ---- */
 
+/* A vCPU without an answer now gave one before, or gives one at the next look. */
 static int look_at_vcpus(struct finder *f)
 {
-	struct libvmem_roots *roots;
-	unsigned int i;
-	int ret = 0;
+	enum libvmem_mode mode = libvmem_mode(&f->search->regs);
+	unsigned int i, nr;
+	int ret = nr_vcpus(f->vm, &nr, f->error);
 
-	if (f->vm->image)
-		return 0;
-	roots = kzalloc(sizeof(*roots), GFP_KERNEL);
-	if (!roots)
-		return error_memory(f->error, NULL);
-	/* One that does not tell now has told, or will. */
-	if (libvmem_find_roots(f->vm, f->search->source, true, roots, NULL))
-		roots->nr = 0;
-	for (i = 0; !ret && i < roots->nr; i++)
-		ret = add_seen(f, libvmem_space_of_root(roots, i));
-	kfree(roots);
+	for (i = 0; i < nr && !ret; i++) {
+		struct vmem_vcpu_args vcpu;
+
+		if (!libvmem_vcpu(f->vm, i, LOOK_US, &vcpu, NULL) &&
+		    libvmem_has_own_root(&vcpu) &&
+		    libvmem_mode(&vcpu.out_regs) == mode)
+			ret = add_seen(f, libvmem_root(&vcpu.out_regs));
+	}
 	return ret;
 }
 
@@ -164,7 +161,7 @@ static int step(u64 done, u64 all, void *priv)
 {
 	struct finder *f = priv;
 
-	if (done - f->looked >= BETWEEN_LOOKS) {
+	if (!f->vm->image && done - f->looked >= all / MAX_LOOKS) {
 		int ret = look_at_vcpus(f);
 
 		if (ret)

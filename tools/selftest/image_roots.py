@@ -284,6 +284,17 @@ class Roots(unittest.TestCase):
         self.assertEqual(self.used(self.classes(kernel, self.by(known))),
                          {known})
 
+    def test_another_kernel(self):
+        """half of the kernel's entries are not enough"""
+        for arch in ("amd64", "amd64-la57"):
+            kernel = Kernel(arch)
+            known, other = kernel.process(), kernel.process()
+            for index in range(kernel.split, 1 << kernel.bits[0], 2):
+                if kernel.entry(other, index):
+                    kernel.entry(other, index, kernel.frame() | P | W)
+            self.assertEqual(self.used(self.classes(kernel, self.by(known))),
+                             {known})
+
     def test_too_many(self):
         """memory full of copies is an error, and no matter of hours"""
         kernel = Kernel("i686-pae")

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import sys
-import unittest
 
 import lablib
 import live_spaces
@@ -225,8 +224,7 @@ class Roots(lablib.GuestTest):
 
 
 def test_guest(guest, words):
-    guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
-              % live_spaces.PROCESSES[guest.arch])
+    live_spaces.start_processes(guest)
     guest.run("for i in $(seq %d); do (:); done" % GONE)
     guest.run("yes 'vmem decoy %d ' | tr -d '\\n' | head -c %d >%s"
               % (guest.pid, PAGE, DECOY))
@@ -234,11 +232,8 @@ def test_guest(guest, words):
     with guest.in_worker() as stopped:
         roots = live_spaces.Roots(guest, stopped, told, all_of_them=True)
         roots.stacks = told
-        cases = [Roots(name, guest, stopped, roots) for name in
-                 unittest.TestLoader().getTestCaseNames(Roots)]
-        return tap.run(unittest.TestSuite(
-            case for case in cases
-            if not words or any(word in case.id() for word in words)))
+        return live_spaces.run(
+            live_spaces.cases(Roots, guest, stopped, roots), words)
 
 
 def main():

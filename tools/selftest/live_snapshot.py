@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import unittest
 
 import lablib
 import live_errors
@@ -666,15 +665,9 @@ class Errors(live_errors.Refusals):
         self.assertLess(os.path.getsize(self.path), 1 << 24)
 
 
-def cases(case, guest, *args):
-    for name in unittest.TestLoader().getTestCaseNames(case):
-        yield case(name, guest, *args)
-
-
 def test_guest(guest, words):
     """Runs the tests on one guest, which is stopped for them."""
-    guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
-              % live_spaces.PROCESSES[guest.arch])
+    live_spaces.start_processes(guest)
     told = list(live_spaces.stacks(guest))
     with tempfile.TemporaryDirectory() as folder, \
             tempfile.TemporaryDirectory() as other, \
@@ -682,11 +675,9 @@ def test_guest(guest, words):
         found = live_spaces.Roots(guest, stopped, told)
         roots = sorted(set(found.cr3.values()))
         files = Files(folder, guest, stopped, roots)
-        tests = [*cases(Snapshot, guest, stopped, roots, files),
-                 *cases(Errors, guest, stopped, other)]
-        return tap.run(unittest.TestSuite(
-            test for test in tests
-            if not words or any(word in test.id() for word in words)))
+        tests = live_spaces.cases(Snapshot, guest, stopped, roots, files) + \
+            live_spaces.cases(Errors, guest, stopped, other)
+        return live_spaces.run(tests, words)
 
 
 def main():

@@ -252,18 +252,32 @@ def vm_fd(pid):
                 if os.readlink(os.path.join(folder, fd)) == "anon_inode:kvm-vm")
 
 
-def test_guest(guest, words):
-    """Runs the tests on one guest, which is stopped for them."""
+def start_processes(guest):
+    """Processes that do nothing, besides those that the guest starts with"""
     guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
               % PROCESSES[guest.arch])
+
+
+def cases(case, *args):
+    """All tests of a class"""
+    return [case(name, *args) for name in
+            unittest.TestLoader().getTestCaseNames(case)]
+
+
+def run(tests, words):
+    """Runs the tests, or those with one of the words in their names."""
+    return tap.run(unittest.TestSuite(
+        test for test in tests
+        if not words or any(word in test.id() for word in words)))
+
+
+def test_guest(guest, words):
+    """Runs the tests on one guest, which is stopped for them."""
+    start_processes(guest)
     told = list(stacks(guest))
     with guest.in_worker() as stopped:
         roots = Roots(guest, stopped, told)
-        cases = [Spaces(name, guest, stopped, roots) for name in
-                 unittest.TestLoader().getTestCaseNames(Spaces)]
-        return tap.run(unittest.TestSuite(
-            case for case in cases
-            if not words or any(word in case.id() for word in words)))
+        return run(cases(Spaces, guest, stopped, roots), words)
 
 
 def main():

@@ -93,7 +93,7 @@ static void fill_roots(const struct scene *s)
  * Where there is one processor, the guest runs for as long as the scheduler lets it while
  * somebody waits for it, and a round must take longer than that.
  */
-static bool steps_are_long(void)
+static bool has_one_cpu(void)
 {
 	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
 }
@@ -116,7 +116,7 @@ static void scene_init(struct scene *s, bool irqchip)
 	s->code = identity(s, PAGE);
 	kvm_regs.rip = s->code;
 	kvm_regs.rbx = identity(s, PAGE);
-	kvm_regs.rdx = steps_are_long() ? 20000 : 0;
+	kvm_regs.rdx = has_one_cpu() ? 20000 : 0;
 	kvm_regs.rsi = identity(s, NR_ROOTS * sizeof(*s->roots));
 	memcpy(ram_ptr(&s->w.ram, s->code), guest_schedule, len);
 	s->schedule = ram_ptr(&s->w.ram, kvm_regs.rbx);
@@ -573,7 +573,7 @@ static void check_smm(const struct scene *s, __u32 known)
 /* Where Bochs emulates VMX, a guest that has no interrupts is never stopped. */
 static bool is_bochs(void)
 {
-	return is_intel() && sysconf(_SC_NPROCESSORS_ONLN) == 1;
+	return is_intel() && has_one_cpu();
 }
 
 static void is_in_system_management_mode(void)

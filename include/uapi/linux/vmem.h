@@ -429,14 +429,12 @@ enum vmem_known {
 };
 
 /*
- * What is to be known of a vCPU's registers. SMM: it is in system management mode,
- * whose registers they are, and whose memory may be another than the guest's. NESTED: it
- * runs a guest of the guest, whose registers they are: CR3 is an address of that
- * guest's. NO_CR3, NO_RIP: these are not known, and 0. Where @out_known is not
- * VMEM_KNOWN_UNKNOWN, that is because the processor keeps them (Intel, while the vCPU is
- * out of the guest and KVM did not need them; AMD, where KVM has no APIC for the vCPU).
- * OLD_BITS: bits that the guest changes without KVM, of which CR0.WP and CR4.PGE are looked
- * at, may be as they were at an earlier exit (Intel, likewise).
+ * State of a vCPU, and limits of its registers. SMM: the vCPU is in system management
+ * mode; its registers are those of that mode. NESTED: the vCPU runs a nested guest; CR3 is
+ * an address of that guest's memory. NO_CR3, NO_RIP: the register is unknown, and 0. On
+ * Intel, the processor holds CR3 and RIP of a vCPU outside the guest until KVM reads them;
+ * on AMD, newer kernels skip CR3 if the vCPU has no APIC in KVM. OLD_BITS: CR0.WP and
+ * CR4.PGE may date from an earlier exit (Intel: the guest writes them without an exit).
  */
 #define VMEM_VCPU_SMM (1u << 0)
 #define VMEM_VCPU_NESTED (1u << 1)

@@ -603,7 +603,7 @@ enum libvmem_root_kind {
 };
 
 /**
- * struct libvmem_root_found - a root, and what is known of it
+ * struct libvmem_root_found - a root in guest memory, with its class and the evidence
  * @root: guest-physical address of the root table
  * @kind: what it is
  * @of: of a twin or a copy, the root that it belongs to; else 0
