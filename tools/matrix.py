@@ -30,7 +30,6 @@ HEAD = ("kernel", "release", "compiler", "device", "access",
         *("guests of " + version for version in GUESTS), "when", "minutes")
 FAILED = ("kernel", "step", "failed", "cause")
 UNKNOWN = "not known yet"
-NOT_OK = re.compile(r"not ok (?:\d+ )?(?:- )?(.*)")
 
 
 class Table:
@@ -87,19 +86,6 @@ class Document:
         self.text = text
 
 
-class Tests(test.Tests):
-    """The steps on one kernel. Remembers the names of what failed."""
-
-    def seen(self, line):
-        if match := NOT_OK.match(line):
-            self.names.append(match[1].replace("|", "/").strip())
-
-    def step(self, name):
-        self.names = []
-        count = self.run(name)
-        return count, list(dict.fromkeys(self.names))
-
-
 def steps(version):
     lab = [*test.LAB, "--kernel", version]
     given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE],
@@ -131,14 +117,15 @@ def run(version, document):
                            cwd=TOP, check=False).returncode == 0
     if built:
         row["compiler"] = compiler(release)
-    tests = Tests(steps(version))
+    tests = test.Tests(steps(version))
     document.set_failures(version, "compiler",
                           [] if built else ["it does not build"])
     for name in tests.steps if built else ():
-        count, failed = tests.step(name)
-        row[name] = str(count)
+        row[name] = str(tests.run(name))
         row["minutes"] = "%.0f" % ((time.monotonic() - begin) / 60)
-        document.set_failures(version, name, failed)
+        document.set_failures(version, name, dict.fromkeys(
+            failed.replace("|", "/") for step, failed, _ in tests.failures
+            if step == name))
         document.set_row([row[column] for column in HEAD])
         document.write()
     document.set_row([row[column] for column in HEAD])

@@ -18,8 +18,9 @@ Where the emulation under the lab let a guest or the lab die, by the lab's own
 verdict, the step is run once more: a test that had failed before has failed all the
 same, unless it failed for want of the guest. That may happen as often as BUDGET
 says, in all steps together, and is told at the end, beside how guests fared
-without vmem in the lab. The last line is "N passed, N failed", with ", N skipped"
-where that is so.
+without vmem in the lab. Then each failure is said again, with the end of what was
+said before it. The last line is "N passed, N failed", with ", N skipped" where that
+is so.
 """
 
 import contextlib
@@ -99,9 +100,14 @@ BUDGET = 1
 CONTROL = [*LAB, *GUESTS, "--without-vmem", "--", "tools/selftest/control.py"]
 VERDICT = os.path.join(TOP, "build/lab/verdict")
 
+# Of what was said before a failure: how many lines, and of what length
+SAID = 4
+LINE = 120
+
 PLAN = re.compile(r"1\.\.(\d+)$")
 RESULT = re.compile(r"(not )?ok \d+(?:.*# (SKIP|LOST)\b)?")
 SUMMARY = re.compile(r"Testing complete\. Ran \d+ tests: (.*)$")
+NOT_OK = re.compile(r"(?:not ok|\S* ?\[FAILED\]) (?:\d+ )?(?:- )?(.*)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -169,6 +175,8 @@ class Tests:
         self.total = Count()
         self.died = []          # in which steps
         self.controls = []      # what a control run says
+        self.failures = []      # step, name, the lines before it
+        self.said = []          # by the test at hand
 
     def attempt(self, name):
         """Run one step; its output goes through, counted. Returns the count, and
@@ -186,7 +194,7 @@ class Tests:
                                 errors="replace")
         for line in step.stdout:
             count.line(line.rstrip("\n"))
-            self.seen(line.rstrip("\n"))
+            self.look(name, line.rstrip("\n"))
             sys.stdout.write(line)
             sys.stdout.flush()
         status = step.wait()
@@ -200,13 +208,20 @@ class Tests:
             how, why = "failed", f"no verdict of the lab's, exit status {status}"
         return count, how, why
 
-    def seen(self, line):
-        """A line of a step's output went by."""
+    def look(self, step, line):
+        """Remember a failure that a line of a step's output tells."""
+        line = COLOUR.sub("", line)
+        if match := NOT_OK.match(line):
+            self.failures.append((step, match[1].strip(), self.said[-SAID:]))
+        if line.startswith("# "):
+            self.said.append(line[:LINE])
+        else:
+            self.said = []
 
-    def fail(self, why):
+    def fail(self, step, why):
         """What no line of a step says."""
         print("not ok - " + why)
-        self.seen("not ok - " + why)
+        self.look(step, "not ok - " + why)
 
     def run_control(self):
         """The same guests without vmem: do they die there, too?"""
@@ -232,13 +247,13 @@ class Tests:
             count, how, why = self.attempt(name)
         count.failed += before
         if how != "ended":
-            self.fail(f"{name}: {how}: {why}")
+            self.fail(name, f"{name}: {how}: {why}")
             count.failed += 1
         elif count.broken or why != "0" and not count.failed:
-            self.fail(f"{name}: exit status {why}, {count.broken} plans not kept")
+            self.fail(name, f"{name}: exit status {why}, {count.broken} plans not kept")
             count.failed += max(count.broken, 1)
         if not count.ran():
-            self.fail(f"{name}: no test ran")
+            self.fail(name, f"{name}: no test ran")
             count.failed += 1
         print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
         self.total.add(count)
@@ -249,6 +264,8 @@ class Tests:
             print(f"# the emulation died {len(self.died)} times of {BUDGET} that are "
                   f"allowed, in {', '.join(self.died)}; without vmem: "
                   f"{'; '.join(self.controls) or 'not tried'}")
+        for step, name, said in self.failures:
+            print(*said, f"# failed in {step}: {name}", sep="\n")
         print(self.total)
 
 

@@ -277,6 +277,15 @@ class Counts(unittest.TestCase):
             (1, 1, 1))
         self.assertEqual(self.command("printf", GOOD), (2, 0, 0))
 
+    def test_failures(self):
+        """test.py: at the end is said what failed, in which step, and why"""
+        self.run_steps(("1..2\n# of another\nok 1 a\n# why\n# 0.1 s\nnot ok 2 b\n",
+                        "ended 1", 1), (GOOD, ENDED, 0), (GOOD, "late no end", 124),
+                       steps=3)
+        self.assertTrue(self.said.endswith(
+            "# why\n# 0.1 s\n# failed in 0: b\n# failed in 2: 2: late: no end\n"
+            "5 passed, 2 failed\n"), self.said)
+
     def test_plans(self):
         """test.py: a program that does not keep its plan is a failure"""
         for out in ("1..3\n" + GOOD[5:], "1..1\n" + GOOD[5:], GOOD[5:],
