@@ -11,7 +11,9 @@
  * - A copy in a program's memory lies in a page that user mode can reach; no table does.
  * - Any other copy shares its user half with the original, and no two processes share
  *   tables there. A vCPU's CR3 decides between the two, or else a pointer: the kernel's
- *   account of a process holds the address of its root in the map of all memory.
+ *   account of a process holds the address of its root in the map of all memory. All
+ *   accounts are of one kind: what is before the pointer is the same in most of them,
+ *   and a pointer that is something else has something else before it.
  */
 #include <linux/bits.h>
 #include <linux/kernel.h>
@@ -254,13 +256,6 @@ static int classify_all(struct finder *f)
 	for (i = 0; i < f->search->nr && !ret; i++)
 		ret = classify(f, &f->search->roots[i]);
 	return ret;
-}
-
-static bool is_user_page(const struct finder *f, u64 gpa)
-{
-	u64 frame = gpa / VMEM_PAGE_SIZE;
-
-	return frame < f->nr_frames && f->frames[frame / 8] & 1u << frame % 8;
 }
 
 static void drop_user_pages(struct finder *f)

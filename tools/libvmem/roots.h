@@ -38,6 +38,16 @@ struct pointers {
 };
 
 /**
+ * struct account - a pointer to a root, in memory that user mode does not reach
+ * @before: the word before it; 0 where it begins a page
+ * @root: index of the root
+ */
+struct account {
+	u64 before;
+	size_t root;
+};
+
+/**
  * struct finder - a search that is under way
  * @vm: the guest
  * @search: the search
@@ -57,6 +67,8 @@ struct pointers {
  * @from: PAE and 2-level: the first address of the kernel half
  * @pointers: by rising @va, those that are looked for
  * @nr_pointers: elements of @pointers
+ * @accounts: pointers that were found
+ * @nr_accounts: elements of @accounts
  */
 struct finder {
 	struct libvmem *vm;
@@ -77,6 +89,8 @@ struct finder {
 	u64 from;
 	struct pointers *pointers;
 	size_t nr_pointers;
+	struct account *accounts;
+	size_t nr_accounts;
 };
 
 /**
@@ -114,6 +128,14 @@ static inline bool is_used(const struct libvmem_root_found *found)
 {
 	return found->kind == LIBVMEM_ROOT_USER ||
 	       found->kind == LIBVMEM_ROOT_VCPU;
+}
+
+/* User mode can reach what is there, in a root that was found. */
+static inline bool is_user_page(const struct finder *f, u64 gpa)
+{
+	u64 frame = gpa / VMEM_PAGE_SIZE;
+
+	return frame < f->nr_frames && f->frames[frame / 8] & 1u << frame % 8;
 }
 
 /* root_like.c */

@@ -45,8 +45,8 @@ class Kernel:
         self.next = 0x10000
         self.random = random.Random(arch)
         self.fill(self.frame(), os.urandom(PAGE))
-        self.pointers = self.frame()
-        self.nr_pointers = 0
+        self.words = self.frame()
+        self.nr_words = 0
         self.root = self.new_root()
         large = PAGE << self.bits[-1]
         for gpa in range(0, RAM, large):        # all memory
@@ -108,13 +108,19 @@ class Kernel:
             if ("k" if index >= self.split else "u") in halves:
                 self.entry(to, index, self.entry(root, index))
 
-    def point_at(self, root):
-        """As the kernel's account of a process has it"""
+    def word(self, value):
+        """The next in a page of the kernel's"""
         size = 8 if self.is_long else 4
-        start = size * self.nr_pointers
-        self.memory.page(self.pointers)[start:start + size] = \
-            (self.base + root).to_bytes(size, "little")
-        self.nr_pointers += 1
+        start = size * self.nr_words
+        self.memory.page(self.words)[start:start + size] = \
+            value.to_bytes(size, "little")
+        self.nr_words += 1
+
+    def point_at(self, root, before=None):
+        """As the kernel's account of a process has it"""
+        if before is not None:
+            self.word(before)
+        self.word(self.base + root)
 
     def process(self, pages=5, root=None, pointed=True):
         """A space with pages of its own"""
@@ -213,6 +219,27 @@ class Roots(unittest.TestCase):
         self.assertEqual(self.used(found), {first, second})
         for copy in copies:
             self.assertEqual(found[copy], ("copy", first))
+
+    @each_mode
+    def test_pointers_that_are_no_accounts(self, kernel):
+        """a pointer counts that has before it what others have"""
+        task_size = kernel.base - PAGE
+        roots = [kernel.process(pointed=False) for _ in range(4)]
+        copy = kernel.frame()
+        kernel.copy(roots[1], copy)
+        for stale in (copy, roots[1], copy):
+            kernel.point_at(stale, 0x1234 + kernel.nr_words)
+        words = b"".join(word.to_bytes(8 if kernel.is_long else 4, "little")
+                         for word in (task_size, kernel.base + copy))
+        kernel.memory.page(kernel.user_page(roots[2]))[:len(words)] = words
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual((found[copy][0], found[roots[1]][0]),
+                         ("unclear", "unclear"))
+        for root in roots:
+            kernel.point_at(root, task_size)
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual(self.used(found), set(roots))
+        self.assertEqual(found[copy], ("copy", roots[1]))
 
     @each_mode
     def test_copy_of_the_known(self, kernel):
