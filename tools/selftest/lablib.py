@@ -556,11 +556,14 @@ class Guest:
         return raw, paging
 
     @contextlib.contextmanager
-    def in_worker(self):
+    def in_worker(self, settled=None):
         """The guest, stopped while its worker runs in user mode, so that the
-        vCPU's CR3 is the worker's."""
+        vCPU's CR3 is the worker's. With @settled, not before this file of its
+        has stood still."""
         stack = vma_of(self.run("kill -USR1 %d; grep -F '[stack]' /proc/%d/maps"
                                 % (self.worker, self.worker)))
+        if settled:
+            self._settle(settled)
         try:
             with self.qmp() as qmp:
                 registers = self._stop_on(qmp, stack)
@@ -572,6 +575,12 @@ class Guest:
                     qmp.execute("cont")
         finally:
             self.run("kill -USR2 %d" % self.worker)
+
+    def _settle(self, name):
+        """Waits until a file of the guest's has not grown for a while."""
+        before = None
+        while before != (before := self.bytes(name)):
+            time.sleep(2)
 
     def _stop_on(self, qmp, stack):
         """Stops the vCPU in user mode and on the given stack. No two of the

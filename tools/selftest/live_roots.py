@@ -2,17 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The address spaces of a guest, found in its memory.
 
-The guest's own account are its processes' roots, each told by where its stack is. It
+The guest's own account is what its kernel told of each space that began and ended. It
 stands still meanwhile, so that what is put into its memory to mislead vmem can be taken
 out again before it notices.
 """
 
 import collections
 import contextlib
+import ctypes
 import os
 import random
 import re
+import subprocess
 import sys
+import time
 
 import lablib
 import live_spaces
@@ -21,11 +24,24 @@ import tap
 PAGE = lablib.PAGE
 USED = ("vcpu", "user")
 
-# So many processes come, do nothing and go.
-GONE = 300
+# So many processes come, do nothing and go, and so many stay.
+GONE = 1000
+STAY = 100
+
+# What the guest's kernel tells: a new space, its root, and the end of one. The thread is
+# the one that asked for it.
+TOLD = re.compile(r".*-(\d+) +\[\d+\].* (new|root|end): .*=0x([0-9a-f]+)$")
 
 # A file of one page, which no process maps
 DECOY = "/decoy"
+
+# KSM looks at all memory within this, or the test has failed.
+KSM = "/sys/kernel/mm/ksm/"
+KSM_SECONDS = 300
+
+ZRAM = "/dev/zram0"
+SYS_PROCESS_MADVISE = 440
+MADV_PAGEOUT = 21
 
 
 def resident(guest, base):
@@ -40,11 +56,53 @@ def resident(guest, base):
     raise lablib.LabError("QEMU has no memory at %#x" % base)
 
 
+def put(path, value):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(str(value))
+
+
+def get(path):
+    with open(path, encoding="utf-8") as file:
+        return int(file.read())
+
+
+def page_out(pid, base, length):
+    """Has the host swap memory of a process out."""
+    class Vector(ctypes.Structure):
+        _fields_ = [("base", ctypes.c_uint64), ("length", ctypes.c_uint64)]
+
+    process = os.pidfd_open(pid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.syscall(SYS_PROCESS_MADVISE, process,
+                        ctypes.byref(Vector(base, length)), ctypes.c_uint64(1),
+                        MADV_PAGEOUT, 0)
+    os.close(process)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), "process_madvise")
+
+
 def search(guest, options=()):
     """(all that `roots` finds by root, the whole answer)"""
     answer = lablib.json_of(guest, list(options), "roots")
     return ({lablib.number(row["root"]): row for row in answer["roots"]},
             answer)
+
+
+def living(guest):
+    """The roots of the spaces that have begun and not ended"""
+    roots, asked = {}, {}
+    for line in guest.text("spaces").splitlines():
+        match = TOLD.match(line)
+        if not match:
+            raise lablib.LabError("the guest's kernel told: " + line)
+        thread, what, address = match[1], match[2], int(match[3], 16)
+        if what == "new":
+            asked[thread] = address
+        elif what == "root":
+            roots[asked.pop(thread)] = guest.kernel_gpa(address)
+        else:
+            roots.pop(address, None)        # the first one's, from before
+    return set(roots.values())
 
 
 def used(found):
@@ -58,11 +116,11 @@ def hexes(roots):
 class Roots(lablib.GuestTest):
     """The guest stands still."""
 
-    def __init__(self, method, guest, stopped, roots):
+    def __init__(self, method, guest, stopped, user_page):
         super().__init__(method, guest)
         self.stopped = stopped
-        self.told = roots
-        self.want = set(roots.cr3.values())
+        self.user_page = user_page
+        self.want = living(guest)
         self.twins = guest.name == "amd64-pti"
         self.here = stopped.registers.root & ~(PAGE if self.twins else 0)
 
@@ -106,6 +164,41 @@ class Roots(lablib.GuestTest):
             len(self.want), len(found) - len(self.want), answer["read"] >> 20,
             answer["untouched"] >> 20))
 
+    def test_merged(self):
+        """what KSM has merged stays so"""
+        merged = "/proc/%d/ksm_merging_pages" % self.guest.pid
+        put(KSM + "pages_to_scan", 100000)
+        until = get(KSM + "full_scans") + 3
+        end = time.monotonic() + KSM_SECONDS
+        put(KSM + "run", 1)
+        while get(KSM + "full_scans") < until:
+            self.assertLess(time.monotonic(), end, "KSM does not get on")
+            time.sleep(0.2)
+        put(KSM + "run", 0)
+        self.addCleanup(put, KSM + "run", 2)    # all are made private again
+        before = get(merged)
+        self.check(search(self.guest)[0])
+        tap.diagnostic("%d pages are merged" % before)
+        self.assertGreater(before, 100)
+        self.assertEqual(get(merged), before)
+
+    def test_swapped_out(self):
+        """what is swapped out stays there"""
+        base = self.stopped.ram.base
+        subprocess.run("modprobe -q zram && echo 512M >/sys/block/zram0/disksize &&"
+                       " mkswap %s && swapon %s" % (ZRAM, ZRAM), shell=True,
+                       check=True, stdout=subprocess.DEVNULL)
+        self.addCleanup(put, "/sys/block/zram0/reset", 1)
+        self.addCleanup(subprocess.run, ["swapoff", ZRAM], check=True)
+        page_out(self.guest.pid, base, self.guest.system_ram[-1][1] // 2 & -PAGE)
+        before = resident(self.guest, base)
+        found, answer = search(self.guest)
+        after = resident(self.guest, base)
+        tap.diagnostic("%s before, %s after; %d MiB read; %d roots of %d" % (
+            before, after, answer["read"] >> 20, len(used(found)),
+            len(self.want)))
+        self.assertLessEqual(used(found), self.want)
+
     def test_by_cr3(self):
         """any process's root leads to all others"""
         found, _ = search(self.guest,
@@ -122,8 +215,7 @@ class Roots(lablib.GuestTest):
     def test_copy_in_user_memory(self):
         """a copy in a page of a process's is not taken for a root"""
         root = self.some_root()
-        _, _, gpa = next(stack for stack in self.told.stacks
-                         if stack[0] in self.told.cr3)
+        gpa = self.user_page
         with self.overwritten(gpa, self.root_page(root)):
             found, _ = search(self.guest)
         self.check(found)
@@ -224,16 +316,15 @@ class Roots(lablib.GuestTest):
 
 
 def test_guest(guest, words):
-    live_spaces.start_processes(guest)
+    guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done" % STAY)
     guest.run("for i in $(seq %d); do (:); done" % GONE)
     guest.run("yes 'vmem decoy %d ' | tr -d '\\n' | head -c %d >%s"
               % (guest.pid, PAGE, DECOY))
-    told = list(live_spaces.stacks(guest))
-    with guest.in_worker() as stopped:
-        roots = live_spaces.Roots(guest, stopped, told, all_of_them=True)
-        roots.stacks = told
+    user_page, = (gpa for pid, _, gpa in live_spaces.stacks(guest)
+                  if pid == guest.worker)
+    with guest.in_worker(settled="spaces") as stopped:
         return live_spaces.run(
-            live_spaces.cases(Roots, guest, stopped, roots), words)
+            live_spaces.cases(Roots, guest, stopped, user_page), words)
 
 
 def main():

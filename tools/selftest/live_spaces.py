@@ -40,11 +40,9 @@ done
 
 
 class Roots:
-    """CR3 of each of a stopped guest's processes. With @all_of_them, also those whose
-    kernel half a kernel with 2 levels has not kept up to date."""
+    """CR3 of each of a stopped guest's processes."""
 
-    def __init__(self, guest, stopped, stacks, all_of_them=False):
-        self.all_of_them = all_of_them
+    def __init__(self, guest, stopped, stacks):
         self.registers = stopped.registers
         self.format = guest.format
         self.ram = stopped.ram
@@ -56,8 +54,7 @@ class Roots:
 
     def find(self, guest):
         """What in RAM may be a root table: its kernel half is that of one that is
-        known. A page holds 128 of PAE paging's, and one of any other's. With 2
-        levels a kernel fills entries in when they are needed."""
+        known. A page holds 128 of PAE paging's, and one of any other's."""
         shift = self.format.levels[0][1]
         size = self.format.table_size(shift)
         half = self.offset(KERNEL_HALF[guest.mode], shift)
@@ -68,22 +65,9 @@ class Roots:
         for first, last in self.system_ram:
             for gpa in range(first & -lablib.PAGE, last, lablib.PAGE):
                 page = self.ram.page(gpa)
-                if self.all_of_them and guest.mode == "2-level":
-                    if self.is_part(page[half:], known):
-                        yield gpa
-                elif known in page:
+                if known in page:
                     yield from (gpa + at for at in range(0, lablib.PAGE, size)
                                 if page[at + half:at + size] == known)
-
-    def is_part(self, half, known):
-        """Most of what there is, but for Accessed, is in the half that is known. What
-        was unmapped since may be left."""
-        if half[1:4] != known[1:4]:
-            return False                        # most pages
-        pairs = list(zip(*(struct.unpack("<%dI" % (len(part) // 4), part)
-                           for part in (half, known))))
-        same = sum(ours & ~0x20 == theirs & ~0x20 != 0 for ours, theirs in pairs)
-        return same * 2 > sum(theirs != 0 for _, theirs in pairs)
 
     def offset(self, va, shift):
         """Where in a table of a level the entry of an address is."""
