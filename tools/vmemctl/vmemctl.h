@@ -124,6 +124,7 @@ extern const struct command info_command;
 extern const struct command vcpus_command;
 extern const struct command roots_command;
 extern const struct command who_command;
+extern const struct command debugfs_command;
 extern const struct command vtop_command;
 extern const struct command access_command;
 extern const struct command maps_command;
