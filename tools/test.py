@@ -9,6 +9,9 @@ begin with "sanitize-"; but la57 and pae, which are all tests on live guests of
 these modes; and but roots, which looks for the spaces of guests; with
 --sanitize, those on that kernel.
 
+Where there are two processors, two steps run at once, the long ones first. What the
+later one of them says is held back until the earlier one has ended.
+
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A program
 that does not report as many results as it planned counts as one failure, and so
 does a step that ends with an error although no test in it failed, or in which no
@@ -23,11 +26,13 @@ said before it. The last line is "N passed, N failed", with ", N skipped" where 
 is so.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -44,7 +49,7 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
           "build/bin/fuzz-ioctl", "build/bin/events", "build/bin/rules",
           "build/bin/modes", "build/bin/judge", "build/bin/private",
-          "build/bin/vcpus"]
+          "build/bin/vcpus", "tools/selftest/own_vmm.py"]
 # Debian 12's other kernel
 NEWER = ["--kernel", "6.12"]
 # How often, where all is nine times as slow, or has been run before
@@ -92,6 +97,9 @@ STEPS = {
     "sanitize-live": [*LAB, *SANITIZER, "--timeout", "7200", *GUESTS, *LIVE],
 }
 
+# The first ones to begin: what takes longest, behind what ends soon and is often wrong
+FIRST = ("style", "live", "device", "newer-device", "kunit")
+
 # Only when they are named: make test has no time for them, and parts in other steps
 NAMED = ("la57", "pae", "roots")
 
@@ -120,9 +128,20 @@ class Count:
         self.planned = None     # results of the program at hand
         self.seen = 0
         self.broken = 0         # plans that were not kept
+        self.failures = []      # name, and the lines before it
+        self.said = []          # by the test at hand
+
+    def fail(self, name):
+        self.failures.append((name.strip(), self.said[-SAID:]))
 
     def line(self, line):
         line = COLOUR.sub("", line)
+        if match := NOT_OK.match(line):
+            self.fail(match[1])
+        if line.startswith("# "):
+            self.said.append(line[:LINE])
+        else:
+            self.said = []
         if match := PLAN.match(line):
             self.end_plan()
             self.planned, self.seen = int(match[1]), 0
@@ -148,8 +167,8 @@ class Count:
         """The program's output is over: are all of its results there?"""
         if self.seen != (self.planned or 0):
             self.broken += 1
-            print(f"# plan not kept: {self.seen} results, not {self.planned or 'any'}",
-                  flush=True)
+            self.fail(f"plan not kept: {self.seen} results, not "
+                      f"{self.planned or 'any'}")
         self.planned, self.seen = None, 0
 
     def ran(self):
@@ -176,88 +195,112 @@ class Tests:
         self.died = []          # in which steps
         self.controls = []      # what a control run says
         self.failures = []      # step, name, the lines before it
-        self.said = []          # by the test at hand
+        self.lock = threading.Lock()
+        self.held = {}          # what steps that run have said, the first one's is out
+
+    def say(self, step, text):
+        """Show what a step says, or hold it back."""
+        with self.lock:
+            if step in self.held and step != next(iter(self.held)):
+                self.held[step].append(text)
+            else:
+                print(text, flush=True)
+
+    def end(self, step):
+        """It says nothing more: the next one's turn."""
+        with self.lock:
+            del self.held[step]
+            front = next(iter(self.held), None)
+            if front and self.held[front]:
+                print(*self.held[front], sep="\n", flush=True)
+                self.held[front] = []
 
     def attempt(self, name):
         """Run one step; its output goes through, counted. Returns the count, and
         how the step ended: "ended" with a status, or the lab's verdict."""
         command = self.steps[name]
         is_lab = command[:2] == LAB
+        verdict = self.verdict + "-" + name
         if is_lab:
-            command = [*LAB, "--verdict", self.verdict, *command[2:]]
+            command = [*LAB, "--verdict", verdict, *command[2:]]
             with contextlib.suppress(FileNotFoundError):
-                os.remove(self.verdict)
-        print(f"# {name}: {' '.join(self.steps[name])}", flush=True)
+                os.remove(verdict)
+        self.say(name, f"# {name}: {' '.join(self.steps[name])}")
         count = Count()
-        step = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TOP,
+        step = subprocess.Popen(command, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, cwd=TOP,
                                 stdin=subprocess.DEVNULL, text=True,
                                 errors="replace")
         for line in step.stdout:
-            count.line(line.rstrip("\n"))
-            self.look(name, line.rstrip("\n"))
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            line = line.rstrip("\n")
+            count.line(line)
+            self.say(name, line)
         status = step.wait()
         count.end_plan()
         if not is_lab:
             return count, "ended", str(status)
         try:
-            with open(self.verdict) as file:
+            with open(verdict) as file:
                 how, _, why = file.read().strip().partition(" ")
         except FileNotFoundError:
             how, why = "failed", f"no verdict of the lab's, exit status {status}"
         return count, how, why
 
-    def look(self, step, line):
-        """Remember a failure that a line of a step's output tells."""
-        line = COLOUR.sub("", line)
-        if match := NOT_OK.match(line):
-            self.failures.append((step, match[1].strip(), self.said[-SAID:]))
-        if line.startswith("# "):
-            self.said.append(line[:LINE])
-        else:
-            self.said = []
-
-    def fail(self, step, why):
-        """What no line of a step says."""
-        print("not ok - " + why)
-        self.look(step, "not ok - " + why)
-
-    def run_control(self):
+    def run_control(self, name):
         """The same guests without vmem: do they die there, too?"""
         if not self.control:
             return
-        print("# control: " + " ".join(self.control), flush=True)
+        self.say(name, "# control: " + " ".join(self.control))
         done = subprocess.run([*self.control], cwd=TOP, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         said = done.stdout.strip().splitlines()[-1:] or ["# nothing said"]
         self.controls.append(f"{said[0].removeprefix('# ')}, status "
                              f"{done.returncode}")
 
-    def run(self, name):
+    def may_die(self, name):
+        with self.lock:
+            if len(self.died) == BUDGET:
+                return False
+            self.died.append(name)
+            return True
+
+    def judge(self, name):
         """Run one step, and judge it as a whole. Returns its count."""
-        begin = time.monotonic()
         before = 0
         count, how, why = self.attempt(name)
-        while how == "emulation" and len(self.died) < BUDGET:
-            self.died.append(name)
+        while how == "emulation" and self.may_die(name):
             before += count.failed - count.lost
-            print(f"# {name}: the emulation died after {count}: {why}", flush=True)
-            self.run_control()
+            self.say(name, f"# {name}: the emulation died after {count}: {why}")
+            self.run_control(name)
             count, how, why = self.attempt(name)
         count.failed += before
         if how != "ended":
-            self.fail(name, f"{name}: {how}: {why}")
+            count.fail(f"{name}: {how}: {why}")
             count.failed += 1
         elif count.broken or why != "0" and not count.failed:
-            self.fail(name, f"{name}: exit status {why}, {count.broken} plans not kept")
+            count.fail(f"{name}: exit status {why}, {count.broken} plans not kept")
             count.failed += max(count.broken, 1)
         if not count.ran():
-            self.fail(name, f"{name}: no test ran")
+            count.fail(f"{name}: no test ran")
             count.failed += 1
-        print(f"# {name}: {count} ({time.monotonic() - begin:.0f} s)", flush=True)
-        self.total.add(count)
         return count
+
+    def run(self, name):
+        with self.lock:
+            self.held[name] = []
+        begin = time.monotonic()
+        count = self.judge(name)
+        self.say(name, f"# {name}: {count} ({time.monotonic() - begin:.0f} s)")
+        self.end(name)
+        with self.lock:
+            self.total.add(count)
+            self.failures += [(name, *failure) for failure in count.failures]
+        return count
+
+    def run_all(self, names, lanes):
+        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
+            for step in [pool.submit(self.run, name) for name in names]:
+                step.result()
 
     def tell(self):
         if self.died:
@@ -271,16 +314,18 @@ class Tests:
 
 def main():
     names = sys.argv[1:]
-    if names in ([], ["--sanitize"]):
-        names = [name for name in STEPS
-                 if name.startswith("sanitize-") == bool(names)
-                 and name not in NAMED]
+    lanes = 1
+    if not names:
+        names = [*FIRST, *(name for name in STEPS if name not in (*FIRST, *NAMED)
+                           and not name.startswith("sanitize-"))]
+        lanes = min(os.cpu_count(), 2)
+    elif names == ["--sanitize"]:
+        names = [name for name in STEPS if name.startswith("sanitize-")]
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")
     tests = Tests(STEPS, CONTROL)
-    for name in names:
-        tests.run(name)
+    tests.run_all(names, lanes)
     tests.tell()
     sys.exit(tests.total.failed > 0)
 

@@ -286,6 +286,22 @@ class Counts(unittest.TestCase):
             "# why\n# 0.1 s\n# failed in 0: b\n# failed in 2: 2: late: no end\n"
             "5 passed, 2 failed\n"), self.said)
 
+    def test_two_at_once(self):
+        """test.py: two steps run at once, and what they say is not mixed"""
+        steps = {"first": "printf '1..1\\n'; until [ -e %s ]; do sleep 0.1; done;"
+                          " echo ok 1 a",
+                 "second": "printf '1..1\\nnot ok 1 b\\n'; echo >%s"}
+        with tempfile.TemporaryDirectory() as folder, \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            tests = test.Tests({name: ["sh", "-c", text % (folder + "/done")]
+                                for name, text in steps.items()})
+            tests.run_all(steps, 2)
+            tests.tell()
+        said = [line for line in out.getvalue().splitlines()
+                if line[0] != "#" or "failed in" in line]
+        self.assertEqual(said, ["1..1", "ok 1 a", "1..1", "not ok 1 b",
+                                "# failed in second: b", "1 passed, 1 failed"])
+
     def test_plans(self):
         """test.py: a program that does not keep its plan is a failure"""
         for out in ("1..3\n" + GOOD[5:], "1..1\n" + GOOD[5:], GOOD[5:],
