@@ -151,7 +151,9 @@ class Roots(lablib.GuestTest):
         """each process's root is found, and nothing else is said to be one"""
         base = self.stopped.ram.base
         before = resident(self.guest, base)
+        begin = time.monotonic()
         found, answer = search(self.guest)
+        seconds = time.monotonic() - begin
         self.assertEqual(resident(self.guest, base), before)
         self.assertIn("Rss", before)
         self.check(found)
@@ -163,6 +165,9 @@ class Roots(lablib.GuestTest):
         tap.diagnostic("%d processes' roots and %d others; %d MiB read, %d MiB not there" % (
             len(self.want), len(found) - len(self.want), answer["read"] >> 20,
             answer["untouched"] >> 20))
+        tap.diagnostic("%.0f s for each GiB, %.1f times as long as it takes to read it" % (
+            seconds * (1 << 30) / answer["read"],
+            seconds / self.seconds_to_read(answer["read"])))
 
     def test_merged(self):
         """what KSM has merged stays so"""
@@ -198,6 +203,14 @@ class Roots(lablib.GuestTest):
             before, after, answer["read"] >> 20, len(used(found)),
             len(self.want)))
         self.assertLessEqual(used(found), self.want)
+
+    def seconds_to_read(self, size):
+        """What it takes to read so much of guest memory, in large pieces"""
+        piece, last = 1 << 20, self.guest.system_ram[-1][1]
+        begin = time.monotonic()
+        for at in range(0, size, piece):
+            self.stopped.ram.page(at % (last - piece) & -PAGE, piece)
+        return time.monotonic() - begin
 
     def test_by_cr3(self):
         """any process's root leads to all others"""
