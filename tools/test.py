@@ -98,7 +98,8 @@ STEPS = {
 }
 
 # The first ones to begin: what takes longest, behind what ends soon and is often wrong
-FIRST = ("style", "live", "device", "newer-device", "kunit")
+FIRST = ("style", "live", "device", "newer-device", "kunit", "sanitize-device",
+         "sanitize-live")
 
 # Only when they are named: make test has no time for them, and parts in other steps
 NAMED = ("la57", "pae", "roots")
@@ -315,12 +316,12 @@ class Tests:
 def main():
     names = sys.argv[1:]
     lanes = 1
-    if not names:
-        names = [*FIRST, *(name for name in STEPS if name not in (*FIRST, *NAMED)
-                           and not name.startswith("sanitize-"))]
+    if names in ([], ["--sanitize"]):
+        names = [name for name in STEPS
+                 if name.startswith("sanitize-") == bool(names)
+                 and name not in NAMED]
+        names.sort(key=lambda name: (*FIRST, name).index(name))
         lanes = min(os.cpu_count(), 2)
-    elif names == ["--sanitize"]:
-        names = [name for name in STEPS if name.startswith("sanitize-")]
     if unknown := set(names) - set(STEPS):
         sys.exit(f"test.py: no step {', '.join(unknown)}: "
                  f"there are {', '.join(STEPS)}")

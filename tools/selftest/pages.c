@@ -900,7 +900,7 @@ static void next_by_hole(struct home *h, int n)
 /* Slower kernels may do with fewer. */
 static int nr_states(void)
 {
-	return (int)number_of("VMEM_STATES", 10000);
+	return (int)number_of("VMEM_STATES", 2500);
 }
 
 static void ask_while_holes_are_punched(void)

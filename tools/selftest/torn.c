@@ -956,6 +956,16 @@ static const struct question spaces = {
 /* Translations while the guest runs. There are fewer of everything else. */
 static __u64 nr_translations;
 
+/* All but the first case do with a part, which is not to be too small a one. */
+static __u64 part(__u64 of)
+{
+	const __u64 some = nr_translations / of / 4;
+	const __u64 few =
+		(nr_translations < 10000 ? nr_translations : 10000) / of;
+
+	return some > few ? some : few;
+}
+
 static void translate_all_ways(const struct actor *actor, __u64 nr_answers)
 {
 	size_t i;
@@ -972,33 +982,33 @@ static void translate_guest(void)
 
 static void translate_restless_guest(void)
 {
-	translate_all_ways(&restless_guest, nr_translations / 4);
+	translate_all_ways(&restless_guest, part(4));
 }
 
 static void translate_amd64(void)
 {
-	translate_all_ways(&amd64_thread, nr_translations / 4);
+	translate_all_ways(&amd64_thread, part(4));
 }
 
 static void translate_i686(void)
 {
-	translate_all_ways(&i686_thread, nr_translations / 4);
+	translate_all_ways(&i686_thread, part(4));
 }
 
 static void translate_pae(void)
 {
-	translate_all_ways(&pae_thread, nr_translations / 4);
+	translate_all_ways(&pae_thread, part(4));
 }
 
 static void translate_la57(void)
 {
-	translate_all_ways(&la57_thread, nr_translations / 4);
+	translate_all_ways(&la57_thread, part(4));
 }
 
 static void translate_la57_guest(void)
 {
 	if (!skip_without(vcpu_can_la57(), "5-level paging for its guests"))
-		translate_all_ways(&la57_guest, nr_translations / 4);
+		translate_all_ways(&la57_guest, part(4));
 }
 
 static void ask_all_actors(const struct question *q, __u64 nr_answers)
@@ -1012,17 +1022,17 @@ static void ask_all_actors(const struct question *q, __u64 nr_answers)
 
 static void read_meanwhile(void)
 {
-	ask_all_actors(&reads, nr_translations / 20);
+	ask_all_actors(&reads, part(20));
 }
 
 static void map_meanwhile(void)
 {
-	ask_all_actors(&ranges, nr_translations / 20);
+	ask_all_actors(&ranges, part(20));
 }
 
 static void walk_meanwhile(void)
 {
-	ask_all_actors(&spaces, nr_translations / 200);
+	ask_all_actors(&spaces, part(200));
 }
 
 static const struct ktap_case cases[] = {
