@@ -197,7 +197,8 @@ class Tests:
         self.controls = []      # what a control run says
         self.failures = []      # step, name, the lines before it
         self.lock = threading.Lock()
-        self.held = {}          # what steps that run have said, the first one's is out
+        self.held = {}          # what each step has said that is not shown yet
+        self.ended = set()      # steps that say nothing more
 
     def say(self, step, text):
         """Show what a step says, or hold it back."""
@@ -208,13 +209,16 @@ class Tests:
                 print(text, flush=True)
 
     def end(self, step):
-        """It says nothing more: the next one's turn."""
+        """It says nothing more: what later ones have said is shown, up to the first one
+        that has not ended, which goes on."""
         with self.lock:
-            del self.held[step]
-            front = next(iter(self.held), None)
-            if front and self.held[front]:
-                print(*self.held[front], sep="\n", flush=True)
-                self.held[front] = []
+            self.ended.add(step)
+            while self.held and next(iter(self.held)) in self.ended:
+                del self.held[next(iter(self.held))]
+                for front in [*self.held][:1]:
+                    for text in self.held[front]:
+                        print(text, flush=True)
+                    self.held[front] = []
 
     def attempt(self, name):
         """Run one step; its output goes through, counted. Returns the count, and
@@ -289,6 +293,7 @@ class Tests:
     def run(self, name):
         with self.lock:
             self.held[name] = []
+            self.ended.discard(name)
         begin = time.monotonic()
         count = self.judge(name)
         self.say(name, f"# {name}: {count} ({time.monotonic() - begin:.0f} s)")
