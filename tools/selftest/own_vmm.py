@@ -91,8 +91,9 @@ class OwnVmm(unittest.TestCase):
         self.assertEqual(roots, ask(*image, "roots")["roots"])
         last = "%x" % (USER_VA + 40 * PAGE - 1)
         for words in (["--all", "spaces"], ["--all", "maps"], ["spaces"],
-                      ["vtop", "%x" % USER_VA, "0"], ["maps", "0", last],
-                      ["who", "%x" % guest.page], ["--all", "aliases"]):
+                      ["--pat", "7040600070406", "vtop", "%x" % USER_VA, "0"],
+                      ["maps", "0", last], ["--all", "aliases"],
+                      ["--all", "who", "%x" % guest.page]):
             with self.subTest(arch=arch, words=words):
                 self.assertEqual(ask(*guest.live, *words),
                                  ask(*image, *words))

@@ -410,8 +410,6 @@ static void run(const struct command *command, struct opts *opts)
 		      command->name);
 	if (opts->all && !command->can_search)
 		usage("%s has no --all", command->name);
-	if (opts->all && opts->source.nr_cr3s)
-		usage("--all and --cr3 exclude each other");
 	if (opts->watch && !command->can_watch)
 		usage("%s has no --watch", command->name);
 	if (opts->source.nr_cr3s > 1 && command->one_root)

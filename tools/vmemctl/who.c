@@ -248,7 +248,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 		usage("who needs an address: vmemctl ... who GPA...");
 	for (int i = 0; i < nr_args; i++)
 		parse_hex("guest-physical address", args[i]);
-	opts->all = !opts->source.nr_cr3s;
+	opts->all |= !opts->source.nr_cr3s;
 	parse_range("who", 0, NULL, &opts->scope);
 	who.vm = guest_open(opts);
 	guest_roots(who.vm, opts, true, &roots);
