@@ -53,6 +53,8 @@ int main(int argc, char **argv)
 	slot.userspace_addr = (__u64)(uintptr_t)memory_of(argv[1], &len);
 	slot.memory_size = len;
 	must(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot), "a memory slot");
+	/* Without, newer kernels do not always have CR3 of AMD's: vcpus.c. */
+	must(ioctl(vm_fd, KVM_CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP");
 	vcpu_init(&vcpu, kvm_fd, vm_fd, 0);
 	regs.cr0 = number(argv[2]);
 	regs.cr3 = number(argv[3]);
