@@ -70,11 +70,28 @@ static bool has_user_half(const struct finder *f, const struct top *top)
 	return false;
 }
 
-bool is_same_user_half(const struct finder *f, const struct top *a,
-		       const struct top *b)
+static bool is_same_user_half(const struct finder *f, const struct top *a,
+			      const struct top *b)
 {
 	return has_user_half(f, a) &&
 	       !memcmp(a->keys, b->keys, f->split * sizeof(a->keys[0]));
+}
+
+static unsigned int nr_kernel_entries(const struct finder *f,
+				      const struct top *top)
+{
+	unsigned int i, nr = 0;
+
+	for (i = f->split; i < f->nr; i++)
+		nr += top->keys[i] != 0;
+	return nr;
+}
+
+bool is_twin(const struct finder *f, const struct top *user,
+	     const struct top *kernel)
+{
+	return is_same_user_half(f, user, kernel) &&
+	       nr_kernel_entries(f, user) * 2 <= nr_kernel_entries(f, kernel);
 }
 
 /* ---- Is it like the reference? ---- */

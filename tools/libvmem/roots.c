@@ -114,7 +114,7 @@ static int without_twin(struct finder *f, u64 *root)
 	f->split = f->nr / 2;
 	ret = read_top(f, *root, &user) ?:
 		      read_top(f, *root - VMEM_PAGE_SIZE, &kernel);
-	if (!ret && is_same_user_half(f, &user, &kernel))
+	if (!ret && is_twin(f, &user, &kernel))
 		*root -= VMEM_PAGE_SIZE;
 	return ret;
 }
@@ -207,12 +207,12 @@ static int note_user_page(const struct vmem_mapping *mapping, void *priv)
 	u64 frame = mapping->gpa / VMEM_PAGE_SIZE;
 	u64 nr = (mapping->last_va - mapping->va) / VMEM_PAGE_SIZE + 1;
 
+	if (++half->f->rows > MAX_ROWS)
+		return 1;
 	/* A kernel has maps of its own there: to start a CPU, for firmware. */
 	if (!(mapping->perms & VMEM_USER))
 		return 0;
 	half->bytes += nr * VMEM_PAGE_SIZE;
-	if (++half->f->rows > MAX_ROWS)
-		return 1;
 	for (; nr && frame < half->f->nr_frames; frame++, nr--)
 		half->f->frames[frame / 8] |= 1u << frame % 8;
 	return 0;
@@ -230,6 +230,11 @@ static int classify(struct finder *f, struct libvmem_root_found *found)
 	int ret = libvmem_ranges(f->vm, &regs, 0, last, note_user_page, &half,
 				 &counts, f->error);
 
+	/* A vCPU may have anything as CR3, and a page may go. */
+	if (ret == -LIBVMEM_NO_ROOT) {
+		found->kind = LIBVMEM_ROOT_COPY;
+		return 0;
+	}
 	if (ret > 0)
 		return error_set(
 			f->error, LIBVMEM_TOO_MUCH, STEP_MAP_RANGE, found->root,
@@ -283,7 +288,7 @@ static int add_twin(struct finder *f, size_t index)
 		return 0;
 	ret = read_top(f, root, &kernel) ?:
 		      read_top(f, root + VMEM_PAGE_SIZE, &user);
-	if (ret || !is_same_user_half(f, &kernel, &user))
+	if (ret || !is_twin(f, &user, &kernel))
 		return ret;
 	ret = find_or_add(f, root + VMEM_PAGE_SIZE, &twin);
 	if (ret)

@@ -143,9 +143,9 @@ static inline bool is_user_page(const struct finder *f, u64 gpa)
 /* What the entries of the root table at @root lead to; nothing if it cannot be read. */
 int read_top(struct finder *f, u64 root, struct top *top);
 
-/* Both have something in the user half, and the same. */
-bool is_same_user_half(const struct finder *f, const struct top *a,
-		       const struct top *b);
+/* The user half of @kernel, which is not empty, and at most half as much of a kernel. */
+bool is_twin(const struct finder *f, const struct top *user,
+	     const struct top *kernel);
 
 /* Whether a table looks like a root: sets how much its kernel half is the reference's. */
 bool is_like_root(struct finder *f, const void *table,

@@ -4,6 +4,7 @@
  */
 #include <linux/const.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "scan.h"
@@ -44,17 +45,19 @@ struct pass {
 	unsigned char *buf;
 };
 
-/* Without a pagemap, all is there: an image, and a VMM that may not be looked at so. */
+/* Of an image, all is there; of a guest that runs, nothing that the pagemap does not tell. */
 static void find_there(struct pass *pass, const struct piece *piece)
 {
+	const struct libvmem *vm = pass->scan->vm;
 	const size_t len = piece->nr * sizeof(__u64);
-	int fd = pass->scan->vm->pagemap;
 
-	if (fd >= 0 && pread(fd, pass->there, len,
-			     piece->hva / PAGE * sizeof(__u64)) == (ssize_t)len)
-		return;
-	for (__u64 i = 0; i < piece->nr; i++)
-		pass->there[i] = PAGEMAP_PRESENT;
+	memset(pass->there, 0, sizeof(pass->there));
+	if (vm->image)
+		for (__u64 i = 0; i < piece->nr; i++)
+			pass->there[i] = PAGEMAP_PRESENT;
+	else if (pread(vm->pagemap, pass->there, len,
+		       piece->hva / PAGE * sizeof(__u64)) < 0)
+		memset(pass->there, 0, sizeof(pass->there));
 }
 
 /* Pages that are there, side by side. What cannot be read is passed over. */

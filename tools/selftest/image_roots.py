@@ -335,6 +335,40 @@ class Roots(unittest.TestCase):
             "fills its memory with copies; name the roots with --cr3"))
 
     @each_mode
+    def test_root_of_nothing(self, kernel):
+        """a root that is given, and leads nowhere, does not end the search"""
+        known, other = kernel.process(), kernel.process()
+        for nowhere in (0x40000000, RAM):
+            found = self.classes(kernel, "--cr3=%#x,%#x" % (known, nowhere))
+            self.assertEqual(self.used(found), {known, other})
+            self.assertEqual(found[nowhere][0], "copy")
+
+    def test_no_twin(self):
+        """what is before a root is none that it is the twin of, whatever it is"""
+        for arch in ("amd64", "amd64-la57"):
+            for halves in ("u", "uk"):
+                kernel = Kernel(arch)
+                others = {kernel.process() for _ in range(2)}
+                kernel.next += kernel.next & PAGE
+                before, root = kernel.frame(), kernel.frame()
+                kernel.process(root=root)
+                kernel.copy(root, before, halves)
+                if halves == "uk":              # of another kernel
+                    for index in range(kernel.split, 1 << kernel.bits[0]):
+                        if kernel.entry(root, index):
+                            kernel.entry(before, index, kernel.frame() | P | W)
+                found = self.classes(kernel, self.by(root))
+                self.assertEqual(found[root], ("vcpu", None))
+                self.assertLessEqual(others | {root}, self.used(found))
+
+    @each_mode
+    def test_all_of_a_kernel_alone(self, kernel):
+        """--all of a guest without processes is what its vCPU has"""
+        out = self.ask(kernel, self.by(kernel.root), "--all", "spaces")["spaces"]
+        self.assertEqual([int(space["space"], 16) for space in out],
+                         [kernel.root])
+
+    @each_mode
     def test_guess(self, kernel):
         """with no root known, by what most have in common"""
         processes = {kernel.process() for _ in range(5)}

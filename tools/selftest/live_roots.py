@@ -188,7 +188,7 @@ class Roots(lablib.GuestTest):
         self.assertEqual(get(merged), before)
 
     def test_swapped_out(self):
-        """what is swapped out stays there"""
+        """what is swapped out stays there, but for tables of roots that do not"""
         base = self.stopped.ram.base
         subprocess.run("modprobe -q zram && echo 512M >/sys/block/zram0/disksize &&"
                        " mkswap %s && swapon %s" % (ZRAM, ZRAM), shell=True,

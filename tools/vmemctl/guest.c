@@ -99,12 +99,65 @@ void guest_search(struct libvmem *vm, const struct opts *opts,
 	check(ret, &error);
 }
 
+static bool is_process(const struct libvmem_root_found *root)
+{
+	return root->kind == LIBVMEM_ROOT_VCPU ||
+	       root->kind == LIBVMEM_ROOT_USER;
+}
+
+/* A guest without processes, as a unikernel, has what its vCPUs have. */
+static bool is_kernel_of_vcpu(const struct libvmem_root_found *root)
+{
+	return root->kind == LIBVMEM_ROOT_KERNEL && root->vcpu_seen;
+}
+
+/* A page that looks like a root, and that a process can write to */
+static bool is_in_user_memory(const struct libvmem_root_found *root)
+{
+	return root->kind == LIBVMEM_ROOT_COPY && root->user && !root->of;
+}
+
+/* How many roots are like this; the first of them are taken. */
+static size_t take_roots(const struct libvmem_search *search,
+			 bool (*like)(const struct libvmem_root_found *root),
+			 struct libvmem_roots *roots)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < search->nr; i++) {
+		if (!like(&search->roots[i]))
+			continue;
+		if (nr++ < VMEM_MAX_ROOTS)
+			roots->cr3s[roots->nr++] = search->roots[i].root;
+	}
+	return nr;
+}
+
+static void warn_of_left_out(const struct libvmem_search *search, size_t nr)
+{
+	size_t unclear = 0, in_user_memory = 0;
+
+	for (size_t i = 0; i < search->nr; i++) {
+		unclear += search->roots[i].kind == LIBVMEM_ROOT_UNCLEAR;
+		in_user_memory += is_in_user_memory(&search->roots[i]);
+	}
+	if (unclear)
+		warn("warning: %zu unclear roots are left out: see vmemctl roots",
+		     unclear);
+	if (in_user_memory)
+		warn("warning: %zu likenesses of roots in user memory are left out: see vmemctl roots",
+		     in_user_memory);
+	if (nr > VMEM_MAX_ROOTS)
+		warn("warning: %zu spaces are left out: no more than %u are looked at together",
+		     nr - VMEM_MAX_ROOTS, VMEM_MAX_ROOTS);
+}
+
 /* Those of vCPUs and of processes, and no kernel's alone, twin, copy or riddle. */
 static void find_all(struct libvmem *vm, const struct opts *opts,
 		     struct libvmem_roots *roots)
 {
 	struct libvmem_search search;
-	size_t left_out = 0, unclear = 0;
+	size_t nr;
 
 	guest_search(vm, opts, &search);
 	roots->regs = search.regs;
@@ -112,26 +165,14 @@ static void find_all(struct libvmem *vm, const struct opts *opts,
 	roots->nr_left_out = 0;
 	if (search.guessed)
 		warn("warning: no root was known: the spaces are by a guess, see vmemctl roots");
-	for (size_t i = 0; i < search.nr; i++) {
-		unclear += search.roots[i].kind == LIBVMEM_ROOT_UNCLEAR;
-		if (search.roots[i].kind != LIBVMEM_ROOT_VCPU &&
-		    search.roots[i].kind != LIBVMEM_ROOT_USER)
-			continue;
-		if (roots->nr < VMEM_MAX_ROOTS)
-			roots->cr3s[roots->nr++] = search.roots[i].root;
-		else
-			left_out++;
-	}
-	free(search.roots);
-	if (!roots->nr)
+	nr = take_roots(&search, is_process, roots);
+	if (!nr)
+		nr = take_roots(&search, is_kernel_of_vcpu, roots);
+	if (!nr)
 		die("no root was found: `vmemctl roots' shows what was");
 	roots->regs.cr3 = roots->cr3s[0];
-	if (unclear)
-		warn("warning: %zu unclear roots are left out: see vmemctl roots",
-		     unclear);
-	if (left_out)
-		warn("warning: %zu spaces are left out: no more than %u are looked at together",
-		     left_out, VMEM_MAX_ROOTS);
+	warn_of_left_out(&search, nr);
+	free(search.roots);
 }
 
 void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
