@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Roots with the same user half, of which one is used
+ * Which of two: roots with the same user half, of which one is used, and a root that lies
+ * in what another one maps to user mode
  */
 #include <linux/bits.h>
 #include <linux/kernel.h>
@@ -53,27 +54,53 @@ static int claim_tables(struct finder *f, struct claim *claims, size_t *nr)
 	return ret;
 }
 
-/* Pointers that are looked at, for each root */
-#define MAX_ACCOUNTS 64
-
 /* As many roots have the same word before a pointer, or it is of no meaning. */
 #define MIN_ALIKE 2
 
-/* Where the kernel has all memory mapped, at the widest. */
+static int by_gpa(const void *a, const void *b)
+{
+	const struct pointers *x = a, *y = b;
+
+	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+}
+
+/* The first whose root is not below @gpa */
+static size_t first_root(const struct finder *f, u64 gpa)
+{
+	size_t low = 0, high = f->nr_pointers;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (f->pointers[middle].gpa < gpa)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/*
+ * The kernel's map of all memory is what has all of them first. What is behind it may be
+ * much more: a few tables in very many places.
+ */
 static int note_kernel_map(const struct vmem_mapping *mapping, void *priv)
 {
 	struct finder *f = priv;
-	u64 len = mapping->last_va - mapping->va + 1;
-	size_t i;
+	u64 last = mapping->gpa + (mapping->last_va - mapping->va);
+	size_t i = first_root(f, mapping->gpa);
 
-	for (i = 0; i < f->nr_pointers; i++) {
-		u64 root = f->search->roots[f->pointers[i].root].root;
+	if (!(mapping->perms & VMEM_WRITABLE))
+		return 0;
+	for (; i < f->nr_pointers && f->pointers[i].gpa <= last; i++) {
+		struct pointers *pointers = &f->pointers[i];
 
-		if (root - mapping->gpa < len &&
-		    mapping->perms & VMEM_WRITABLE && !f->pointers[i].va)
-			f->pointers[i].va = mapping->va + (root - mapping->gpa);
+		f->nr_unmapped -= !pointers->va;
+		if (!pointers->va)
+			pointers->va =
+				mapping->va + pointers->gpa - mapping->gpa;
 	}
-	return 0;
+	return !f->nr_unmapped;
 }
 
 static int by_va(const void *a, const void *b)
@@ -99,11 +126,21 @@ static size_t first_pointer(const struct finder *f, u64 va)
 	return low;
 }
 
-static void note_account(struct finder *f, size_t root, u64 before)
+static void note_pointer(struct finder *f, struct pointers *pointers,
+			 u64 before, u64 page)
 {
-	if (f->search->roots[root].pointers++ < MAX_ACCOUNTS)
-		f->accounts[f->nr_accounts++] =
-			(struct account){ before, root };
+	unsigned int i;
+
+	if (!is_marked(f, f->others, page))
+		f->search->roots[pointers->root].pointers++;
+	for (i = 0; i < pointers->nr; i++)
+		if (pointers->before[i] == before && pointers->page[i] == page)
+			return;
+	if (i == MAX_ACCOUNTS)
+		return;
+	pointers->before[i] = before;
+	pointers->page[i] = page;
+	pointers->nr++;
 }
 
 /* What user mode can write is no account of the kernel's. */
@@ -115,7 +152,7 @@ static int note_pointers(u64 gpa, const void *page, void *priv)
 	u64 last = f->pointers[f->nr_pointers - 1].va;
 	u64 at, before = 0;
 
-	if (is_user_page(f, gpa))
+	if (is_marked(f, f->frames, gpa))
 		return 0;
 	for (at = 0; at < VMEM_PAGE_SIZE; at += size) {
 		u64 word = vmem_load_entry(size, page + at);
@@ -125,7 +162,7 @@ static int note_pointers(u64 gpa, const void *page, void *priv)
 			for (i = first_pointer(f, word);
 			     i < f->nr_pointers && f->pointers[i].va == word;
 			     i++)
-				note_account(f, f->pointers[i].root, before);
+				note_pointer(f, &f->pointers[i], before, gpa);
 		}
 		before = word;
 	}
@@ -148,45 +185,96 @@ static bool is_rival(const struct finder *f, size_t root)
 
 /*
  * A kernel's accounts of processes are all of one kind, so what is before the pointer is
- * the same in many. Learnt from the roots that have no rival; sets @before, if there is
- * such a word.
+ * the same in many. Learnt from the roots that have no rival; sets @before, if there is one
+ * such word.
  */
 static bool learn(const struct finder *f, u64 *before)
 {
 	unsigned int nr = 0, most = MIN_ALIKE - 1;
+	bool found = false;
 	size_t i;
 
 	for (i = 0; i < f->nr_accounts; i++) {
 		const struct account *account = &f->accounts[i];
-		bool is_first = !i || account->before != account[-1].before;
 
-		if (is_first)
+		bool is_next = !i || account->before != account[-1].before;
+
+		if (is_next)
 			nr = 0;
 		if (is_rival(f, account->root) ||
-		    (!is_first && account->root == account[-1].root))
+		    (!is_next && account->root == account[-1].root) ||
+		    ++nr < most)
 			continue;
-		if (++nr > most) {
-			most = nr;
-			*before = account->before;
-		}
+		found = nr > most || (found && account->before == *before);
+		most = nr;
+		*before = account->before;
 	}
-	return most >= MIN_ALIKE;
+	return found;
 }
 
-static void count_alike(struct finder *f)
+/* All that was found, by what is before it */
+static int gather_accounts(struct finder *f)
 {
-	u64 before;
 	size_t i;
 
+	f->nr_accounts = 0;
+	f->accounts = kcalloc(f->nr_pointers + 1,
+			      MAX_ACCOUNTS * sizeof(*f->accounts), GFP_KERNEL);
+	if (!f->accounts)
+		return error_memory(f->error, NULL);
+	for (i = 0; i < f->nr_pointers; i++) {
+		const struct pointers *pointers = &f->pointers[i];
+		unsigned int k;
+
+		for (k = 0; k < pointers->nr; k++)
+			f->accounts[f->nr_accounts++] =
+				(struct account){ pointers->before[k],
+						  pointers->page[k],
+						  pointers->root };
+	}
 	sort(f->accounts, f->nr_accounts, sizeof(*f->accounts), by_before,
 	     NULL);
-	if (!learn(f, &before))
-		return;
+	return 0;
+}
+
+/* Of each root, the accounts that it has in memory that is not marked. */
+static void count_accounts(struct finder *f, u64 before)
+{
+	size_t i;
+
 	for (i = 0; i < f->search->nr; i++)
 		f->search->roots[i].pointers = 0;
-	for (i = 0; i < f->nr_accounts; i++)
-		if (f->accounts[i].before == before)
-			f->search->roots[f->accounts[i].root].pointers++;
+	for (i = 0; i < f->nr_accounts; i++) {
+		const struct account *account = &f->accounts[i];
+
+		f->search->roots[account->root].pointers +=
+			account->before == before &&
+			!is_marked(f, f->others, account->page);
+	}
+}
+
+/*
+ * What has an account is a root, unless it has a rival that has one as well. No table and
+ * no account is in memory that such a root maps to user mode.
+ */
+static int trust_accounts(struct finder *f, u64 before)
+{
+	struct libvmem_root_found *roots = f->search->roots;
+	size_t i;
+	int ret = 0;
+
+	memset(f->others, 0, f->nr_frames / 8 + 1);
+	count_accounts(f, before);
+	for (i = 0; i < f->search->nr && !ret; i++) {
+		if (roots[i].kind == LIBVMEM_ROOT_USER && roots[i].pointers)
+			ret = mark_user_pages(f, roots[i].root, f->others, NULL,
+					      NULL);
+		if (ret == -LIBVMEM_NO_ROOT)
+			ret = 0;
+	}
+	if (!ret)
+		count_accounts(f, before);
+	return ret;
 }
 
 static int look_for_pointers(struct finder *f)
@@ -197,12 +285,24 @@ static int look_for_pointers(struct finder *f)
 	u64 from = is_long(f) ? 1ull << 63 : f->from;
 	int ret;
 
+	f->nr_unmapped = f->nr_pointers;
+	sort(f->pointers, f->nr_pointers, sizeof(*f->pointers), by_gpa, NULL);
 	ret = libvmem_ranges(f->vm, &regs, from, last, note_kernel_map, f, NULL,
 			     f->error);
-	if (ret)
+	if (ret < 0)
 		return ret;
 	sort(f->pointers, f->nr_pointers, sizeof(*f->pointers), by_va, NULL);
 	return scan_memory(&scan, f->error);
+}
+
+/* Where a root has so many pointers, its account may be one of those not looked at. */
+static void note_crowded(struct finder *f)
+{
+	size_t i;
+
+	for (i = 0; i < f->nr_pointers; i++)
+		f->crowded |= f->pointers[i].nr == MAX_ACCOUNTS &&
+			      is_rival(f, f->pointers[i].root);
 }
 
 /* Of roots with the same user half, the one that is used. */
@@ -220,7 +320,7 @@ static void settle(struct finder *f, const struct claim *claims, size_t nr)
 			used = root;
 		nr_pointed += root->pointers > 0;
 	}
-	for (i = 0; i < nr && !used && nr_pointed == 1; i++)
+	for (i = 0; i < nr && !used && nr_pointed == 1 && !f->crowded; i++)
 		if (roots[claims[i].root].pointers)
 			used = &roots[claims[i].root];
 	for (i = 0; i < nr; i++) {
@@ -255,28 +355,81 @@ static void settle_all(struct finder *f, const struct claim *claims, size_t nr)
 	}
 }
 
+/* Mapped to user mode by what looks like a root: one of the two is none. */
+static bool is_doubtful(const struct finder *f,
+			const struct libvmem_root_found *root)
+{
+	return root->kind == LIBVMEM_ROOT_USER &&
+	       is_marked(f, f->others, root->root);
+}
+
+static size_t nr_doubtful(const struct finder *f)
+{
+	size_t i, nr = 0;
+
+	for (i = 0; i < f->search->nr; i++)
+		nr += is_doubtful(f, &f->search->roots[i]);
+	return nr;
+}
+
+/* @known: it is known what an account is, and who has one */
+static void settle_doubtful(struct finder *f, bool known)
+{
+	size_t i;
+
+	for (i = 0; i < f->search->nr; i++) {
+		struct libvmem_root_found *root = &f->search->roots[i];
+
+		if (is_doubtful(f, root))
+			root->kind = LIBVMEM_ROOT_COPY;
+		else if (known && root->kind == LIBVMEM_ROOT_USER &&
+			 !root->pointers)
+			root->kind = LIBVMEM_ROOT_UNCLEAR;
+	}
+}
+
+/* Until it is settled, each of several is unclear. Returns how many these are. */
+static size_t find_rivals(struct finder *f, const struct claim *claims,
+			  size_t nr)
+{
+	struct libvmem_root_found *roots = f->search->roots;
+	size_t i, n, k, nr_rivals = 0;
+
+	for (i = 0; i < nr; i += n) {
+		n = nr_equal(&claims[i], nr - i);
+		for (k = i; n > 1 && k < i + n; k++, nr_rivals++)
+			roots[claims[k].root].kind = LIBVMEM_ROOT_UNCLEAR;
+	}
+	for (i = 0; i < nr; i++)
+		f->pointers[i] = (struct pointers){
+			.gpa = roots[claims[i].root].root,
+			.root = claims[i].root,
+		};
+	f->nr_pointers = nr;
+	return nr_rivals;
+}
+
 static int settle_claims(struct finder *f, struct claim *claims, size_t nr)
 {
-	size_t i, n, k, nr_rivals = 0;
+	size_t doubtful = nr_doubtful(f);
+	u64 before = 0;
+	bool known;
 	int ret;
 
 	sort(claims, nr, sizeof(*claims), by_table, NULL);
-	for (i = 0; i < nr; i += n) {
-		n = nr_equal(&claims[i], nr - i);
-		for (k = i; k < i + n; k++)
-			f->pointers[k].root = claims[k].root;
-		for (k = i; n > 1 && k < i + n; k++, nr_rivals++)
-			f->search->roots[claims[k].root].kind =
-				LIBVMEM_ROOT_UNCLEAR;
-	}
-	f->nr_pointers = nr;
-	if (!nr_rivals)
+	if (!find_rivals(f, claims, nr) && !doubtful)
 		return 0;
-	ret = look_for_pointers(f);
+	ret = look_for_pointers(f) ?: gather_accounts(f);
 	if (ret)
 		return ret;
-	count_alike(f);
+	known = learn(f, &before);
+	ret = known ? trust_accounts(f, before) : 0;
+	if (ret)
+		return ret;
+	note_crowded(f);
 	settle_all(f, claims, nr);
+	if (doubtful)
+		settle_doubtful(f, known);
 	return 0;
 }
 
@@ -287,9 +440,7 @@ int settle_rivals(struct finder *f)
 	int ret = 0;
 
 	f->pointers = kcalloc(nr + 1, sizeof(*f->pointers), GFP_KERNEL);
-	f->accounts = kcalloc(nr + 1, MAX_ACCOUNTS * sizeof(*f->accounts),
-			      GFP_KERNEL);
-	if (!claims || !f->pointers || !f->accounts)
+	if (!claims || !f->pointers)
 		ret = error_memory(f->error, NULL);
 	if (!ret)
 		ret = claim_tables(f, claims, &nr);

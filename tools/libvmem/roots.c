@@ -9,6 +9,7 @@
  * - A freed root has an empty user half: a kernel frees the tables of a process from the
  *   bottom up. A root of a kernel thread looks the same.
  * - A copy in a program's memory lies in a page that user mode can reach; no table does.
+ *   A root that a vCPU has can be trusted in that, and any other that has an account.
  * - Any other copy shares its user half with the original, and no two processes share
  *   tables there. A vCPU's CR3 decides between the two, or else a pointer: the kernel's
  *   account of a process holds the address of its root in the map of all memory. All
@@ -32,6 +33,9 @@
 /* How many pages may look like roots, and how much all of them may map to user mode */
 #define MAX_FOUND 65536u
 #define MAX_ROWS BIT_ULL(28)
+
+/* Of what is above, it is not known whether it is mapped to user mode. */
+#define MAX_MEMORY BIT_ULL(44)
 
 /* No root has so much: it was freed and used for something else meanwhile. */
 #define MAX_ANOMALIES 64
@@ -194,12 +198,25 @@ static int read_memory(struct finder *f)
 /**
  * struct user_half - what a root's user half maps
  * @f: the search
+ * @bits: a bit for each page, set
  * @bytes: bytes that it maps
  */
 struct user_half {
 	struct finder *f;
+	u8 *bits;
 	u64 bytes;
 };
+
+/* Set @nr bits from @first on; whole bytes at once, as there may be very many. */
+static void set_bits(u8 *bits, u64 first, u64 nr)
+{
+	for (; nr && first % 8; first++, nr--)
+		bits[first / 8] |= 1u << first % 8;
+	memset(bits + first / 8, 0xff, nr / 8);
+	first += nr & -8ull;
+	for (nr %= 8; nr; first++, nr--)
+		bits[first / 8] |= 1u << first % 8;
+}
 
 static int note_user_page(const struct vmem_mapping *mapping, void *priv)
 {
@@ -213,16 +230,17 @@ static int note_user_page(const struct vmem_mapping *mapping, void *priv)
 	if (!(mapping->perms & VMEM_USER))
 		return 0;
 	half->bytes += nr * VMEM_PAGE_SIZE;
-	for (; nr && frame < half->f->nr_frames; frame++, nr--)
-		half->f->frames[frame / 8] |= 1u << frame % 8;
+	if (frame < half->f->nr_frames)
+		set_bits(half->bits, frame,
+			 min(nr, half->f->nr_frames - frame));
 	return 0;
 }
 
-/* The root may have been freed since it was found. */
-static int classify(struct finder *f, struct libvmem_root_found *found)
+int mark_user_pages(struct finder *f, u64 root, u8 *bits, u64 *bytes,
+		    u64 *anomalies)
 {
-	const struct vmem_regs regs = regs_of_root(f, found->root);
-	struct user_half half = { .f = f };
+	const struct vmem_regs regs = regs_of_root(f, root);
+	struct user_half half = { .f = f, .bits = bits };
 	struct libvmem_found counts;
 	u64 last = ((u64)f->split
 		    << vmem_level_shift(f->root.mode.arch, f->root.mode.top)) -
@@ -230,25 +248,38 @@ static int classify(struct finder *f, struct libvmem_root_found *found)
 	int ret = libvmem_ranges(f->vm, &regs, 0, last, note_user_page, &half,
 				 &counts, f->error);
 
+	if (bytes)
+		*bytes = half.bytes;
+	if (anomalies)
+		*anomalies = counts.anomalies;
+	if (ret <= 0)
+		return ret;
+	return error_set(
+		f->error, LIBVMEM_TOO_MUCH, STEP_MAP_RANGE, root,
+		"its tables unfold to more than there is in it; name the roots with --cr3",
+		"the guest maps more than %llu pieces to user mode", MAX_ROWS);
+}
+
+/* The root may have been freed since it was found. */
+static int classify(struct finder *f, struct libvmem_root_found *found)
+{
+	u64 anomalies;
+	int ret = mark_user_pages(f, found->root,
+				  found->vcpu_seen ? f->frames : f->others,
+				  &found->user, &anomalies);
+
 	/* A vCPU may have anything as CR3, and a page may go. */
 	if (ret == -LIBVMEM_NO_ROOT) {
 		found->kind = LIBVMEM_ROOT_COPY;
 		return 0;
 	}
-	if (ret > 0)
-		return error_set(
-			f->error, LIBVMEM_TOO_MUCH, STEP_MAP_RANGE, found->root,
-			"its tables unfold to more than there is in it; name the roots with --cr3",
-			"the guest maps more than %llu pieces to user mode",
-			MAX_ROWS);
 	if (ret)
 		return ret;
-	found->user = half.bytes;
 	/* Of a process that has ended, or the kernel's, it may be a vCPU's as well. */
-	found->kind = !half.bytes      ? LIBVMEM_ROOT_KERNEL :
+	found->kind = !found->user     ? LIBVMEM_ROOT_KERNEL :
 		      found->vcpu_seen ? LIBVMEM_ROOT_VCPU :
 					 LIBVMEM_ROOT_USER;
-	if (!found->vcpu_seen && counts.anomalies > MAX_ANOMALIES)
+	if (!found->vcpu_seen && anomalies > MAX_ANOMALIES)
 		found->kind = LIBVMEM_ROOT_COPY;
 	return 0;
 }
@@ -270,7 +301,7 @@ static void drop_user_pages(struct finder *f)
 	for (i = 0; i < f->search->nr; i++) {
 		struct libvmem_root_found *found = &f->search->roots[i];
 
-		if (!found->vcpu_seen && is_user_page(f, found->root))
+		if (!found->vcpu_seen && is_marked(f, f->frames, found->root))
 			found->kind = LIBVMEM_ROOT_COPY;
 	}
 }
@@ -355,9 +386,10 @@ static int init(struct finder *f)
 	f->nr = is_pae(f) ? PAE_ENTRIES : 1u << f->root.mode.arch->index_bits;
 	f->size = is_pae(f) ? PAE_ENTRIES * sizeof(u64) : VMEM_PAGE_SIZE;
 	ret = libvmem_memslots(f->vm, find_end, &end, f->error);
-	f->nr_frames = end / VMEM_PAGE_SIZE;
+	f->nr_frames = min(end, MAX_MEMORY) / VMEM_PAGE_SIZE;
 	f->frames = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);
-	if (!ret && !f->frames)
+	f->others = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);
+	if (!ret && (!f->frames || !f->others))
 		return error_memory(f->error, NULL);
 	return ret;
 }
@@ -449,6 +481,7 @@ int libvmem_search_roots(struct libvmem *vm, struct libvmem_search *search,
 	f->error = error;
 	ret = search_with(f);
 	kfree(f->frames);
+	kfree(f->others);
 	kfree(f);
 	return ret;
 }

@@ -27,23 +27,36 @@ struct top {
 /* An entry that the processor would fault on */
 #define BAD_KEY (~0ull)
 
+/* Pointers to a root that are told apart. A kernel has a few. */
+#define MAX_ACCOUNTS 32
+
 /**
  * struct pointers - what the kernel's pointers to a root would be
  * @va: where the kernel has the root in its map of all memory; 0 if nowhere
+ * @gpa: where the root is
  * @root: index of the root
+ * @before: what was before those that were found: 0 where one begins a page
+ * @page: in which page each of them is; of the same in one page, there is one
+ * @nr: elements of @before and @page
  */
 struct pointers {
 	u64 va;
+	u64 gpa;
 	size_t root;
+	u64 before[MAX_ACCOUNTS];
+	u64 page[MAX_ACCOUNTS];
+	unsigned int nr;
 };
 
 /**
- * struct account - a pointer to a root, in memory that user mode does not reach
- * @before: the word before it; 0 where it begins a page
+ * struct account - a pointer to a root
+ * @before: the word before it
+ * @page: guest-physical address of the page that it is in
  * @root: index of the root
  */
 struct account {
 	u64 before;
+	u64 page;
 	size_t root;
 };
 
@@ -61,14 +74,18 @@ struct account {
  * @pd: PAE: its kernel half, if it is one PD
  * @rows: mappings of user halves so far
  * @room: elements that there is room for in the search's roots
- * @frames: a bit for each guest-physical page that is mapped to user mode
- * @nr_frames: bits of @frames
+ * @frames: a bit for each guest-physical page that is mapped to user mode by a root that
+ *	a vCPU has
+ * @others: likewise, by any other root
+ * @nr_frames: bits of each
  * @looked: bytes of memory that had been read at the last look at the vCPUs
  * @from: PAE and 2-level: the first address of the kernel half
  * @pointers: by rising @va, those that are looked for
  * @nr_pointers: elements of @pointers
- * @accounts: pointers that were found
+ * @nr_unmapped: those of which @va is not known yet
+ * @accounts: pointers that were found, all together
  * @nr_accounts: elements of @accounts
+ * @crowded: one of several with the same user half has more pointers than are told apart
  */
 struct finder {
 	struct libvmem *vm;
@@ -84,13 +101,16 @@ struct finder {
 	u64 rows;
 	size_t room;
 	u8 *frames;
+	u8 *others;
 	u64 nr_frames;
 	u64 looked;
 	u64 from;
 	struct pointers *pointers;
 	size_t nr_pointers;
+	size_t nr_unmapped;
 	struct account *accounts;
 	size_t nr_accounts;
+	bool crowded;
 };
 
 /**
@@ -130,13 +150,21 @@ static inline bool is_used(const struct libvmem_root_found *found)
 	       found->kind == LIBVMEM_ROOT_VCPU;
 }
 
-/* User mode can reach what is there, in a root that was found. */
-static inline bool is_user_page(const struct finder *f, u64 gpa)
+static inline bool is_marked(const struct finder *f, const u8 *bits, u64 gpa)
 {
 	u64 frame = gpa / VMEM_PAGE_SIZE;
 
-	return frame < f->nr_frames && f->frames[frame / 8] & 1u << frame % 8;
+	return frame < f->nr_frames && bits[frame / 8] & 1u << frame % 8;
 }
+
+/* roots.c */
+
+/*
+ * Set a bit for each page that a root maps to user mode. @bytes, @anomalies: set, how much
+ * that is, and how many entries lead nowhere; or NULL.
+ */
+int mark_user_pages(struct finder *f, u64 root, u8 *bits, u64 *bytes,
+		    u64 *anomalies);
 
 /* root_like.c */
 

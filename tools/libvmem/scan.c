@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "image.h"
 #include "scan.h"
 
 #define PAGE 4096ull
@@ -33,6 +34,7 @@ struct piece {
  * @error: the failure
  * @all: bytes of guest memory
  * @done: bytes behind it
+ * @next: guest-physical address behind the last page of it
  * @there: for each page of a piece, its entry in the pagemap
  * @buf: the pages of a piece
  */
@@ -41,6 +43,7 @@ struct pass {
 	struct libvmem_error *error;
 	__u64 all;
 	__u64 done;
+	__u64 next;
 	__u64 there[PAGES_A_CALL];
 	unsigned char *buf;
 };
@@ -111,19 +114,36 @@ static int read_piece(struct pass *pass, const struct piece *piece)
 	return ret;
 }
 
+/* What of an image's piece is not in the file is zeros, and of no interest. */
+static __u64 len_in_file(const struct libvmem *vm,
+			 const struct vmem_memslot *slot)
+{
+	return vm->image ? image_find(vm->image, slot->gpa)->file_len :
+			   slot->len;
+}
+
+/* A page may be in two pieces of an image. */
 static int read_slot(const struct vmem_memslot *slot, void *priv)
 {
 	struct pass *pass = priv;
-	struct piece piece = { .gpa = slot->gpa, .hva = slot->hva };
-	__u64 left = slot->len / PAGE;
+	__u64 len = len_in_file(pass->scan->vm, slot);
+	__u64 end = (slot->gpa + len + PAGE - 1) & -PAGE;
+	struct piece piece = { .gpa = slot->gpa & -PAGE };
 	int ret = 0;
 
-	for (; left && !ret; left -= piece.nr) {
-		piece.nr = left < PAGES_A_CALL ? left : PAGES_A_CALL;
+	if (piece.gpa < pass->next)
+		piece.gpa = pass->next;
+	piece.hva = slot->hva + (piece.gpa - slot->gpa);
+	for (; piece.gpa < end && !ret; piece.gpa += piece.nr * PAGE) {
+		piece.nr = (end - piece.gpa) / PAGE;
+		if (piece.nr > PAGES_A_CALL)
+			piece.nr = PAGES_A_CALL;
 		ret = read_piece(pass, &piece);
-		piece.gpa += piece.nr * PAGE;
 		piece.hva += piece.nr * PAGE;
 	}
+	pass->next = end;
+	pass->scan->untouched += slot->len - len;
+	pass->done += slot->len - len;
 	return ret;
 }
 

@@ -242,6 +242,52 @@ class Roots(unittest.TestCase):
         self.assertEqual(found[copy], ("copy", roots[1]))
 
     @each_mode
+    def test_forged_pointers(self, kernel):
+        """pointers that somebody put there make nothing of a copy but a riddle"""
+        task_size = kernel.base - PAGE
+        roots = [kernel.process(pointed=False) for _ in range(4)]
+        copy = kernel.frame()
+        kernel.copy(roots[1], copy)
+        for junk in range(40):
+            kernel.point_at(roots[1], 0x1000 + junk)
+        for root in (copy, roots[0], roots[2], roots[3]):
+            kernel.point_at(root, task_size)
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual((found[copy][0], found[roots[1]][0]),
+                         ("unclear", "unclear"))
+
+    @each_mode
+    def test_two_words_alike(self, kernel):
+        """where two words are before as many pointers, neither is what an account has"""
+        roots = [kernel.process(pointed=False) for _ in range(4)]
+        copy = kernel.frame()
+        kernel.copy(roots[1], copy)
+        for root in (roots[0], roots[2], copy):
+            kernel.point_at(root, 0x10)
+        for root in (roots[0], roots[2], roots[1]):
+            kernel.point_at(root, kernel.base - PAGE)
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual((found[copy][0], found[roots[1]][0]),
+                         ("unclear", "unclear"))
+
+    @each_mode
+    def test_false_root_that_maps_all(self, kernel):
+        """what maps all memory to user mode hides no root that has an account"""
+        roots = [kernel.process(pointed=False) for _ in range(5)]
+        false, copy = kernel.new_root(), kernel.user_page(roots[2])
+        kernel.copy(kernel.root, false, "k")
+        large = PAGE << kernel.bits[-1]
+        for gpa in range(0, RAM, large):
+            kernel.map(false, 0x40000000 + gpa, gpa | P | W | U | PS, large)
+        kernel.copy(roots[1], copy)
+        for root in roots:
+            kernel.point_at(root, kernel.base - PAGE)
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual(self.used(found), set(roots))
+        self.assertEqual(found[false][0], "unclear")
+        self.assertIn(found[copy][0], ("copy", "unclear"))
+
+    @each_mode
     def test_copy_of_the_known(self, kernel):
         """a vCPU has one of two: that one is used"""
         known = kernel.process(pointed=False)
@@ -321,6 +367,26 @@ class Roots(unittest.TestCase):
                     kernel.entry(other, index, kernel.frame() | P | W)
             self.assertEqual(self.used(self.classes(kernel, self.by(known))),
                              {known})
+
+    @each_mode
+    def test_pieces(self, kernel):
+        """roots that lie in two pieces of an image, and a piece without bytes"""
+        known = kernel.process()
+        others = {kernel.process() for _ in range(3)}
+        data = kernel.image()
+        cuts = [0, *sorted({(root & -PAGE) + 2048 for root in others}), len(data)]
+        path = os.path.join(self.folder.name, "image")
+        with open(path, "wb") as file:
+            file.write(images.elf(
+                [images.Segment(a, data[a:b]) for a, b in zip(cuts, cuts[1:])] +
+                [images.Segment(1 << 40, b"", memsz=1 << 44)]))
+        done = subprocess.run(
+            [VMEMCTL, "--image", path, "--arch", kernel.arch, "-j",
+             self.by(known), "roots"], capture_output=True, text=True,
+            check=True, timeout=60)
+        found = {int(row["root"], 16): (row["class"], None)
+                 for row in json.loads(done.stdout)["roots"]}
+        self.assertEqual(self.used(found), others | {known})
 
     def test_too_many(self):
         """memory full of copies is an error, and no matter of hours"""
