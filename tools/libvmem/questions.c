@@ -168,12 +168,14 @@ int libvmem_translate_shared(
  * @priv: for @row
  * @last: the last one, held back because the next call may continue it
  * @found: the counts
+ * @budget: how many calls there may be, counted down; NULL for as many as it takes
  */
 struct ranges {
 	int (*row)(const struct vmem_mapping *mapping, void *priv);
 	void *priv;
 	struct vmem_mapping last;
 	struct libvmem_found found;
+	__u64 *budget;
 };
 
 static bool continues(const struct vmem_mapping *last,
@@ -236,6 +238,8 @@ static int collect(struct libvmem *vm, struct vmem_map_range_args *args,
 	int ret;
 
 	do {
+		if (ranges->budget && !(*ranges->budget)--)
+			return 1;
 		ret = map_range(vm, args, error);
 		if (ret)
 			return ret;
@@ -247,14 +251,10 @@ static int collect(struct libvmem *vm, struct vmem_map_range_args *args,
 	return ret ? ret : put_last(ranges);
 }
 
-int libvmem_ranges_with(struct libvmem *vm, const struct vmem_regs *regs,
-			unsigned int flags, __u64 va, __u64 last_va,
-			int (*row)(const struct vmem_mapping *mapping,
-				   void *priv),
-			void *priv, struct libvmem_found *found,
-			struct libvmem_error *error)
+static int list(struct libvmem *vm, const struct vmem_regs *regs,
+		unsigned int flags, __u64 va, __u64 last_va,
+		struct ranges *ranges, struct libvmem_error *error)
 {
-	struct ranges ranges = { .row = row, .priv = priv };
 	struct vmem_mapping *mappings =
 		new_room(MAPPINGS_A_CALL * sizeof(*mappings));
 	struct vmem_map_range_args args = {
@@ -269,14 +269,38 @@ int libvmem_ranges_with(struct libvmem *vm, const struct vmem_regs *regs,
 	};
 	int ret;
 
-	if (found)
-		*found = ranges.found;
 	if (!mappings)
 		return error_memory(error, NULL);
-	ret = collect(vm, &args, &ranges, error);
+	ret = collect(vm, &args, ranges, error);
 	free(mappings);
+	return ret;
+}
+
+int libvmem_ranges_with(struct libvmem *vm, const struct vmem_regs *regs,
+			unsigned int flags, __u64 va, __u64 last_va,
+			int (*row)(const struct vmem_mapping *mapping,
+				   void *priv),
+			void *priv, struct libvmem_found *found,
+			struct libvmem_error *error)
+{
+	struct ranges ranges = { .row = row, .priv = priv };
+	int ret = list(vm, regs, flags, va, last_va, &ranges, error);
+
 	if (found)
 		*found = ranges.found;
+	return ret;
+}
+
+int ranges_within(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		  __u64 last_va, __u64 *budget,
+		  int (*row)(const struct vmem_mapping *mapping, void *priv),
+		  void *priv, struct libvmem_found *found,
+		  struct libvmem_error *error)
+{
+	struct ranges ranges = { .row = row, .priv = priv, .budget = budget };
+	int ret = list(vm, regs, 0, va, last_va, &ranges, error);
+
+	*found = ranges.found;
 	return ret;
 }
 

@@ -261,20 +261,19 @@ static int trust_accounts(struct finder *f, u64 before)
 {
 	struct libvmem_root_found *roots = f->search->roots;
 	size_t i;
-	int ret = 0;
+	int ret;
 
 	memset(f->others, 0, f->nr_frames / 8 + 1);
 	count_accounts(f, before);
-	for (i = 0; i < f->search->nr && !ret; i++) {
-		if (roots[i].kind == LIBVMEM_ROOT_USER && roots[i].pointers)
-			ret = mark_user_pages(f, roots[i].root, f->others, NULL,
-					      NULL);
-		if (ret == -LIBVMEM_NO_ROOT)
-			ret = 0;
+	for (i = 0; i < f->search->nr; i++) {
+		if (roots[i].kind != LIBVMEM_ROOT_USER || !roots[i].pointers)
+			continue;
+		ret = mark_user_pages(f, roots[i].root, f->others, NULL, NULL);
+		if (ret < 0 && ret != -LIBVMEM_NO_ROOT)
+			return ret;
 	}
-	if (!ret)
-		count_accounts(f, before);
-	return ret;
+	count_accounts(f, before);
+	return 0;
 }
 
 static int look_for_pointers(struct finder *f)

@@ -30,9 +30,16 @@
 #define MAX_LOOKS 32
 #define LOOK_US 1000
 
-/* How many pages may look like roots, and how much all of them may map to user mode */
+/* How many pages may look like roots */
 #define MAX_FOUND 65536u
-#define MAX_ROWS BIT_ULL(28)
+
+/*
+ * What a root maps to user mode is looked at by so many calls of the module at most, of
+ * which each tells of 1024 pages: as many as map all of memory twice, page by page; and
+ * for all roots together so many times as many.
+ */
+#define CALLS_OF_A_ROOT(frames) (64 + (frames) / 512)
+#define ROOTS_WITH_ALL 64
 
 /* Of what is above, it is not known whether it is mapped to user mode. */
 #define MAX_MEMORY BIT_ULL(44)
@@ -224,8 +231,6 @@ static int note_user_page(const struct vmem_mapping *mapping, void *priv)
 	u64 frame = mapping->gpa / VMEM_PAGE_SIZE;
 	u64 nr = (mapping->last_va - mapping->va) / VMEM_PAGE_SIZE + 1;
 
-	if (++half->f->rows > MAX_ROWS)
-		return 1;
 	/* A kernel has maps of its own there: to start a CPU, for firmware. */
 	if (!(mapping->perms & VMEM_USER))
 		return 0;
@@ -245,19 +250,23 @@ int mark_user_pages(struct finder *f, u64 root, u8 *bits, u64 *bytes,
 	u64 last = ((u64)f->split
 		    << vmem_level_shift(f->root.mode.arch, f->root.mode.top)) -
 		   1;
-	int ret = libvmem_ranges(f->vm, &regs, 0, last, note_user_page, &half,
-				 &counts, f->error);
+	u64 budget = min(f->calls_left, CALLS_OF_A_ROOT(f->nr_frames));
+	u64 left = budget;
+	int ret = ranges_within(f->vm, &regs, 0, last, &left, note_user_page,
+				&half, &counts, f->error);
 
+	f->calls_left -= budget - (ret > 0 ? 0 : left);
 	if (bytes)
 		*bytes = half.bytes;
 	if (anomalies)
 		*anomalies = counts.anomalies;
-	if (ret <= 0)
+	if (ret <= 0 || f->calls_left)
 		return ret;
 	return error_set(
 		f->error, LIBVMEM_TOO_MUCH, STEP_MAP_RANGE, root,
-		"its tables unfold to more than there is in it; name the roots with --cr3",
-		"the guest maps more than %llu pieces to user mode", MAX_ROWS);
+		"their tables unfold to far more than there is in it; name the roots with --cr3",
+		"what looks like roots maps this guest's memory more than %d times",
+		ROOTS_WITH_ALL);
 }
 
 /* The root may have been freed since it was found. */
@@ -273,13 +282,14 @@ static int classify(struct finder *f, struct libvmem_root_found *found)
 		found->kind = LIBVMEM_ROOT_COPY;
 		return 0;
 	}
-	if (ret)
+	if (ret < 0)
 		return ret;
 	/* Of a process that has ended, or the kernel's, it may be a vCPU's as well. */
 	found->kind = !found->user     ? LIBVMEM_ROOT_KERNEL :
 		      found->vcpu_seen ? LIBVMEM_ROOT_VCPU :
 					 LIBVMEM_ROOT_USER;
-	if (!found->vcpu_seen && anomalies > MAX_ANOMALIES)
+	/* Or it maps all of memory more than once. */
+	if (!found->vcpu_seen && (ret || anomalies > MAX_ANOMALIES))
 		found->kind = LIBVMEM_ROOT_COPY;
 	return 0;
 }
@@ -387,6 +397,7 @@ static int init(struct finder *f)
 	f->size = is_pae(f) ? PAE_ENTRIES * sizeof(u64) : VMEM_PAGE_SIZE;
 	ret = libvmem_memslots(f->vm, find_end, &end, f->error);
 	f->nr_frames = min(end, MAX_MEMORY) / VMEM_PAGE_SIZE;
+	f->calls_left = ROOTS_WITH_ALL * CALLS_OF_A_ROOT(f->nr_frames);
 	f->frames = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);
 	f->others = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);
 	if (!ret && (!f->frames || !f->others))

@@ -72,7 +72,7 @@ struct account {
  * @like: the reference
  * @kernel: entries of its kernel half
  * @pd: PAE: its kernel half, if it is one PD
- * @rows: mappings of user halves so far
+ * @calls_left: calls of the module for what user halves map
  * @room: elements that there is room for in the search's roots
  * @frames: a bit for each guest-physical page that is mapped to user mode by a root that
  *	a vCPU has
@@ -98,7 +98,7 @@ struct finder {
 	struct top like;
 	unsigned int kernel;
 	struct top pd;
-	u64 rows;
+	u64 calls_left;
 	size_t room;
 	u8 *frames;
 	u8 *others;
@@ -161,7 +161,8 @@ static inline bool is_marked(const struct finder *f, const u8 *bits, u64 gpa)
 
 /*
  * Set a bit for each page that a root maps to user mode. @bytes, @anomalies: set, how much
- * that is, and how many entries lead nowhere; or NULL.
+ * that is, and how many entries lead nowhere; or NULL. 1 if it is more than a process can
+ * have, and not all was marked.
  */
 int mark_user_pages(struct finder *f, u64 root, u8 *bits, u64 *bytes,
 		    u64 *anomalies);

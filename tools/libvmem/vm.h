@@ -44,6 +44,16 @@ int ask(struct libvmem *vm, unsigned int cmd, void *args);
  */
 void *new_room(size_t len);
 
+/*
+ * As libvmem_ranges(), but ends with 1 when @budget calls of the module, which is counted
+ * down, were not enough. A call tells of 1024 mappings or 2^20 entries at most.
+ */
+int ranges_within(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
+		  __u64 last_va, __u64 *budget,
+		  int (*row)(const struct vmem_mapping *mapping, void *priv),
+		  void *priv, struct libvmem_found *found,
+		  struct libvmem_error *error);
+
 /* The number of vCPUs; of more than VMEM_MAX_ROOTS, the rest does not count. */
 int nr_vcpus(struct libvmem *vm, unsigned int *nr, struct libvmem_error *error);
 

@@ -388,6 +388,22 @@ class Roots(unittest.TestCase):
                  for row in json.loads(done.stdout)["roots"]}
         self.assertEqual(self.used(found), others | {known})
 
+    def test_tables_that_unfold(self):
+        """what unfolds to more than there is in memory is none, and no matter of hours"""
+        for leaf in (P | W, P | W | U, 0):
+            kernel = Kernel("amd64")
+            processes = {kernel.process() for _ in range(4)}
+            false, *tables = (kernel.frame() for _ in range(4))
+            kernel.copy(kernel.root, false, "k")
+            for table, below in zip([false, *tables], [*tables, None]):
+                for index in range(256 if table == false else 512):
+                    raw = 0x10000 * (index % 2) | leaf if below is None \
+                        else below | P | W | U
+                    kernel.entry(table, index, raw if below or leaf else 0)
+            found = self.classes(kernel, self.by(min(processes)))
+            self.assertEqual(self.used(found), processes)
+            self.assertNotIn(found[false][0], ("user", "vcpu"))
+
     def test_too_many(self):
         """memory full of copies is an error, and no matter of hours"""
         kernel = Kernel("i686-pae")
