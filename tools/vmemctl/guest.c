@@ -145,7 +145,7 @@ static void warn_of_left_out(const struct libvmem_search *search, size_t nr)
 		warn("warning: %zu unclear roots are left out: see vmemctl roots",
 		     unclear);
 	if (in_user_memory)
-		warn("warning: %zu likenesses of roots in user memory are left out: see vmemctl roots",
+		warn("warning: %zu likenesses of roots are left out: see vmemctl roots",
 		     in_user_memory);
 	if (nr > VMEM_MAX_ROOTS)
 		warn("warning: %zu spaces are left out: no more than %u are looked at together",
