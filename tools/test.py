@@ -72,6 +72,7 @@ STEPS = {
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
     "image": ["tools/selftest/image.py"],
+    "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
     "image-roots": ["tools/selftest/image_roots.py"],
     "qmp": ["tools/selftest/qmp.py"],

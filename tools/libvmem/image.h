@@ -3,7 +3,8 @@
  * Images: files that hold the memory of a guest
  *
  * An ELF core as QEMU's dump-guest-memory writes it, a snapshot of ours, which
- * is one with a note more, or memory as it is, from guest-physical address 0.
+ * is one with a note more, LiME's ranges, or memory as it is: from guest-physical
+ * address 0, or as regions say where it lies.
  */
 #ifndef IMAGE_H
 #define IMAGE_H
@@ -22,6 +23,7 @@
  * @len: its size in bytes, not 0
  * @file_len: how much of that the file has; the rest is zeros
  * @offset: where in the file
+ * @file: index of the file
  * @number: of its program header, for messages
  */
 struct image_segment {
@@ -29,36 +31,53 @@ struct image_segment {
 	__u64 len;
 	__u64 file_len;
 	__u64 offset;
-	size_t number;
+	__u32 file;
+	__u32 number;
+};
+
+/**
+ * struct image_file - a file that is mapped
+ * @path: of the file, a copy
+ * @map: the file
+ * @size: its size in bytes
+ */
+struct image_file {
+	char *path;
+	const unsigned char *map;
+	size_t size;
 };
 
 /**
  * struct image - an image; does not change once it is open
- * @path: of the file, a copy
- * @format: "raw", "elf32" or "elf64"
- * @map: the file
- * @size: its size in bytes
+ * @files: its files; the first one is the image's own
+ * @nr_files: how many they are
+ * @format: "raw", "elf32", "elf64" or "lime"
  * @segments: the memory, by rising address, disjoint
  * @nr_segments: how many pieces it is in
  * @notes_size: bytes of notes that were read
- * @vcpus: registers of each vCPU, from QEMU's notes
+ * @vcpus: registers of each vCPU, from QEMU's or VirtualBox's notes
  * @cpus: all that the same notes say of each
  * @nr_vcpus: how many they are
+ * @has_paddr: a segment has a physical address that is not 0
+ * @has_vaddr: likewise, a virtual one
+ * @is_virtualbox: what has no bytes in the file is no memory
  * @regs: registers from a snapshot's note, with CR3 of the first space
  * @spaces: spaces from a snapshot's note
  * @nr_spaces: how many they are; 0 if the image is no snapshot
  */
 struct image {
-	char *path;
+	struct image_file *files;
+	unsigned int nr_files;
 	const char *format;
-	const unsigned char *map;
-	size_t size;
 	struct image_segment *segments;
 	size_t nr_segments;
 	size_t notes_size;
 	struct vmem_regs *vcpus;
 	struct core_cpu *cpus;
 	unsigned int nr_vcpus;
+	bool has_paddr;
+	bool has_vaddr;
+	bool is_virtualbox;
 	struct vmem_regs regs;
 	struct libvmem_space *spaces;
 	unsigned int nr_spaces;
@@ -73,6 +92,7 @@ __printf(4, 5) int refuse(const struct image *image,
 
 /* After a failure as well, what was opened is to be closed. */
 int image_open(struct image **image, const char *path,
+	       const struct libvmem_region *regions, unsigned int nr_regions,
 	       struct libvmem_error *error);
 void image_close(struct image *image);
 
@@ -89,8 +109,24 @@ const struct image_segment *image_find(const struct image *image, __u64 gpa);
  */
 const void *image_page(const struct image *image, __u64 gpa);
 
-/* Put the page at @gpa together; false if the guest has no memory there. */
+bool image_is_zero(const unsigned char *bytes, __u64 len);
+
+/* Put the page at @gpa together; false if not all of it is memory. */
 bool image_compose(const struct image *image, __u64 gpa, unsigned char *page);
+
+/* Add memory, of which no more is checked before all is read. */
+int image_add(struct image *image, const struct image_segment *segment,
+	      struct libvmem_error *error);
+
+/* Map one more file. Its index is image->nr_files before. */
+int image_add_file(struct image *image, const char *path,
+		   struct libvmem_error *error);
+
+/* image_raw.c */
+
+/* Memory that lies as regions say, LiME's, or all from 0 on. */
+int image_read_raw(struct image *image, const struct libvmem_region *regions,
+		   unsigned int nr, struct libvmem_error *error);
 
 /* image_elf.c */
 

@@ -22,12 +22,22 @@
 	(VMEM_RULES_AMD | VMEM_RULES_NO_1G | VMEM_RULES_SHARED_BIT | \
 	 VMEM_RULES_ENCRYPTION_BIT(63))
 
+/* VirtualBox's notes */
+#define VBOX_NAME "VBCORE"
+#define VBOX_TYPE 0xb00
+#define VBOX_MAGIC 0xc01ac0deu
+#define VBOX_OLD_VERSION 0x00010000
+#define VBOX_CPU_NAME "VBCPU"
+#define VBOX_CPU_TYPE 0xb01
+
 /* Of all segments of notes. Far beyond the notes of 4096 vCPUs and spaces. */
 #define MAX_NOTES_SIZE (64u << 20)
 
 bool image_is_elf(const struct image *image)
 {
-	return image->size >= SELFMAG && !memcmp(image->map, ELFMAG, SELFMAG);
+	const struct image_file *file = image->files;
+
+	return file->size >= SELFMAG && !memcmp(file->map, ELFMAG, SELFMAG);
 }
 
 /* QEMU knows the first vCPU's EFER.LMA, and says so in this way. */
@@ -75,26 +85,29 @@ static int nr_phdrs(const struct image *image, Elf *elf, const GElf_Ehdr *ehdr,
 	return 0;
 }
 
+/* Where a kernel's own core does not know the guest-physical address, of vmalloc say. */
+static bool has_address(const struct image *image, const GElf_Phdr *phdr)
+{
+	return phdr->p_paddr !=
+	       (!strcmp(image->format, "elf32") ? 0xffffffff : ~0ull);
+}
+
 static int add_segment(struct image *image, const GElf_Phdr *phdr,
 		       size_t number, struct libvmem_error *error)
 {
-	struct image_segment *segments;
-
-	if (!phdr->p_memsz && !phdr->p_filesz)
-		return 0;
-	segments = image_grow(image->segments, image->nr_segments,
-			      sizeof(*segments), error);
-	if (!segments)
-		return -LIBVMEM_NO_MEMORY;
-	image->segments = segments;
-	segments[image->nr_segments++] = (struct image_segment){
+	const struct image_segment segment = {
 		.gpa = phdr->p_paddr,
 		.len = phdr->p_memsz,
 		.file_len = phdr->p_filesz,
 		.offset = phdr->p_offset,
 		.number = number,
 	};
-	return 0;
+
+	if ((!phdr->p_memsz && !phdr->p_filesz) || !has_address(image, phdr))
+		return 0;
+	image->has_paddr |= phdr->p_paddr;
+	image->has_vaddr |= phdr->p_vaddr;
+	return image_add(image, &segment, error);
 }
 
 /*
@@ -126,20 +139,15 @@ static int refuse_note(const struct image *image, const struct core_cpu *note,
 }
 
 static int add_vcpu(struct image *image, const struct core_cpu *note,
-		    bool long_mode, struct libvmem_error *error)
+		    const struct vmem_regs *regs, struct libvmem_error *error)
 {
-	struct vmem_regs *vcpus, regs = {
-		.cr0 = note->cr[0],
-		.cr3 = note->cr[3],
-		.cr4 = note->cr[4],
-	};
+	struct vmem_regs *vcpus;
 	struct core_cpu *cpus;
 
 	if (image->nr_vcpus == VMEM_MAX_ROOTS)
 		return refuse(image, error, "is damaged",
 			      "it has notes of more than %u vCPUs",
 			      VMEM_MAX_ROOTS);
-	complete_regs(&regs, long_mode || note->cs.flags & CS_L);
 	vcpus = image_grow(image->vcpus, image->nr_vcpus, sizeof(*vcpus),
 			   error);
 	if (!vcpus)
@@ -149,7 +157,7 @@ static int add_vcpu(struct image *image, const struct core_cpu *note,
 	if (!cpus)
 		return -LIBVMEM_NO_MEMORY;
 	image->cpus = cpus;
-	vcpus[image->nr_vcpus] = regs;
+	vcpus[image->nr_vcpus] = *regs;
 	cpus[image->nr_vcpus++] = *note;
 	return 0;
 }
@@ -158,6 +166,7 @@ static int read_vcpu(struct image *image, const void *desc, size_t len,
 		     bool long_mode, struct libvmem_error *error)
 {
 	struct core_cpu note = {};
+	struct vmem_regs regs;
 
 	if (len < CPU_SIZE)
 		return refuse(
@@ -169,7 +178,68 @@ static int read_vcpu(struct image *image, const void *desc, size_t len,
 	    note.size > len)
 		return refuse_note(image, &note, len, error);
 	note.size = sizeof(note);
-	return add_vcpu(image, &note, long_mode, error);
+	regs = (struct vmem_regs){
+		.cr0 = note.cr[0],
+		.cr3 = note.cr[3],
+		.cr4 = note.cr[4],
+	};
+	complete_regs(&regs, long_mode || note.cs.flags & CS_L);
+	return add_vcpu(image, &note, &regs, error);
+}
+
+/*
+ * What VirtualBox writes of a vCPU: 18 general registers, 6 segments of 24 bytes, CR0,
+ * CR2, CR3 and CR4, and further on EFER.
+ */
+#define VBOX_CRS 288
+#define VBOX_EFER 488
+
+/* In the first version the notes of vCPUs are a struct of its own, which changed. */
+static int read_virtualbox(struct image *image, const unsigned char *desc,
+			   size_t len, struct libvmem_error *error)
+{
+	__u32 words[2] = {};
+
+	memcpy(words, desc, len < sizeof(words) ? len : sizeof(words));
+	if (words[0] != VBOX_MAGIC || words[1] >> 16 != 1 ||
+	    words[1] == VBOX_OLD_VERSION)
+		return refuse(
+			image, error,
+			"is a core of an unknown version of VirtualBox",
+			"its note has version %#x; say with --region where in the file memory is",
+			words[1]);
+	image->is_virtualbox = true;
+	return 0;
+}
+
+static int read_virtualbox_vcpu(struct image *image, const unsigned char *desc,
+				size_t len, struct libvmem_error *error)
+{
+	struct core_cpu note = {
+		.version = CORE_CPU_VERSION,
+		.size = sizeof(note),
+	};
+	struct vmem_regs regs;
+	__u64 crs[4], efer;
+
+	if (!image->is_virtualbox || len < VBOX_EFER + sizeof(efer))
+		return refuse(image, error, "is damaged",
+			      "the note of vCPU %u has %zu bytes",
+			      image->nr_vcpus, len);
+	memcpy(crs, desc + VBOX_CRS, sizeof(crs));
+	memcpy(&efer, desc + VBOX_EFER, sizeof(efer));
+	regs = (struct vmem_regs){
+		.cr0 = crs[0],
+		.cr3 = crs[2],
+		.cr4 = crs[3],
+	};
+	note.cr[0] = regs.cr0;
+	note.cr[2] = crs[1];
+	note.cr[3] = regs.cr3;
+	note.cr[4] = regs.cr4;
+	complete_regs(&regs, true);
+	regs.efer = efer;
+	return add_vcpu(image, &note, &regs, error);
 }
 
 static bool is_zero(const unsigned char *bytes, size_t len)
@@ -289,10 +359,14 @@ static int read_spaces(struct image *image, const unsigned char *desc,
 	return check_spaces(image, error);
 }
 
+/* VirtualBox counts no NUL. */
 static bool is_note(const GElf_Nhdr *nhdr, const char *name, const char *want,
 		    GElf_Word type)
 {
-	return nhdr->n_type == type && nhdr->n_namesz == strlen(want) + 1 &&
+	const size_t len = strlen(want);
+
+	return nhdr->n_type == type &&
+	       (nhdr->n_namesz == len + 1 || nhdr->n_namesz == len) &&
 	       !memcmp(name, want, nhdr->n_namesz);
 }
 
@@ -318,6 +392,13 @@ static int read_notes(struct image *image, Elf_Data *data, bool long_mode,
 				 VMEM_NOTE_TYPE))
 			ret = read_spaces(image, data->d_buf + desc,
 					  nhdr.n_descsz, error);
+		else if (is_note(&nhdr, bytes + name, VBOX_NAME, VBOX_TYPE))
+			ret = read_virtualbox(image, data->d_buf + desc,
+					      nhdr.n_descsz, error);
+		else if (is_note(&nhdr, bytes + name, VBOX_CPU_NAME,
+				 VBOX_CPU_TYPE))
+			ret = read_virtualbox_vcpu(image, data->d_buf + desc,
+						   nhdr.n_descsz, error);
 	}
 	return ret;
 }
@@ -330,8 +411,8 @@ static int read_note_segment(struct image *image, Elf *elf,
 
 	if (!phdr->p_filesz)
 		return 0;
-	if (phdr->p_offset > image->size ||
-	    phdr->p_filesz > image->size - phdr->p_offset)
+	if (phdr->p_offset > image->files->size ||
+	    phdr->p_filesz > image->files->size - phdr->p_offset)
 		return refuse(
 			image, error, "is truncated",
 			"its notes end behind the end of the file: dump or copy it again");
@@ -365,6 +446,19 @@ static int read_phdr(struct image *image, Elf *elf, size_t number,
 	return 0;
 }
 
+/* A debugger's core of a process has no guest-physical addresses. */
+static int check_is_guest(const struct image *image,
+			  struct libvmem_error *error)
+{
+	if (image->has_paddr || !image->has_vaddr || image->nr_vcpus ||
+	    image->nr_spaces)
+		return 0;
+	return refuse(
+		image, error,
+		"has no physical addresses, as the core of a process",
+		"dump the guest and not its VMM; or say with --region where in the file its memory is");
+}
+
 static int read_elf(struct image *image, Elf *elf, struct libvmem_error *error)
 {
 	GElf_Ehdr ehdr;
@@ -383,7 +477,7 @@ static int read_elf(struct image *image, Elf *elf, struct libvmem_error *error)
 	image->format = gelf_getclass(elf) == ELFCLASS32 ? "elf32" : "elf64";
 	for (size_t i = 0; i < nr && !ret; i++)
 		ret = read_phdr(image, elf, i, is_long_mode(&ehdr), error);
-	return ret;
+	return ret ? ret : check_is_guest(image, error);
 }
 
 /*

@@ -338,9 +338,9 @@ static void describe(struct libvmem *vm)
 	const struct image *image = vm->image;
 
 	vm->about = (struct libvmem_image){
-		.path = image->path,
+		.path = image->files->path,
 		.format = image->format,
-		.size = image->size,
+		.size = image->files->size,
 		.spaces = image->spaces,
 		.nr_spaces = image->nr_spaces,
 		.regs = image->regs,
@@ -350,13 +350,20 @@ static void describe(struct libvmem *vm)
 int libvmem_open_image(struct libvmem **vm, const char *path,
 		       struct libvmem_error *error)
 {
+	return libvmem_open_regions(vm, path, NULL, 0, error);
+}
+
+int libvmem_open_regions(struct libvmem **vm, const char *path,
+			 const struct libvmem_region *regions, unsigned int nr,
+			 struct libvmem_error *error)
+{
 	struct libvmem *new = new_vm(error);
 	int ret;
 
 	*vm = NULL;
 	if (!new)
 		return -LIBVMEM_NO_MEMORY;
-	ret = image_open(&new->image, path, error);
+	ret = image_open(&new->image, path, regions, nr, error);
 	if (!ret)
 		ret = offline_open(&new->offline, new->image, error);
 	if (ret) {

@@ -238,7 +238,8 @@ static struct libvmem_regs regs_of_vcpu(struct libvmem *vm,
 
 	if (!libvmem_has_own_root(vcpu))
 		regs.have &= ~LIBVMEM_CR3;
-	if (vm->image && !(vm->image->vcpus[0].cr0 & CR0_PG) &&
+	if (vm->image && !vm->image->is_virtualbox &&
+	    !(vm->image->vcpus[0].cr0 & CR0_PG) &&
 	    libvmem_mode(&regs.regs) == LIBVMEM_MODE_PAE)
 		regs.have &= ~LIBVMEM_EFER;
 	return regs;
@@ -304,7 +305,7 @@ static int take_image(struct libvmem *vm, unsigned int vcpu,
 		return error_set(
 			error, LIBVMEM_NO_REGISTERS, STEP_REGISTERS, 0,
 			"give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr",
-			"no registers in %s", image->path);
+			"no registers in %s", image->files->path);
 	if (!image->nr_spaces)
 		return take_vcpu(vm, vcpu, known, error);
 	take(known, &from);
@@ -349,7 +350,7 @@ static int take_guest(struct libvmem *vm, const struct libvmem_source *source,
 			error, LIBVMEM_BAD_MODE, STEP_REGISTERS, 0,
 			"vCPU 0 does not page: give --efer, or --arch amd64, amd64-la57 or i686-pae",
 			"nothing in %s says whether vCPU %u is in long mode",
-			vm->image->path, vcpu);
+			vm->image->files->path, vcpu);
 	}
 	if (source->qmp)
 		vcpu = index_of(vm, source->qmp, vcpu);

@@ -72,6 +72,7 @@ class Segment:
     filesz: int = None                  # likewise
     offset: int = None                  # where it is put
     kind: int = PT_LOAD
+    va: int = 0
 
     def header(self, fmt, offset):
         size = len(self.data)
@@ -82,9 +83,9 @@ class Segment:
         if self.offset is not None:
             offset = self.offset
         if fmt == ELF64:
-            return struct.pack("<IIQQQQQQ", self.kind, 0, offset, 0, self.gpa,
-                               filesz, memsz, 0)
-        return struct.pack("<IIIIIIII", self.kind, offset, 0, self.gpa,
+            return struct.pack("<IIQQQQQQ", self.kind, 0, offset, self.va,
+                               self.gpa, filesz, memsz, 0)
+        return struct.pack("<IIIIIIII", self.kind, offset, self.va, self.gpa,
                            filesz, memsz, 0, 0)
 
 

@@ -417,21 +417,14 @@ static void judge_all(struct opts *opts, const __u64 *vas, int nr)
 
 static void run(struct opts *opts, int nr_args, char **args)
 {
-	__u64 *vas;
+	struct addresses vas = parse_addresses("access", "VA", nr_args, args);
 
-	if (!nr_args)
-		usage("access needs an address: vmemctl ... access VA...");
 	if (!opts->kinds)
 		opts->kinds = (1u << NR_KINDS) - 1;
 	if (!opts->users)
 		opts->users = 1u << true | 1u << false;
-	vas = calloc(nr_args, sizeof(*vas));
-	if (!vas)
-		die("out of memory");
-	for (int i = 0; i < nr_args; i++)
-		vas[i] = parse_hex("VA", args[i]);
-	judge_all(opts, vas, nr_args);
-	free(vas);
+	judge_all(opts, vas.all, vas.nr);
+	free(vas.all);
 }
 
 const struct command access_command = {

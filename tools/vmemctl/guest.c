@@ -4,10 +4,16 @@
  */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "new_file.h"
 #include "vmemctl.h"
+
+/* A PC's hole is between these. */
+#define LOWEST_HOLE (2ull << 30)
+#define HOLE_END (4ull << 30)
 
 /* An image is mapped, and somebody has cut it. Nothing can be said but this. */
 static void end_by_sigbus(int number)
@@ -23,6 +29,21 @@ static void end_by_sigbus(int number)
 	_exit(EXIT_FAILED);
 }
 
+/* What a PC has no room for below the hole, it has from 4 GiB on. */
+static void find_hole(struct opts *opts)
+{
+	struct stat st;
+
+	opts->regions[opts->nr_regions++] = (struct libvmem_region){};
+	if (stat(opts->image, &st) || (__u64)st.st_size <= opts->hole)
+		return;
+	opts->regions[0].len = opts->hole;
+	opts->regions[opts->nr_regions++] = (struct libvmem_region){
+		.gpa = HOLE_END,
+		.offset = opts->hole,
+	};
+}
+
 struct libvmem *guest_open(struct opts *opts)
 {
 	struct libvmem_error error;
@@ -33,10 +54,13 @@ struct libvmem *guest_open(struct opts *opts)
 		check(libvmem_qmp_open(&opts->source.qmp, opts->qmp, opts->pid,
 				       &error),
 		      &error);
+	if (opts->hole)
+		find_hole(opts);
 	if (opts->image)
 		signal(SIGBUS, end_by_sigbus);
 	if (opts->image)
-		ret = libvmem_open_image(&vm, opts->image, &error);
+		ret = libvmem_open_regions(&vm, opts->image, opts->regions,
+					   opts->nr_regions, &error);
 	else
 		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
 	check(ret, &error);
@@ -62,6 +86,55 @@ static void check_regs(int ret, const struct opts *opts,
 	check(ret, error);
 }
 
+/*
+ * Does the table name another one that would be in the file, if what is above 4 GiB were
+ * moved down by the size of a hole?
+ */
+static bool is_moved(struct libvmem *vm, const struct vmem_regs *regs,
+		     enum vmem_level level, __u64 table)
+{
+	const __u64 size = libvmem_image(vm)->size;
+	const size_t width = libvmem_top_level(regs) == VMEM_LEVEL_PD ? 4 : 8;
+	unsigned char bytes[4096];
+	struct libvmem_entry entry;
+	struct libvmem_read read;
+	__u64 raw = 0;
+
+	if (table >= size)
+		return table >= HOLE_END &&
+		       table < size + HOLE_END - LOWEST_HOLE;
+	if (level == VMEM_LEVEL_PT ||
+	    libvmem_read_phys(vm, table & -4096ull, bytes, sizeof(bytes), &read,
+			      NULL) ||
+	    read.len < sizeof(bytes))
+		return false;
+	for (size_t at = table % 4096; at < sizeof(bytes); at += width) {
+		memcpy(&raw, bytes + at, width);
+		if (libvmem_entry(regs, level, raw, &entry, NULL) ||
+		    entry.kind != LIBVMEM_ENTRY_TABLE || entry.reserved)
+			continue;
+		if (level == libvmem_top_level(regs) ?
+			    is_moved(vm, regs, level - 1, entry.addr) :
+			    entry.addr >= size &&
+				    is_moved(vm, regs, level - 1, entry.addr))
+			return true;
+	}
+	return false;
+}
+
+/* Raw memory has no word for where it lies. */
+static void warn_of_hole(struct libvmem *vm, const struct opts *opts,
+			 const struct vmem_regs *regs)
+{
+	const struct libvmem_image *image = libvmem_image(vm);
+
+	if (!image || strcmp(image->format, "raw") || opts->nr_regions ||
+	    image->size <= LOWEST_HOLE)
+		return;
+	if (is_moved(vm, regs, libvmem_top_level(regs), libvmem_root(regs)))
+		warn("warning: tables lie behind the end of the file: see --hole in vmemctl(8)");
+}
+
 void guest_regs(struct libvmem *vm, const struct opts *opts,
 		struct vmem_regs *regs)
 {
@@ -69,6 +142,7 @@ void guest_regs(struct libvmem *vm, const struct opts *opts,
 
 	check_regs(libvmem_find_regs(vm, &opts->source, regs, &error), opts,
 		   &error);
+	warn_of_hole(vm, opts, regs);
 }
 
 static int show_progress(__u64 done, __u64 all, void *priv)
@@ -186,6 +260,7 @@ void guest_roots(struct libvmem *vm, const struct opts *opts, bool all,
 	}
 	check_regs(libvmem_find_roots(vm, &opts->source, all, roots, &error),
 		   opts, &error);
+	warn_of_hole(vm, opts, &roots->regs);
 	for (unsigned int i = 0; i < roots->nr_left_out; i++)
 		warn("warning: vCPU %u is left out: it does not page like vCPU %u%s",
 		     roots->left_out[i], opts->source.vcpu,

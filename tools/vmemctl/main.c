@@ -33,6 +33,8 @@ enum {
 	OPT_VM_FD,
 	OPT_EXCLUDE,
 	OPT_IMAGE,
+	OPT_REGION,
+	OPT_HOLE,
 	OPT_BASE,
 	OPT_STRICT,
 	OPT_WATCH,
@@ -58,8 +60,13 @@ static const struct argp_option options[] = {
 	{ "vm-fd", OPT_VM_FD, "FD", 0,
 	  "Its descriptor of the VM, if it holds more than one VM", 1 },
 	{ "image", OPT_IMAGE, "FILE", 0,
-	  "Ask no process but a file: an ELF core, a snapshot or raw memory",
+	  "Ask no process but a file: an ELF core, a snapshot, LiME or raw memory",
 	  1 },
+	{ "region", OPT_REGION, "GPA:LEN:OFFSET[:FILE]", 0,
+	  "Memory of LEN bytes is at OFFSET of the image or of FILE; can be repeated; without LEN, all the rest",
+	  1 },
+	{ "hole", OPT_HOLE, "GPA", 0,
+	  "The image is a PC's RAM: up to GPA, and the rest from 4 GiB on", 1 },
 
 	{ .doc = "Which address spaces (registers in hex, 0x is optional):",
 	  .group = 2 },
@@ -273,6 +280,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_IMAGE:
 		opts->image = arg;
 		return 0;
+	case OPT_REGION:
+		parse_region(opts, arg);
+		return 0;
+	case OPT_HOLE:
+		parse_hole(opts, arg);
+		return 0;
 	case OPT_VM_FD:
 		opts->vm_fd = parse_count("--vm-fd", arg, 0, INT_MAX);
 		return 0;
@@ -382,6 +395,10 @@ static void check_target(const struct opts *opts)
 {
 	if (opts->image && (opts->pid || opts->vm_fd >= 0 || opts->qmp))
 		usage("--image excludes --pid, --vm-fd and --qmp: its guest does not run");
+	if (opts->nr_regions && opts->hole)
+		usage("--region and --hole exclude each other");
+	if ((opts->nr_regions || opts->hole) && !opts->image)
+		usage("--region and --hole say where memory is in a file: give --image FILE");
 	if (!opts->pid && !opts->image)
 		usage("which guest? give --pid PID of the process that runs it, or --image FILE");
 }
@@ -450,6 +467,12 @@ int main(int argc, char **argv)
 	if (argp_parse(&overall_argp, argc, argv, ARGP_NO_HELP, NULL, &opts))
 		return EXIT_USAGE;
 
+	/* `vmemctl help' is --help, and `vmemctl help COMMAND' that of the command. */
+	if (opts.nr_args && !strcmp(opts.args[0], "help")) {
+		opts.help = true;
+		opts.args++;
+		opts.nr_args--;
+	}
 	if (opts.nr_args)
 		command = find_command(opts.args[0]);
 	if (opts.help)

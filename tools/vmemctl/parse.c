@@ -4,6 +4,8 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +36,18 @@ static __u64 parse(const char *what, const char *s, int base, const char *want)
 	return value;
 }
 
+/* 64 bits with a ` in the middle, as WinDbg has them */
 __u64 parse_hex(const char *what, const char *s)
 {
+	const char *low = strchr(s, '`');
+	char joined[32];
+
+	if (low && low > s && low - s < 16 && strlen(low + 1) == 8 &&
+	    strspn(low + 1, "0123456789abcdefABCDEF") == 8) {
+		snprintf(joined, sizeof(joined), "%.*s%s", (int)(low - s), s,
+			 low + 1);
+		s = joined;
+	}
 	return parse(what, s, 16, "hex, with 0x or without");
 }
 
@@ -115,6 +127,50 @@ void parse_range(const char *command, int nr_args, char **args,
 		      scope->last_va, scope->va);
 }
 
+static void add_address(struct addresses *addresses, const char *what,
+			const char *s)
+{
+	__u64 *all = addresses->all;
+
+	/* Room for twice as many, where their number is a power of two. */
+	if (!(addresses->nr & (addresses->nr - 1)))
+		all = reallocarray(all, 2 * addresses->nr + 1, sizeof(*all));
+	if (!all || addresses->nr == INT_MAX / 2)
+		die("out of memory for %d addresses: ask about fewer at once",
+		    addresses->nr);
+	all[addresses->nr++] = parse_hex(what, s);
+	addresses->all = all;
+}
+
+static void add_from_stdin(struct addresses *addresses, const char *what)
+{
+	char word[64];
+
+	while (scanf("%63s", word) == 1)
+		add_address(addresses, what, word);
+	if (ferror(stdin))
+		die("cannot read addresses from standard input: %m");
+}
+
+struct addresses parse_addresses(const char *command, const char *what,
+				 int nr_args, char **args)
+{
+	struct addresses addresses = {};
+
+	if (!nr_args)
+		usage("%s needs an address: vmemctl ... %s %s...", command,
+		      command, what);
+	for (int i = 0; i < nr_args; i++) {
+		if (!strcmp(args[i], "-"))
+			add_from_stdin(&addresses, what);
+		else
+			add_address(&addresses, what, args[i]);
+	}
+	if (!addresses.nr)
+		usage("%s: there is no address on standard input", command);
+	return addresses;
+}
+
 void check_whole_pages(const char *what, __u64 va, __u64 last_va)
 {
 	if (va & 0xfff)
@@ -153,6 +209,46 @@ static void insert_span(struct opts *opts, struct vmem_span span)
 	memmove(&spans[first + 1], &spans[end], (nr - end) * sizeof(*spans));
 	spans[first] = span;
 	opts->scope.nr_excluded = nr - (end - first) + 1;
+}
+
+/* Cuts the next part off, up to a colon. */
+static char *next_part(char **rest)
+{
+	char *part = strsep(rest, ":");
+
+	return part ? part : "";
+}
+
+void parse_region(struct opts *opts, char *s)
+{
+	struct libvmem_region *region = &opts->regions[opts->nr_regions++];
+	char *gpa = next_part(&s), *len = next_part(&s);
+
+	if (opts->nr_regions > MAX_REGIONS)
+		usage("too many regions: give %u at most", MAX_REGIONS);
+	if (!s)
+		usage("--region %s: give GPA:LEN:OFFSET or GPA:LEN:OFFSET:FILE",
+		      gpa);
+	region->gpa = parse_hex("GPA of --region", gpa);
+	region->len = len[0] ? parse_hex("LEN of --region", len) : 0;
+	region->offset = parse_hex("OFFSET of --region", next_part(&s));
+	region->path = s;
+	if (len[0] && !region->len)
+		usage("--region: LEN is 0: leave it out for all the rest");
+	if (s && !s[0])
+		usage("--region: FILE has no name: leave the colon out for the image itself");
+	if (region->gpa % 4096 || region->len % 4096)
+		usage("--region: give whole pages: GPA and LEN as multiples of 1000");
+}
+
+void parse_hole(struct opts *opts, const char *s)
+{
+	if (opts->hole)
+		usage("--hole %s: a PC has one hole: give it once", s);
+	opts->hole = parse_hex("--hole", s);
+	if (!opts->hole || opts->hole >> 32 || opts->hole % 4096)
+		usage("--hole %s: give where RAM ends below 4 GiB, as in --hole c0000000",
+		      s);
 }
 
 void parse_excluded(struct opts *opts, char *s)

@@ -149,12 +149,27 @@ static void read_json(struct reading *r)
 	put_end(r, start.left - r->left);
 }
 
+/* The tables map it, but where they do there is no memory. */
+static int fail_unbacked(__u64 va, const struct vmem_translation *answer,
+			 void *priv)
+{
+	const struct reading *r = priv;
+
+	if (answer->out_status == VMEM_MAPPED)
+		die("cannot read on at %#llx, %llu bytes short: mapped to %#llx, that is no memory",
+		    va, r->left, answer->out_gpa);
+	return 0;
+}
+
 /* Something could not be read. The bytes before it have been printed. */
-static void fail_short(const struct reading *r)
+static void fail_short(struct reading *r)
 {
 	const char *level = level_name(r->got.level);
 
 	out_flush();
+	if (!r->opts->phys && r->got.status == VMEM_UNBACKED)
+		libvmem_translate(r->vm, &r->regs, &r->at, 1, fail_unbacked, r,
+				  NULL);
 	die("cannot read on at %#llx, %llu bytes short: %s%s%s; %s", r->at,
 	    r->left, status_name(r->got.status), level ? " at " : "",
 	    level ? level : "",

@@ -24,11 +24,17 @@
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
 
+/* Regions on a command line */
+#define MAX_REGIONS 256
+
 /**
  * struct opts - the command line
  * @pid: process that holds the VM, 0 if not given
  * @vm_fd: its descriptor of the VM, -1 if not given
  * @image: path of the image, or NULL
+ * @regions: where guest memory is in the image
+ * @nr_regions: elements of @regions; 0 if the image says it
+ * @hole: where a PC's hole begins; 0 if not given
  * @qmp: path of QEMU's socket, or NULL
  * @source: where registers come from; its connection is guest_open()'s
  * @cr3s: those of @source
@@ -60,6 +66,9 @@ struct opts {
 	pid_t pid;
 	int vm_fd;
 	const char *image;
+	struct libvmem_region regions[MAX_REGIONS + 1];
+	unsigned int nr_regions;
+	__u64 hole;
 	const char *qmp;
 	struct libvmem_source source;
 	__u64 cr3s[VMEM_MAX_ROOTS];
@@ -183,6 +192,27 @@ void parse_cow(struct vmem_regs *regs, char *s);
 
 /* A range to exclude, "VA-LAST_VA", into its place among the others. */
 void parse_excluded(struct opts *opts, char *s);
+
+/* Where memory is in an image, "GPA:LEN:OFFSET[:FILE]", or where a PC's hole begins. */
+void parse_region(struct opts *opts, char *s);
+void parse_hole(struct opts *opts, const char *s);
+
+/**
+ * struct addresses - those that a command is asked about
+ * @all: the addresses, for free()
+ * @nr: how many; more than 0
+ */
+struct addresses {
+	__u64 *all;
+	int nr;
+};
+
+/*
+ * The addresses among a command's arguments; for "-", those on standard input, with
+ * white space between them. @what: "VA" or "GPA".
+ */
+struct addresses parse_addresses(const char *command, const char *what,
+				 int nr_args, char **args);
 
 /*
  * confine.c: drop capabilities, and all system calls but those to query the device

@@ -291,17 +291,10 @@ static void translate_all(struct opts *opts, const __u64 *vas, int nr)
 
 static void run(struct opts *opts, int nr_args, char **args)
 {
-	__u64 *vas;
+	struct addresses vas = parse_addresses("vtop", "VA", nr_args, args);
 
-	if (!nr_args)
-		usage("vtop needs an address: vmemctl ... vtop VA...");
-	vas = calloc(nr_args, sizeof(*vas));
-	if (!vas)
-		die("out of memory");
-	for (int i = 0; i < nr_args; i++)
-		vas[i] = parse_hex("VA", args[i]);
-	translate_all(opts, vas, nr_args);
-	free(vas);
+	translate_all(opts, vas.all, vas.nr);
+	free(vas.all);
 }
 
 const struct command vtop_command = {
@@ -309,8 +302,8 @@ const struct command vtop_command = {
 	.args = "VA...",
 	.summary = "addresses with their paths through the tables",
 	.help = "Translate guest-virtual addresses and show the entries on their way.\n"
-		"\vVA is hexadecimal, with 0x or without; metadata that LAM takes out of an\n"
-		"address of data is taken out. Behind each entry is what is set in it. FLAGS\n"
+		"\vVA is hexadecimal, with 0x or without, and \"-\" are all on standard\n"
+		"input; metadata that LAM takes out of an address of data is taken out. Behind each entry is what is set in it. FLAGS\n"
 		"are those of the whole path; ATTR says what else the last entry says of\n"
 		"the page, with its memory type by the PAT: of the vCPU, of --pat, or as\n"
 		"after reset. That an address is not mapped is an answer too: the\n"

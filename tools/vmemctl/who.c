@@ -211,7 +211,7 @@ static json_t *json_page(struct who *who, __u64 gpa)
 	return o;
 }
 
-static void answer(struct who *who, int nr, char **args, bool json)
+static void answer(struct who *who, const struct addresses *gpas, bool json)
 {
 	bool begun = false;
 
@@ -220,8 +220,8 @@ static void answer(struct who *who, int nr, char **args, bool json)
 		die("out of memory for the records: ask for fewer roots");
 	if (json)
 		out("{\"pages\":[");
-	for (int i = 0; i < nr; i++) {
-		__u64 gpa = parse_hex("guest-physical address", args[i]);
+	for (int i = 0; i < gpas->nr; i++) {
+		__u64 gpa = gpas->all[i];
 
 		find(who, gpa);
 		if (json) {
@@ -243,11 +243,8 @@ static void run(struct opts *opts, int nr_args, char **args)
 	struct libvmem_error error;
 	struct walked walked;
 	struct who who = { .walked = &walked };
+	struct addresses gpas = parse_addresses("who", "GPA", nr_args, args);
 
-	if (!nr_args)
-		usage("who needs an address: vmemctl ... who GPA...");
-	for (int i = 0; i < nr_args; i++)
-		parse_hex("guest-physical address", args[i]);
 	opts->all |= !opts->source.nr_cr3s;
 	parse_range("who", 0, NULL, &opts->scope);
 	who.vm = guest_open(opts);
@@ -256,7 +253,8 @@ static void run(struct opts *opts, int nr_args, char **args)
 			  &error),
 	      &error);
 	check_roots(&walked);
-	answer(&who, nr_args, args, opts->json);
+	answer(&who, &gpas, opts->json);
+	free(gpas.all);
 	walked_free(&walked);
 	guest_close(who.vm, opts);
 }

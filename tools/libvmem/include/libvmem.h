@@ -146,7 +146,8 @@ int libvmem_open_vm(struct libvmem **vm, int vm_fd,
 /**
  * libvmem_open_image - open a file with a guest's memory
  * @vm: set to the handle; NULL after a failure
- * @path: an ELF core of QEMU's dump-guest-memory, a snapshot, or raw memory from
+ * @path: an ELF core of QEMU's dump-guest-memory, of VirtualBox or of a kernel that
+ *	has crashed, a snapshot, a file of LiME's, or raw memory from
  *	guest-physical address 0 on. The file must not become shorter while it
  *	is open: the process would get SIGBUS.
  * @error: the failure, or NULL
@@ -155,6 +156,34 @@ int libvmem_open_vm(struct libvmem **vm, int vm_fd,
  */
 int libvmem_open_image(struct libvmem **vm, const char *path,
 		       struct libvmem_error *error);
+
+/**
+ * struct libvmem_region - a part of a guest's memory as it is in a file
+ * @gpa: its guest-physical address, a multiple of 4096
+ * @len: bytes, a multiple of 4096; 0 for the whole pages up to the end of the file
+ * @offset: where in the file
+ * @path: the file; NULL for the image's own
+ */
+struct libvmem_region {
+	__u64 gpa;
+	__u64 len;
+	__u64 offset;
+	const char *path;
+};
+
+/**
+ * libvmem_open_regions - open files with a guest's memory, wherever it is in them
+ * @vm: set to the handle; NULL after a failure
+ * @path: the image's own file, of any format: nothing in it but the regions counts
+ * @regions: what is where; no two of them have other bytes for the same memory
+ * @nr: elements of @regions; with 0, as libvmem_open_image()
+ * @error: the failure, or NULL
+ *
+ * Return: as libvmem_open_image().
+ */
+int libvmem_open_regions(struct libvmem **vm, const char *path,
+			 const struct libvmem_region *regions, unsigned int nr,
+			 struct libvmem_error *error);
 
 /**
  * libvmem_close - close a guest
@@ -175,7 +204,7 @@ struct libvmem_space {
 /**
  * struct libvmem_image - the file of an image
  * @path: path of the file, as it was given
- * @format: "raw", "elf32" or "elf64"
+ * @format: "raw", "elf32", "elf64" or "lime"
  * @size: bytes of the file
  * @spaces: the spaces of a snapshot, in order of primacy
  * @nr_spaces: elements of @spaces; 0 if the image is no snapshot
