@@ -49,16 +49,20 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 dest = $(if $(DESTDIR),$(shell realpath -m "$(DESTDIR)"))
 
-install: ## libvmem, vmemctl, their man pages and headers, to PREFIX
+install: ## libvmem, vmemctl, the Python package, man pages and headers, to PREFIX
 	@$(MAKE) --no-print-directory -s -C tools/libvmem O="$(B)" install \
 		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl O="$(B)" install \
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
+	@$(MAKE) --no-print-directory -s -C tools/python install \
 		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 
 uninstall: ## what `make install` put there with this PREFIX, LIBDIR and DESTDIR
 	@$(MAKE) --no-print-directory -s -C tools/libvmem uninstall \
 		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl uninstall \
+		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
+	@$(MAKE) --no-print-directory -s -C tools/python uninstall \
 		PREFIX="$(PREFIX)" DESTDIR="$(dest)"
 
 sanitizer: ## a kernel with KASAN, UBSAN, lockdep, kmemleak, and vmem.ko for it

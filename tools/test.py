@@ -71,6 +71,7 @@ STEPS = {
     "kunit": ["kunit/run"],
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
+    "python": ["tools/selftest/python.py"],
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],

@@ -218,16 +218,19 @@ class Installed(unittest.TestCase):
 
     def test_files(self):
         """make install: the files that it installs"""
-        files = {os.path.relpath(os.path.join(folder, name), self.root)
+        files = {re.sub(r"/python3\.\d+/", "/python3/", os.path.relpath(
+            os.path.join(folder, name), self.root))
                  for folder, _, names in os.walk(self.dest) for name in names}
         version = self.version()
+        package = "lib/python3/dist-packages/vmem/"
         self.assertEqual(files, {
             "bin/vmemctl", "include/libvmem.h", "include/linux/vmem.h",
             "lib/libvmem.a", "lib/libvmem.so", "lib/libvmem.so.0",
             "lib/libvmem.so." + version, "lib/pkgconfig/libvmem.pc",
             "share/man/man3/libvmem.3", "share/man/man8/vmemctl.8",
             "share/bash-completion/completions/vmemctl",
-            "share/zsh/site-functions/_vmemctl"})
+            "share/zsh/site-functions/_vmemctl", package + "__init__.py",
+            package + "_abi.py", package + "py.typed"})
         for name in ("lib/libvmem.so", "lib/libvmem.so.0"):
             self.assertEqual(
                 os.path.realpath(os.path.join(self.root, name)),

@@ -99,7 +99,24 @@ class OwnVmm(unittest.TestCase):
                                  ask(*image, *words))
         info = ask(*guest.live, "info")
         self.assertEqual(int(info["vcpus"][0]["cr3"], 16), guest.known)
+        self.check_sample(guest)
         self.check_debugfs(guest)
+
+    def check_sample(self, guest):
+        """samples/wx.py finds what --all maps shows as writable and executable."""
+        done = subprocess.run(
+            [os.path.join(TOP, "samples/wx.py"), str(guest.vmm.pid)],
+            capture_output=True, text=True, check=False, env=dict(
+                os.environ, PYTHONPATH=os.path.join(TOP, "tools/python"),
+                VMEM_LIBRARY=os.path.join(TOP, "build/lib/libvmem.so.0")))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        want = {"%s %s-%s %s" % (space["root"], row["va"], row["last_va"], row["gpa"])
+                for space in ask(*guest.live, "--all", "maps")
+                for row in space["mappings"]
+                if row["writable"] and row["executable"]}
+        self.assertGreater(len(want), len(guest.processes))
+        self.assertEqual({line.rpartition(" ")[0]
+                          for line in done.stdout.splitlines()}, want)
 
     def check_debugfs(self, guest):
         """Its file of spaces is there until vmemctl ends, or the guest."""
