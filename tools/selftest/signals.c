@@ -268,7 +268,7 @@ static void ask_with_alarms(int flags)
 	void *whole = new_buf(), *buf = new_buf();
 	const struct question *q;
 	struct subject s;
-	int calls;
+	int calls, i;
 
 	subject_init(&s);
 	for (q = questions; q < questions + ARRAY_SIZE(questions); q++) {
@@ -277,9 +277,12 @@ static void ask_with_alarms(int flags)
 		memset(buf, POISON, q->bytes);
 		CHECK_EQ_AT(q->name, ask_all(&s, q, whole), q->calls);
 		alarms = 0;
-		set_alarms(flags, 2000);
-		calls = ask_all(&s, q, buf);
-		set_alarms(flags, 0);
+		/* Where others run, a short call may be over before the first. */
+		for (i = 0, calls = 0; i < 1000 && calls <= q->calls; i++) {
+			set_alarms(flags, 2000);
+			calls = ask_all(&s, q, buf);
+			set_alarms(flags, 0);
+		}
 		printf("# %s: %d calls, %d alarms\n", q->name, calls, alarms);
 		CHECK_EQ_AT(q->name, calls > q->calls, true);
 		CHECK_EQ_AT(q->name, memcmp(buf, whole, q->bytes), 0);
