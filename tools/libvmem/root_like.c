@@ -77,18 +77,35 @@ static bool is_same_user_half(const struct finder *f, const struct top *a,
 	       !memcmp(a->keys, b->keys, f->split * sizeof(a->keys[0]));
 }
 
-static unsigned int nr_kernel_entries(const struct finder *f,
-				      const struct top *top)
+/* With PAE the kernel half is a PD. */
+static unsigned int nr_in_pd(struct finder *f, u64 pd)
 {
+	u64 entries[VMEM_PAGE_SIZE / sizeof(u64)];
+	struct libvmem_read read;
 	unsigned int i, nr = 0;
 
+	if (libvmem_read_phys(f->vm, pd, entries, sizeof(entries), &read,
+			      NULL) ||
+	    read.len < sizeof(entries))
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(entries); i++)
+		nr += entries[i] & VMEM_RAW_PRESENT;
+	return nr;
+}
+
+static unsigned int nr_kernel_entries(struct finder *f, const struct top *top)
+{
+	u64 last = top->keys[f->nr - 1];
+	unsigned int i, nr = 0;
+
+	if (is_pae(f))
+		return last ? nr_in_pd(f, last & VMEM_PAGE_MASK) : 0;
 	for (i = f->split; i < f->nr; i++)
 		nr += top->keys[i] != 0;
 	return nr;
 }
 
-bool is_twin(const struct finder *f, const struct top *user,
-	     const struct top *kernel)
+bool is_twin(struct finder *f, const struct top *user, const struct top *kernel)
 {
 	return is_same_user_half(f, user, kernel) &&
 	       nr_kernel_entries(f, user) * 2 <= nr_kernel_entries(f, kernel);

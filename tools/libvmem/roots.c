@@ -120,9 +120,9 @@ static int without_twin(struct finder *f, u64 *root)
 	struct top user, kernel;
 	int ret;
 
-	if (!is_long(f) || !(*root & VMEM_PAGE_SIZE))
+	if (!may_have_twins(f) || !(*root & VMEM_PAGE_SIZE))
 		return 0;
-	f->split = f->nr / 2;
+	f->split = is_pae(f) ? PAE_ENTRIES - 1 : f->nr / 2;
 	ret = read_top(f, *root, &user) ?:
 		      read_top(f, *root - VMEM_PAGE_SIZE, &kernel);
 	if (!ret && is_twin(f, &user, &kernel))
@@ -354,7 +354,7 @@ static int add_twins(struct finder *f)
 	size_t i, nr = f->search->nr;
 	int ret = 0;
 
-	if (!is_long(f))
+	if (!may_have_twins(f))
 		return 0;
 	for (i = 0; i < nr && !ret; i++)
 		ret = add_twin(f, i);

@@ -135,6 +135,12 @@ static inline bool is_long(const struct finder *f)
 	return f->root.mode.top >= VMEM_LEVEL_PML4;
 }
 
+/* Kernels isolate no tables of 2 levels. */
+static inline bool may_have_twins(const struct finder *f)
+{
+	return is_pae(f) || is_long(f);
+}
+
 static inline struct vmem_regs regs_of_root(const struct finder *f, u64 root)
 {
 	struct vmem_regs regs = f->search->regs;
@@ -173,7 +179,7 @@ int mark_user_pages(struct finder *f, u64 root, u8 *bits, u64 *bytes,
 int read_top(struct finder *f, u64 root, struct top *top);
 
 /* The user half of @kernel, which is not empty, and at most half as much of a kernel. */
-bool is_twin(const struct finder *f, const struct top *user,
+bool is_twin(struct finder *f, const struct top *user,
 	     const struct top *kernel);
 
 /* Whether a table looks like a root: sets how much its kernel half is the reference's. */

@@ -121,7 +121,7 @@ class Roots(lablib.GuestTest):
         self.stopped = stopped
         self.user_page = user_page
         self.want = living(guest)
-        self.twins = guest.name == "amd64-pti"
+        self.twins = guest.name.endswith("-pti")
         self.here = stopped.registers.root & ~(PAGE if self.twins else 0)
 
     @contextlib.contextmanager
