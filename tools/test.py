@@ -38,6 +38,8 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 LAB = ["tools/lab/lab", "run"]
+# Beside another lab: a step takes half of it on a quiet machine.
+LONG = ["--timeout", "3600"]
 GUESTS = ["--guest", "amd64", "--guest", "i686"]
 SANITIZER = ["--kernel", "build/sanitizer/arch/x86/boot/bzImage"]
 
@@ -81,16 +83,16 @@ STEPS = {
     "harness": ["tools/selftest/harness.py"],
     "budget": ["tools/bench/budget.py"],
     "fuzz": ["tools/fuzz/fuzz"],
-    "device": [*LAB, "--", *DEVICE],
+    "device": [*LAB, *LONG, "--", *DEVICE],
     "access": [*LAB, *ACCESS],
-    "live": [*LAB, *GUESTS, *LIVE_ROOTS],
-    "newer-device": [*LAB, *NEWER, "--", *FEWER, *DEVICE],
+    "live": [*LAB, *LONG, *GUESTS, *LIVE_ROOTS],
+    "newer-device": [*LAB, *LONG, *NEWER, "--", *FEWER, *DEVICE],
     "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
                    "tools/selftest/run", "tools/selftest/live_spaces.py",
                    "tools/selftest/samples.py", "tools/selftest/docs.py"],
-    "la57": [*LAB, "--guest", "amd64-la57", *LIVE_ROOTS],
-    "pae": [*LAB, "--guest", "i686-pae", *LIVE_ROOTS],
-    "roots": [*LAB, "--guest", "amd64-pti", "--guest", "i686-pae-pti", "--",
+    "la57": [*LAB, *LONG, "--guest", "amd64-la57", *LIVE_ROOTS],
+    "pae": [*LAB, *LONG, "--guest", "i686-pae", *LIVE_ROOTS],
+    "roots": [*LAB, *LONG, "--guest", "amd64-pti", "--guest", "i686-pae-pti", "--",
               "tools/selftest/run", "tools/selftest/live_roots.py"],
     "intel": ["tools/lab/intel", "--", "tools/selftest/run", "build/bin/vmm",
               "build/bin/uapi"],
