@@ -277,14 +277,17 @@ class Tests:
 
     def judge(self, name):
         """Run one step, and judge it as a whole. Returns its count."""
-        before = 0
+        before, failures = 0, []
         count, how, why = self.attempt(name)
         while how == "emulation" and self.may_die(name):
             before += count.failed - count.lost
+            failures += [failure for failure in count.failures
+                         if not failure[0].endswith("# LOST")]
             self.say(name, f"# {name}: the emulation died after {count}: {why}")
             self.run_control(name)
             count, how, why = self.attempt(name)
         count.failed += before
+        count.failures = failures + count.failures
         if how != "ended":
             count.fail(f"{name}: {how}: {why}")
             count.failed += 1

@@ -64,15 +64,16 @@ static int by_gpa(const void *a, const void *b)
 	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
 }
 
-/* The first whose root is not below @gpa */
-static size_t first_root(const struct finder *f, u64 gpa)
+/* The first that is not below @address, in the order of @va or of the roots */
+static size_t first_from(const struct finder *f, bool is_va, u64 address)
 {
 	size_t low = 0, high = f->nr_pointers;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
+		const struct pointers *p = &f->pointers[middle];
 
-		if (f->pointers[middle].gpa < gpa)
+		if ((is_va ? p->va : p->gpa) < address)
 			low = middle + 1;
 		else
 			high = middle;
@@ -88,7 +89,7 @@ static int note_kernel_map(const struct vmem_mapping *mapping, void *priv)
 {
 	struct finder *f = priv;
 	u64 last = mapping->gpa + (mapping->last_va - mapping->va);
-	size_t i = first_root(f, mapping->gpa);
+	size_t i = first_from(f, false, mapping->gpa);
 
 	if (!(mapping->perms & VMEM_WRITABLE))
 		return 0;
@@ -108,22 +109,6 @@ static int by_va(const void *a, const void *b)
 	const struct pointers *x = a, *y = b;
 
 	return x->va < y->va ? -1 : x->va > y->va;
-}
-
-/* The first that is not below @va */
-static size_t first_pointer(const struct finder *f, u64 va)
-{
-	size_t low = 0, high = f->nr_pointers;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (f->pointers[middle].va < va)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
 }
 
 static void note_pointer(struct finder *f, struct pointers *pointers,
@@ -159,7 +144,7 @@ static int note_pointers(u64 gpa, const void *page, void *priv)
 		size_t i;
 
 		if (word && word - first <= last - first) {
-			for (i = first_pointer(f, word);
+			for (i = first_from(f, true, word);
 			     i < f->nr_pointers && f->pointers[i].va == word;
 			     i++)
 				note_pointer(f, &f->pointers[i], before, gpa);
@@ -196,7 +181,6 @@ static bool learn(const struct finder *f, u64 *before)
 
 	for (i = 0; i < f->nr_accounts; i++) {
 		const struct account *account = &f->accounts[i];
-
 		bool is_next = !i || account->before != account[-1].before;
 
 		if (is_next)

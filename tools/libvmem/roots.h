@@ -27,7 +27,7 @@ struct top {
 /* An entry that the processor would fault on */
 #define BAD_KEY (~0ull)
 
-/* Pointers to a root that are told apart. A kernel has a few. */
+/* How many pointers to a root are recorded. A kernel has a few. */
 #define MAX_ACCOUNTS 32
 
 /**
@@ -85,7 +85,7 @@ struct account {
  * @nr_unmapped: those of which @va is not known yet
  * @accounts: pointers that were found, all together
  * @nr_accounts: elements of @accounts
- * @crowded: one of several with the same user half has more pointers than are told apart
+ * @crowded: one of several with the same user half has more pointers than are recorded
  */
 struct finder {
 	struct libvmem *vm;

@@ -343,6 +343,8 @@ class Counts(unittest.TestCase):
         self.assertEqual(self.run_steps(
             ("1..3\nnot ok 1 a\nnot ok 2 b # LOST\n", EMULATED, 126),
             (GOOD, ENDED, 0)), (2, 1, 0))
+        self.assertIn("# failed in 0: a\n", self.said)
+        self.assertNotIn("LOST", self.said.partition("# failed in")[2])
 
     def test_budget(self):
         """test.py: guests that are lost again and again are a failure"""

@@ -96,6 +96,7 @@ static bool is_moved(struct libvmem *vm, const struct vmem_regs *regs,
 	const __u64 size = libvmem_image(vm)->size;
 	const size_t width = libvmem_top_level(regs) == VMEM_LEVEL_PD ? 4 : 8;
 	unsigned char bytes[4096];
+	size_t end = sizeof(bytes);
 	struct libvmem_entry entry;
 	struct libvmem_read read;
 	__u64 raw = 0;
@@ -108,7 +109,11 @@ static bool is_moved(struct libvmem *vm, const struct vmem_regs *regs,
 			      NULL) ||
 	    read.len < sizeof(bytes))
 		return false;
-	for (size_t at = table % 4096; at < sizeof(bytes); at += width) {
+	/* A PAE root is 4 entries; what is behind it belongs to others. */
+	if (libvmem_top_level(regs) == VMEM_LEVEL_PDPT &&
+	    level == VMEM_LEVEL_PDPT)
+		end = table % 4096 + 32;
+	for (size_t at = table % 4096; at < end; at += width) {
 		memcpy(&raw, bytes + at, width);
 		if (libvmem_entry(regs, level, raw, &entry, NULL) ||
 		    entry.kind != LIBVMEM_ENTRY_TABLE || entry.reserved)

@@ -63,7 +63,7 @@ static const struct argp_option options[] = {
 	  "Ask no process but a file: an ELF core, a snapshot, LiME or raw memory",
 	  1 },
 	{ "region", OPT_REGION, "GPA:LEN:OFFSET[:FILE]", 0,
-	  "Memory of LEN bytes is at OFFSET of the image or of FILE; can be repeated; without LEN, all the rest",
+	  "LEN bytes at OFFSET of the image, or of FILE, are at GPA; can be repeated",
 	  1 },
 	{ "hole", OPT_HOLE, "GPA", 0,
 	  "The image is a PC's RAM: up to GPA, and the rest from 4 GiB on", 1 },
@@ -107,7 +107,7 @@ static const struct argp_option options[] = {
 	  "Bits of an entry by which the guest marks pages copy-on-write", 2 },
 
 	{ "exclude", OPT_EXCLUDE, "VA-LAST_VA", 0,
-	  "spaces, aliases, snapshot: leave these addresses out; can be repeated",
+	  "spaces, aliases, who, debugfs, snapshot: leave these addresses out; can be repeated",
 	  2 },
 
 	{ .doc = "Output:", .group = 3 },

@@ -303,8 +303,9 @@ const struct command vtop_command = {
 	.summary = "addresses with their paths through the tables",
 	.help = "Translate guest-virtual addresses and show the entries on their way.\n"
 		"\vVA is hexadecimal, with 0x or without, and \"-\" are all on standard\n"
-		"input; metadata that LAM takes out of an address of data is taken out. Behind each entry is what is set in it. FLAGS\n"
-		"are those of the whole path; ATTR says what else the last entry says of\n"
+		"input; metadata that LAM takes out of an address of data is taken out.\n"
+		"Behind each entry is what is set in it. FLAGS are those of the whole\n"
+		"path; ATTR says what else the last entry says of\n"
 		"the page, with its memory type by the PAT: of the vCPU, of --pat, or as\n"
 		"after reset. That an address is not mapped is an answer too: the\n"
 		"exit status is 0. With several roots, each address is translated in each\n"

@@ -265,7 +265,7 @@ const struct command who_command = {
 	.summary = "which spaces map a guest-physical page",
 	.help = "Show which spaces map each guest-physical address, where, and with which\n"
 		"rights: of the roots that are given with --cr3, or of all processes'.\n"
-		"\vA table that is shared is told once for each entry that names it, as\n"
+		"\vA shared table is listed once for each entry that names it, as\n"
 		"\"by TABLE of SPACE\": all that it maps there is mapped here.",
 	.can_search = true,
 	.can_exclude = true,
