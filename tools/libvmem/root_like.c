@@ -13,8 +13,9 @@
 #include "roots.h"
 #include "scan.h"
 
-/* Where user mode ends in 32-bit modes, unless a known root tells */
+/* Where user mode ends in 32-bit modes, unless a known root tells; and it has a GiB. */
 #define USUAL_SPLIT 0xc0000000ull
+#define FIRST_SPLIT 0x40000000ull
 
 /* ---- Tables ---- */
 
@@ -126,12 +127,11 @@ static void compare(struct likeness *likeness, u64 key, u64 like)
  * A few entries may be a process's own. With 2 levels a kernel fills in the kernel half of
  * each root when it is needed there, so the reference may lack some as well.
  */
-static bool is_like(const struct finder *f, const struct likeness *likeness,
-		    unsigned int kernel)
+static bool is_like(const struct finder *f, const struct likeness *likeness)
 {
 	unsigned int few = likeness->same / 4;
 
-	return likeness->same && likeness->same * 2 >= kernel &&
+	return likeness->same && likeness->same * 2 >= likeness->kernel &&
 	       likeness->other <= few &&
 	       likeness->more <= (f->root.mode.top == VMEM_LEVEL_PD ?
 					  likeness->same :
@@ -143,8 +143,9 @@ static bool is_pd_like(struct finder *f, u64 pd, struct likeness *likeness)
 {
 	u8 table[VMEM_PAGE_SIZE];
 	struct libvmem_read read;
-	unsigned int i, kernel = 0;
+	unsigned int i;
 
+	f->pds_left -= f->pds_left > 0;
 	if (libvmem_read_phys(f->vm, pd, table, sizeof(table), &read, NULL) ||
 	    read.len < sizeof(table))
 		return false;
@@ -152,9 +153,9 @@ static bool is_pd_like(struct finder *f, u64 pd, struct likeness *likeness)
 	for (i = 0; i < 512; i++) {
 		compare(likeness, key_at(f, VMEM_LEVEL_PD, table, i),
 			f->pd.keys[i]);
-		kernel += f->pd.keys[i] != 0;
+		likeness->kernel += f->pd.keys[i] != 0;
 	}
-	return is_like(f, likeness, kernel);
+	return is_like(f, likeness);
 }
 
 static bool is_pae_root(struct finder *f, const void *table,
@@ -170,7 +171,7 @@ static bool is_pae_root(struct finder *f, const void *table,
 	}
 	for (i = f->split; i < PAE_ENTRIES; i++)
 		compare(likeness, keys[i], f->like.keys[i]);
-	if (is_like(f, likeness, f->kernel))
+	if (is_like(f, likeness))
 		return true;
 	return f->split == 3 && keys[0] && keys[1] && keys[2] && keys[3] &&
 	       is_pd_like(f, keys[3] & VMEM_PAGE_MASK, likeness);
@@ -183,7 +184,7 @@ bool is_like_root(struct finder *f, const void *table,
 	int top = f->root.mode.top;
 	unsigned int i;
 
-	*likeness = (struct likeness){ 0 };
+	*likeness = (struct likeness){ .kernel = f->kernel };
 	if (is_pae(f))
 		return is_pae_root(f, table, likeness);
 	for (i = f->split; i < f->nr; i++) {
@@ -191,7 +192,7 @@ bool is_like_root(struct finder *f, const void *table,
 		if (likeness->other > f->kernel / 4)
 			return false;
 	}
-	if (!is_like(f, likeness, f->kernel))
+	if (!is_like(f, likeness))
 		return false;
 	for (i = 0; i < f->split; i++)
 		if (key_at(f, top, table, i) == BAD_KEY)
@@ -201,14 +202,17 @@ bool is_like_root(struct finder *f, const void *table,
 
 /* ---- The reference ---- */
 
-/* In 32-bit modes it is the kernel's choice where user mode ends. */
+/*
+ * In 32-bit modes it is the kernel's choice where user mode ends. What it has below that is
+ * for itself, as to start a CPU.
+ */
 static int note_end(const struct vmem_mapping *mapping, void *priv)
 {
 	struct finder *f = priv;
 
 	if (mapping->perms & VMEM_USER)
 		f->from = 0;
-	else if (!f->from)
+	else if (!f->from && mapping->va >= FIRST_SPLIT)
 		f->from = mapping->va;
 	return 0;
 }
@@ -271,8 +275,9 @@ int take_reference(struct finder *f, u64 root)
 
 /* ---- A reference where no root is known ---- */
 
-/* How many kernel halves are tried */
+/* How many kernel halves are tried, and how many tables may have any */
 #define MAX_GUESSES 64
+#define MAX_TABLES BIT(24)
 
 /**
  * struct guess - a table that can be a root
@@ -330,6 +335,12 @@ static int note_guess(u64 gpa, const void *page, void *priv)
 		half = hash_half(guesses->f, page + at);
 		if (!half)
 			continue;
+		if (guesses->nr == MAX_TABLES)
+			return error_set(
+				guesses->f->error, LIBVMEM_TOO_MUCH,
+				STEP_REGISTERS, 0,
+				"name a root with --cr3: then only what has its kernel half counts",
+				"%lu tables and more can be roots", MAX_TABLES);
 		if (guesses->nr == guesses->room) {
 			size_t room = guesses->room ? guesses->room * 2 : 1024;
 			struct guess *all =
@@ -364,19 +375,40 @@ static size_t nr_alike(const struct guesses *guesses, size_t first)
 	return n;
 }
 
-/* The first of the most that are alike, of fewer than @below; returns how many they are. */
-static size_t most_alike(const struct guesses *guesses, size_t below, u64 *root)
+/* One of several roots with the same kernel half, and how many these are */
+struct half {
+	u64 root;
+	size_t nr;
+};
+
+static int by_nr(const void *a, const void *b)
 {
-	size_t i, n, most = 0;
+	const struct half *x = a, *y = b;
+
+	return x->nr > y->nr ? -1 : x->nr < y->nr;
+}
+
+/* The kernel halves that most have, and how many these are. */
+static unsigned int find_halves(const struct guesses *guesses,
+				struct half *halves)
+{
+	unsigned int nr = 0;
+	size_t i, n;
 
 	for (i = 0; i < guesses->nr; i += n) {
-		n = nr_alike(guesses, i);
-		if (n <= most || n >= below)
+		struct half half = { guesses->all[i].root,
+				     nr_alike(guesses, i) };
+
+		n = half.nr;
+		if (nr < MAX_GUESSES)
+			halves[nr++] = half;
+		else if (n > halves[nr - 1].nr)
+			halves[nr - 1] = half;
+		else
 			continue;
-		most = n;
-		*root = guesses->all[i].root;
+		sort(halves, nr, sizeof(*halves), by_nr, NULL);
 	}
-	return most;
+	return nr;
 }
 
 static int pass_over(const struct vmem_mapping *mapping, void *priv)
@@ -402,14 +434,13 @@ static int holds(struct finder *f, u64 root, bool *does)
 
 static int try_guesses(const struct guesses *guesses, u64 *root)
 {
-	size_t below = guesses->nr + 1;
+	struct half halves[MAX_GUESSES];
+	unsigned int i, nr = find_halves(guesses, halves);
 	bool does = false;
-	int i, ret;
+	int ret;
 
-	for (i = 0; i < MAX_GUESSES; i++) {
-		below = most_alike(guesses, below, root);
-		if (!below)
-			break;
+	for (i = 0; i < nr; i++) {
+		*root = halves[i].root;
 		ret = holds(guesses->f, *root, &does);
 		if (ret || does)
 			return ret;

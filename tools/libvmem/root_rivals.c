@@ -32,25 +32,65 @@ static int by_table(const void *a, const void *b)
 	return x->root < y->root ? -1 : x->root > y->root;
 }
 
-/* The first table of each root's user half is enough: a copy has all of them. */
-static int claim_tables(struct finder *f, struct claim *claims, size_t *nr)
+/* What all roots claim, together */
+#define MAX_CLAIMS BIT(22)
+
+/**
+ * struct claims - all claims
+ * @all: by table
+ * @nr: elements of @all
+ * @room: elements that there is room for
+ */
+struct claims {
+	struct claim *all;
+	size_t nr;
+	size_t room;
+};
+
+static int claim(struct finder *f, struct claims *claims, u64 table,
+		 size_t root)
+{
+	if (claims->nr == MAX_CLAIMS)
+		return error_set(
+			f->error, LIBVMEM_TOO_MUCH, STEP_REGISTERS, 0,
+			"no guest has so many processes: name the roots with --cr3",
+			"what looks like roots has more than %lu tables of user mode",
+			MAX_CLAIMS);
+	if (claims->nr == claims->room) {
+		size_t room = claims->room ? claims->room * 2 : 1024;
+		struct claim *all =
+			reallocarray(claims->all, room, sizeof(*all));
+
+		if (!all)
+			return error_memory(f->error, NULL);
+		claims->all = all;
+		claims->room = room;
+	}
+	claims->all[claims->nr++] = (struct claim){ table, root };
+	return 0;
+}
+
+/* All tables of user halves: a copy may lack some of them. */
+static int claim_tables(struct finder *f, struct claims *claims)
 {
 	size_t i;
 	int ret = 0;
 
-	*nr = 0;
 	for (i = 0; i < f->search->nr && !ret; i++) {
+		u64 root = f->search->roots[i].root;
 		struct top top;
 		unsigned int at;
 
 		if (!is_used(&f->search->roots[i]))
 			continue;
-		ret = read_top(f, f->search->roots[i].root, &top);
-		for (at = 0; at < f->split && !top.keys[at]; at++)
-			;
-		if (at < f->split)
-			claims[(*nr)++] = (struct claim){ top.keys[at], i };
+		ret = read_top(f, root, &top);
+		for (at = 0; at < f->split && !ret; at++)
+			if (top.keys[at] && top.keys[at] != BAD_KEY)
+				ret = claim(f, claims, top.keys[at], i);
+		f->pointers[f->nr_pointers++] =
+			(struct pointers){ .gpa = root, .root = i };
 	}
+	sort(claims->all, claims->nr, sizeof(*claims->all), by_table, NULL);
 	return ret;
 }
 
@@ -263,7 +303,12 @@ static int trust_accounts(struct finder *f, u64 before)
 static int look_for_pointers(struct finder *f)
 {
 	const struct vmem_regs regs = regs_of_root(f, f->root.table);
-	struct scan scan = { .vm = f->vm, .page = note_pointers, .priv = f };
+	struct scan scan = {
+		.vm = f->vm,
+		.fetch = f->search->fetch,
+		.page = note_pointers,
+		.priv = f,
+	};
 	u64 last = is_long(f) ? ~0ull : 0xffffffff;
 	u64 from = is_long(f) ? 1ull << 63 : f->from;
 	int ret;
@@ -288,34 +333,56 @@ static void note_crowded(struct finder *f)
 			      is_rival(f, f->pointers[i].root);
 }
 
-/* Of roots with the same user half, the one that is used. */
-static void settle(struct finder *f, const struct claim *claims, size_t nr)
+/* Of roots with the same table in their user halves, the one that is used; or NULL. */
+static struct libvmem_root_found *
+find_used(const struct finder *f, const struct claim *claims, size_t nr)
 {
 	struct libvmem_root_found *roots = f->search->roots;
 	struct libvmem_root_found *used = NULL;
 	unsigned int nr_pointed = 0;
 	size_t i;
 
+	for (i = 0; i < nr; i++)
+		if (roots[claims[i].root].vcpu_seen)
+			return &roots[claims[i].root];
 	for (i = 0; i < nr; i++) {
-		struct libvmem_root_found *root = &roots[claims[i].root];
-
-		if (root->vcpu_seen)
-			used = root;
-		nr_pointed += root->pointers > 0;
+		if (!roots[claims[i].root].pointers)
+			continue;
+		used = &roots[claims[i].root];
+		nr_pointed++;
 	}
-	for (i = 0; i < nr && !used && nr_pointed == 1 && !f->crowded; i++)
-		if (roots[claims[i].root].pointers)
-			used = &roots[claims[i].root];
-	for (i = 0; i < nr; i++) {
-		struct libvmem_root_found *root = &roots[claims[i].root];
+	return nr_pointed == 1 && !f->crowded ? used : NULL;
+}
 
-		root->kind = root->vcpu_seen ? LIBVMEM_ROOT_VCPU :
-			     root == used    ? LIBVMEM_ROOT_USER :
-			     used	     ? LIBVMEM_ROOT_COPY :
-					       LIBVMEM_ROOT_UNCLEAR;
-		if (root->kind == LIBVMEM_ROOT_COPY)
-			root->of = used->root;
+/* All others of the same table are copies of the one that is used. */
+static void settle(struct finder *f, const struct claim *claims, size_t nr)
+{
+	struct libvmem_root_found *used = find_used(f, claims, nr);
+	size_t i;
+
+	for (i = 0; i < nr && used; i++) {
+		struct libvmem_root_found *root =
+			&f->search->roots[claims[i].root];
+
+		if (root == used || root->vcpu_seen)
+			continue;
+		root->kind = LIBVMEM_ROOT_COPY;
+		root->of = used->root;
 	}
+}
+
+/* Where none is said to be used, and more than one is no copy, each is unclear. */
+static void leave_unclear(struct finder *f, const struct claim *claims,
+			  size_t nr)
+{
+	struct libvmem_root_found *roots = f->search->roots;
+	size_t i, left = 0;
+
+	for (i = 0; i < nr; i++)
+		left += roots[claims[i].root].kind != LIBVMEM_ROOT_COPY;
+	for (i = 0; i < nr && left > 1 && !find_used(f, claims, nr); i++)
+		if (roots[claims[i].root].kind != LIBVMEM_ROOT_COPY)
+			roots[claims[i].root].kind = LIBVMEM_ROOT_UNCLEAR;
 }
 
 static size_t nr_equal(const struct claim *claims, size_t nr)
@@ -327,15 +394,36 @@ static size_t nr_equal(const struct claim *claims, size_t nr)
 	return i;
 }
 
-static void settle_all(struct finder *f, const struct claim *claims, size_t nr)
+typedef void rivalry(struct finder *f, const struct claim *claims, size_t nr);
+
+/* Call @settle with each set of roots that have the same table. */
+static void for_each_rivalry(struct finder *f, const struct claims *claims,
+			     rivalry *settle)
 {
 	size_t i, n;
 
-	for (i = 0; i < nr; i += n) {
-		n = nr_equal(&claims[i], nr - i);
+	for (i = 0; i < claims->nr; i += n) {
+		n = nr_equal(&claims->all[i], claims->nr - i);
 		if (n > 1)
-			settle(f, &claims[i], n);
+			settle(f, &claims->all[i], n);
 	}
+}
+
+/*
+ * First all that is sure: whoever makes a copy of parts of two roots must not make these
+ * rivals of each other.
+ */
+static void settle_all(struct finder *f, const struct claims *claims)
+{
+	struct libvmem_root_found *roots = f->search->roots;
+	size_t i;
+
+	for_each_rivalry(f, claims, settle);
+	for (i = 0; i < f->search->nr; i++)
+		if (is_rival(f, i))
+			roots[i].kind = roots[i].vcpu_seen ? LIBVMEM_ROOT_VCPU :
+							     LIBVMEM_ROOT_USER;
+	for_each_rivalry(f, claims, leave_unclear);
 }
 
 /* Mapped to user mode by what looks like a root: one of the two is none. */
@@ -363,6 +451,7 @@ static void settle_doubtful(struct finder *f, bool known)
 	for (i = 0; i < f->search->nr; i++) {
 		struct libvmem_root_found *root = &f->search->roots[i];
 
+		root->in_user_memory |= is_doubtful(f, root);
 		if (is_doubtful(f, root))
 			root->kind = LIBVMEM_ROOT_COPY;
 		else if (known && root->kind == LIBVMEM_ROOT_USER &&
@@ -371,36 +460,25 @@ static void settle_doubtful(struct finder *f, bool known)
 	}
 }
 
-/* Until it is settled, each of several is unclear. Returns how many these are. */
-static size_t find_rivals(struct finder *f, const struct claim *claims,
-			  size_t nr)
+/* Until it is settled, each of several is unclear. */
+static void note_rivals(struct finder *f, const struct claim *claims, size_t nr)
 {
-	struct libvmem_root_found *roots = f->search->roots;
-	size_t i, n, k, nr_rivals = 0;
+	size_t i;
 
-	for (i = 0; i < nr; i += n) {
-		n = nr_equal(&claims[i], nr - i);
-		for (k = i; n > 1 && k < i + n; k++, nr_rivals++)
-			roots[claims[k].root].kind = LIBVMEM_ROOT_UNCLEAR;
-	}
 	for (i = 0; i < nr; i++)
-		f->pointers[i] = (struct pointers){
-			.gpa = roots[claims[i].root].root,
-			.root = claims[i].root,
-		};
-	f->nr_pointers = nr;
-	return nr_rivals;
+		f->search->roots[claims[i].root].kind = LIBVMEM_ROOT_UNCLEAR;
+	f->has_rivals = true;
 }
 
-static int settle_claims(struct finder *f, struct claim *claims, size_t nr)
+static int settle_claims(struct finder *f, const struct claims *claims)
 {
 	size_t doubtful = nr_doubtful(f);
 	u64 before = 0;
 	bool known;
 	int ret;
 
-	sort(claims, nr, sizeof(*claims), by_table, NULL);
-	if (!find_rivals(f, claims, nr) && !doubtful)
+	for_each_rivalry(f, claims, note_rivals);
+	if (!f->has_rivals && !doubtful)
 		return 0;
 	ret = look_for_pointers(f) ?: gather_accounts(f);
 	if (ret)
@@ -410,7 +488,7 @@ static int settle_claims(struct finder *f, struct claim *claims, size_t nr)
 	if (ret)
 		return ret;
 	note_crowded(f);
-	settle_all(f, claims, nr);
+	settle_all(f, claims);
 	if (doubtful)
 		settle_doubtful(f, known);
 	return 0;
@@ -418,19 +496,17 @@ static int settle_claims(struct finder *f, struct claim *claims, size_t nr)
 
 int settle_rivals(struct finder *f)
 {
-	size_t nr = f->search->nr;
-	struct claim *claims = kcalloc(nr + 1, sizeof(*claims), GFP_KERNEL);
+	struct claims claims = {};
 	int ret = 0;
 
-	f->pointers = kcalloc(nr + 1, sizeof(*f->pointers), GFP_KERNEL);
-	if (!claims || !f->pointers)
+	f->pointers =
+		kcalloc(f->search->nr + 1, sizeof(*f->pointers), GFP_KERNEL);
+	if (!f->pointers)
 		ret = error_memory(f->error, NULL);
 	if (!ret)
-		ret = claim_tables(f, claims, &nr);
-	if (!ret)
-		ret = settle_claims(f, claims, nr);
+		ret = claim_tables(f, &claims) ?: settle_claims(f, &claims);
 	kfree(f->accounts);
 	kfree(f->pointers);
-	kfree(claims);
+	free(claims.all);
 	return ret;
 }

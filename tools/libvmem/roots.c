@@ -30,8 +30,9 @@
 #define MAX_LOOKS 32
 #define LOOK_US 1000
 
-/* How many pages may look like roots */
+/* How many pages may look like roots, and for how many with PAE a PD tells */
 #define MAX_FOUND 65536u
+#define MAX_PDS 1048576u
 
 /*
  * What a root maps to user mode is looked at by so many calls of the module at most, of
@@ -166,7 +167,14 @@ static int look_at_page(u64 gpa, const void *page, void *priv)
 		if (ret)
 			return ret;
 		found->shared = likeness.same;
+		found->kernel = likeness.kernel;
 	}
+	if (is_pae(f) && !f->pds_left)
+		return error_set(
+			f->error, LIBVMEM_TOO_MUCH, STEP_REGISTERS, 0,
+			"its memory is full of them on purpose; name the roots with --cr3",
+			"more than %u tables are no root, or its copy for a process",
+			MAX_PDS);
 	return 0;
 }
 
@@ -189,6 +197,7 @@ static int read_memory(struct finder *f)
 {
 	struct scan scan = {
 		.vm = f->vm,
+		.fetch = f->search->fetch,
 		.page = look_at_page,
 		.step = step,
 		.priv = f,
@@ -311,8 +320,10 @@ static void drop_user_pages(struct finder *f)
 	for (i = 0; i < f->search->nr; i++) {
 		struct libvmem_root_found *found = &f->search->roots[i];
 
-		if (!found->vcpu_seen && is_marked(f, f->frames, found->root))
-			found->kind = LIBVMEM_ROOT_COPY;
+		if (found->vcpu_seen || !is_marked(f, f->frames, found->root))
+			continue;
+		found->kind = LIBVMEM_ROOT_COPY;
+		found->in_user_memory = true;
 	}
 }
 
@@ -397,6 +408,7 @@ static int init(struct finder *f)
 	f->size = is_pae(f) ? PAE_ENTRIES * sizeof(u64) : VMEM_PAGE_SIZE;
 	ret = libvmem_memslots(f->vm, find_end, &end, f->error);
 	f->nr_frames = min(end, MAX_MEMORY) / VMEM_PAGE_SIZE;
+	f->pds_left = MAX_PDS;
 	f->calls_left = ROOTS_WITH_ALL * CALLS_OF_A_ROOT(f->nr_frames);
 	f->frames = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);
 	f->others = kcalloc(f->nr_frames / 8 + 1, 1, GFP_KERNEL);

@@ -73,6 +73,7 @@ struct account {
  * @kernel: entries of its kernel half
  * @pd: PAE: its kernel half, if it is one PD
  * @calls_left: calls of the module for what user halves map
+ * @pds_left: PAE: PDs that may be read to compare them
  * @room: elements that there is room for in the search's roots
  * @frames: a bit for each guest-physical page that is mapped to user mode by a root that
  *	a vCPU has
@@ -85,6 +86,7 @@ struct account {
  * @nr_unmapped: those of which @va is not known yet
  * @accounts: pointers that were found, all together
  * @nr_accounts: elements of @accounts
+ * @has_rivals: several roots have a table of user mode in common
  * @crowded: one of several with the same user half has more pointers than are recorded
  */
 struct finder {
@@ -99,6 +101,7 @@ struct finder {
 	unsigned int kernel;
 	struct top pd;
 	u64 calls_left;
+	u64 pds_left;
 	size_t room;
 	u8 *frames;
 	u8 *others;
@@ -110,6 +113,7 @@ struct finder {
 	size_t nr_unmapped;
 	struct account *accounts;
 	size_t nr_accounts;
+	bool has_rivals;
 	bool crowded;
 };
 
@@ -118,11 +122,13 @@ struct finder {
  * @same: entries that are equal
  * @other: entries that both have, and are not equal
  * @more: entries that the reference does not have
+ * @kernel: entries that the reference has
  */
 struct likeness {
 	unsigned int same;
 	unsigned int other;
 	unsigned int more;
+	unsigned int kernel;
 };
 
 static inline bool is_pae(const struct finder *f)

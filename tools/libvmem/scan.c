@@ -48,14 +48,17 @@ struct pass {
 	unsigned char *buf;
 };
 
-/* Of an image, all is there; of a guest that runs, nothing that the pagemap does not tell. */
+/*
+ * Of an image, or if it is to be fetched, all is there; of a guest that runs, nothing that
+ * the pagemap does not tell.
+ */
 static void find_there(struct pass *pass, const struct piece *piece)
 {
 	const struct libvmem *vm = pass->scan->vm;
 	const size_t len = piece->nr * sizeof(__u64);
 
 	memset(pass->there, 0, sizeof(pass->there));
-	if (vm->image)
+	if (vm->image || pass->scan->fetch)
 		for (__u64 i = 0; i < piece->nr; i++)
 			pass->there[i] = PAGEMAP_PRESENT;
 	else if (pread(vm->pagemap, pass->there, len,

@@ -10,6 +10,7 @@
 /**
  * struct scan - a pass over guest memory
  * @vm: the guest
+ * @fetch: look at what the VMM does not have in memory as well
  * @page: called for each page of 4 KiB that is there; returns 0, or another value to
  *	end the pass
  * @step: called now and then, with the bytes that the pass has behind it and all; likewise
@@ -19,6 +20,7 @@
  */
 struct scan {
 	struct libvmem *vm;
+	bool fetch;
 	int (*page)(__u64 gpa, const void *page, void *priv);
 	int (*step)(__u64 done, __u64 all, void *priv);
 	void *priv;
@@ -27,8 +29,8 @@ struct scan {
 };
 
 /*
- * What was never touched is not brought into being, and what is swapped out stays where
- * it is. Returns 0; a negative code; what @page or @step did.
+ * Without @fetch, what was never touched is not brought into being, and what is swapped out
+ * stays where it is. Returns 0; a negative code; what @page or @step did.
  */
 int scan_memory(struct scan *scan, struct libvmem_error *error);
 

@@ -2,8 +2,9 @@
 /*
  * hold.c - a VMM of a few lines, whose guest has the contents of a file as memory
  *
- * usage: hold FILE CR0 CR3 CR4 EFER RIP
+ * usage: hold FILE CR0 CR3 CR4 EFER RIP [unread]
  *
+ * With "unread", nothing of the file is in memory until the guest needs it.
  * Says "runs" when the vCPU is about to, and each exit. Ends with its parent.
  */
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 #include "ktap.h"
 #include "vcpu.h"
 
-static void *memory_of(const char *file, size_t *len)
+static void *memory_of(const char *file, bool populate, size_t *len)
 {
 	int fd = (int)must(open(file, O_RDONLY | O_CLOEXEC), file);
 	struct stat stat;
@@ -26,7 +27,7 @@ static void *memory_of(const char *file, size_t *len)
 	must(fstat(fd, &stat), file);
 	*len = (size_t)stat.st_size;
 	memory = mmap(NULL, *len, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_POPULATE, fd, 0);
+		      MAP_PRIVATE | (populate ? MAP_POPULATE : 0), fd, 0);
 	must(memory == MAP_FAILED ? -1 : 0, file);
 	close(fd);
 	return memory;
@@ -46,11 +47,12 @@ int main(int argc, char **argv)
 	int kvm_fd, vm_fd;
 	size_t len;
 
-	must(argc == 7 ? 0 : -1, "usage: hold FILE CR0 CR3 CR4 EFER RIP");
+	must(argc >= 7 ? 0 : -1, "usage: hold FILE CR0 CR3 CR4 EFER RIP");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	kvm_fd = (int)must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
 	vm_fd = (int)must(ioctl(kvm_fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
-	slot.userspace_addr = (__u64)(uintptr_t)memory_of(argv[1], &len);
+	slot.userspace_addr =
+		(__u64)(uintptr_t)memory_of(argv[1], argc == 7, &len);
 	slot.memory_size = len;
 	must(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot), "a memory slot");
 	/* Without, newer kernels do not always have CR3 of AMD's: vcpus.c. */

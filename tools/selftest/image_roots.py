@@ -13,6 +13,7 @@ import tempfile
 import unittest
 
 import images
+import promises
 import tap
 from images import NX, P, PAGE, PS, U, W
 
@@ -87,6 +88,10 @@ class Kernel:
         """The first entry of the kernel half"""
         return 1 << self.bits[0] - 1 if self.is_long else \
             self.base >> sum(self.bits[1:]) + 12
+
+    def va_of(self, index):
+        """The first address that an entry of a root leads to"""
+        return index << 12 + sum(self.bits[1:])
 
     def map(self, root, va, raw, size=PAGE):
         table = root
@@ -206,7 +211,10 @@ class Roots(unittest.TestCase):
         kernel.point_at(copy)
         found = self.classes(kernel, self.by(second))
         self.assertEqual(self.used(found), {first, second})
-        self.assertEqual(found[copy][0], "copy")
+        self.assertEqual(found[copy], ("copy", None))
+        answer = self.ask(kernel, self.by(second), "roots")
+        self.assertEqual([int(row["root"], 16) for row in answer["roots"]
+                          if row["in_user_memory"]], [copy])
 
     @each_mode
     def test_copy_without_pointer(self, kernel):
@@ -307,6 +315,34 @@ class Roots(unittest.TestCase):
         self.assertEqual(self.used(found), {known})
         self.assertEqual((found[first][0], found[copy][0]),
                          ("unclear", "unclear"))
+
+    @each_mode
+    def test_copy_that_lacks_a_table(self, kernel):
+        """a copy of a part of the user half is a copy"""
+        first, second = kernel.process(), kernel.process()
+        kernel.map(first, kernel.va_of(2), kernel.frame() | P | W | U)
+        copies = [kernel.new_root() for _ in range(2)]
+        for index, copy in zip((USER_VA // kernel.va_of(1), 2), copies):
+            kernel.copy(first, copy)
+            kernel.entry(copy, index, 0)
+        found = self.classes(kernel, self.by(second))
+        self.assertEqual(self.used(found), {first, second})
+        for copy in copies:
+            self.assertEqual(found[copy], ("copy", first))
+
+    @each_mode
+    def test_copy_of_two(self, kernel):
+        """a copy of parts of two roots is no rival of both, and takes neither away"""
+        roots = [kernel.process(pointed=False) for _ in range(3)]
+        kernel.map(roots[1], kernel.va_of(2), kernel.frame() | P | W | U)
+        copy = kernel.new_root()
+        kernel.copy(roots[0], copy)
+        kernel.entry(copy, 2, kernel.entry(roots[1], 2))
+        found = self.classes(kernel, self.by(roots[0]))
+        self.assertEqual(self.used(found), set(roots))
+        self.assertEqual(found[copy], ("copy", roots[0]))
+        found = self.classes(kernel, self.by(roots[2]))
+        self.assertEqual(self.used(found), {roots[2]})
 
     def test_twins(self):
         """what user mode runs on is told apart, and leads to the rest"""
@@ -416,6 +452,30 @@ class Roots(unittest.TestCase):
             "more than 65536 pages look like roots: no guest has so many processes: it "
             "fills its memory with copies; name the roots with --cr3"))
 
+    def test_memory(self):
+        """a search takes no more memory than docs/limits.md says"""
+        kernel = Kernel("i686-pae")
+        known, other = kernel.process(), kernel.process()
+        page = bytes(kernel.memory.page(other & -PAGE))
+        root = page[other % PAGE:other % PAGE + kernel.size]
+        for _ in range(65000 // 128):
+            kernel.fill(kernel.frame(), root * 128)
+        path = os.path.join(self.folder.name, "image")
+        with open(path, "wb") as file:
+            data = kernel.image()
+            file.write(images.elf([images.Segment(0, data),
+                                   images.Segment(1 << 43, b"", memsz=PAGE)]))
+        with subprocess.Popen(
+                [VMEMCTL, "--image", path, "--arch", kernel.arch,
+                 self.by(known), "roots"], stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = status
+        self.assertEqual(status, 0)
+        limit, = (row["MiB"] for row in promises.rows_with(
+            promises.LIMITS, "command", "MiB") if row["command"] == "`roots`")
+        tap.diagnostic("roots: %d MiB" % (usage.ru_maxrss >> 10))
+        self.assertLessEqual(usage.ru_maxrss >> 10, int(limit.replace(",", "")))
+
     @each_mode
     def test_root_of_nothing(self, kernel):
         """a root that is given, and leads nowhere, does not end the search"""
@@ -456,6 +516,29 @@ class Roots(unittest.TestCase):
         processes = {kernel.process() for _ in range(5)}
         self.assertEqual(self.used(self.classes(kernel)), processes)
         self.assertTrue(self.ask(kernel, "roots")["guessed"])
+
+    @each_mode
+    def test_guess_of_equals(self, kernel):
+        """of kernel halves that as many tables have, the one that leads to memory"""
+        processes = {kernel.process() for _ in range(3)}
+        for _ in range(4):                      # the kernel's own is one more
+            junk = [kernel.frame() for _ in range(2)]
+            for page in junk:
+                kernel.fill(page, bytes(PAGE))
+            for _ in range(len(processes) + 1):
+                false = kernel.new_root()
+                for index, page in enumerate(junk[:(1 << kernel.bits[0]) -
+                                                  kernel.split]):
+                    kernel.entry(false, kernel.split + index, page | P)
+        self.assertEqual(self.used(self.classes(kernel)), processes)
+
+    @each_mode
+    def test_low_pages_of_the_kernel(self, kernel):
+        """a root of the kernel's that maps something low is as good to begin with"""
+        kernel.map(kernel.root, 0x8000, kernel.frame() | P | W)
+        processes = {kernel.process() for _ in range(3)}
+        self.assertEqual(self.used(self.classes(kernel, self.by(kernel.root))),
+                         processes)
 
     @each_mode
     def test_all(self, kernel):

@@ -14,7 +14,7 @@ import unittest
 
 import image_roots
 import tap
-from image_roots import TOP, USER_VA, VMEMCTL
+from image_roots import RAM, TOP, USER_VA, VMEMCTL
 from images import PAGE
 
 HOLD = os.path.join(TOP, "build/bin/hold")
@@ -23,6 +23,9 @@ HOLD = os.path.join(TOP, "build/bin/hold")
 REGISTERS = {"amd64": (0x80010031, 0x20, 0xd00),
              "amd64-la57": (0x80010031, 0x1020, 0xd00),
              "i686": (0x80010031, 0x10, 0), "i686-pae": (0x80010031, 0x20, 0)}
+
+# The kernel maps what lies around a page of a file along with it.
+APART = 0x40000
 
 # JMP to itself
 SPIN = b"\xeb\xfe"
@@ -44,9 +47,12 @@ def ask(*words):
 class Guest:
     """Some processes and a vCPU on one of them, and whatever looks like a process"""
 
-    def __init__(self, arch):
+    def __init__(self, arch, *how):
         kernel = image_roots.Kernel(arch)
-        self.processes = [kernel.process(pages) for pages in (5, 9, 1, 30)]
+        self.processes = []
+        for pages in (5, 9, 1, 30):
+            kernel.next += APART
+            self.processes.append(kernel.process(pages))
         self.known = self.processes[2]
         kernel.process(0)
         kernel.copy(self.known, kernel.frame())
@@ -60,7 +66,7 @@ class Guest:
         cr0, cr4, efer = REGISTERS[arch]
         self.vmm = subprocess.Popen(
             [HOLD, self.file.name, *("%x" % word for word in (
-                cr0, self.known, cr4, efer, kernel.base + code))],
+                cr0, self.known, cr4, efer, kernel.base + code)), *how],
             stdout=subprocess.PIPE, text=True)
         self.live = ["-p", str(self.vmm.pid)]
         self.image = ["--image", self.file.name, "--arch", arch]
@@ -134,6 +140,20 @@ class OwnVmm(unittest.TestCase):
         self.assertEqual(process.returncode, 1)
         self.assertRegex(said, "vmemctl: .*exited")
         self.assertFalse(os.path.exists(folder))
+
+
+    def test_restored(self):
+        """what is in a file that the VMM maps is looked at if that is asked for"""
+        def found(*words):
+            answer = ask(*guest.live, "roots", *words)
+            return {int(root["root"], 16) for root in answer["roots"]
+                    if root["class"] in ("vcpu", "user")}, answer["untouched"]
+
+        with Guest("amd64", "unread") as guest:
+            roots, untouched = found()
+            self.assertEqual(roots, {guest.known})
+            self.assertGreater(untouched, RAM / 2)
+            self.assertEqual(found("--fetch"), (set(guest.processes), 0))
 
 
 def case(arch):

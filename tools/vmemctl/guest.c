@@ -167,6 +167,7 @@ void guest_search(struct libvmem *vm, const struct opts *opts,
 
 	*search = (struct libvmem_search){
 		.source = &opts->source,
+		.fetch = opts->fetch,
 		.step = show_progress,
 	};
 	ret = libvmem_search_roots(vm, search, &error);

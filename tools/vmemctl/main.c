@@ -39,6 +39,7 @@ enum {
 	OPT_STRICT,
 	OPT_WATCH,
 	OPT_ALL,
+	OPT_FETCH,
 	OPT_PHYS,
 	OPT_VENDOR,
 	OPT_NO_1G,
@@ -79,6 +80,9 @@ static const struct argp_option options[] = {
 	  2 },
 	{ "all", OPT_ALL, NULL, 0,
 	  "The spaces of all processes, found in the guest's memory: see vmemctl roots",
+	  2 },
+	{ "fetch", OPT_FETCH, NULL, 0,
+	  "roots, --all: look at memory too that is swapped out, or in a file that the VMM maps, and fetch it",
 	  2 },
 	{ "cr0", OPT_CR0, "X", 0, "CR0", 2 },
 	{ "cr4", OPT_CR4, "X", 0, "CR4", 2 },
@@ -317,6 +321,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_ALL:
 		opts->all = true;
 		return 0;
+	case OPT_FETCH:
+		opts->fetch = true;
+		return 0;
 	case OPT_WATCH:
 		opts->watch = parse_count("--watch", arg, 1, 86400);
 		return 0;
@@ -427,6 +434,8 @@ static void run(const struct command *command, struct opts *opts)
 		      command->name);
 	if (opts->all && !command->can_search)
 		usage("%s has no --all", command->name);
+	if (opts->fetch && !command->can_search && command != &roots_command)
+		usage("%s has no --fetch", command->name);
 	if (opts->watch && !command->can_watch)
 		usage("%s has no --watch", command->name);
 	if (opts->source.nr_cr3s > 1 && command->one_root)

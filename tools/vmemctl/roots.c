@@ -32,6 +32,8 @@ static void print_root(const struct libvmem_search *search,
 		out(" %llx", root->of);
 	else if (root->of)
 		out(": same user half as %llx", root->of);
+	else if (root->in_user_memory)
+		out(": in memory of user mode");
 	out("\n");
 }
 
@@ -68,6 +70,7 @@ static json_t *json_root(const struct libvmem_root_found *root)
 	json_set(o, "user", json_count(root->user));
 	json_set(o, "pointers", json_count(root->pointers));
 	json_set(o, "vcpu_seen", json_boolean(root->vcpu_seen));
+	json_set(o, "in_user_memory", json_boolean(root->in_user_memory));
 	return o;
 }
 

@@ -52,6 +52,7 @@
  * @has_base: --base was given
  * @strict: snapshot: fail if a page cannot be read
  * @all: all spaces that are found in the guest
+ * @fetch: roots, all: look at memory too that is swapped out or in a file
  * @watch: vcpus: sample for so many seconds; 0 for now
  * @json: print JSON
  * @r: -r: @raw or, for access, one of @kinds
@@ -86,6 +87,7 @@ struct opts {
 	bool has_base;
 	bool strict;
 	bool all;
+	bool fetch;
 	unsigned int watch;
 	bool json;
 	bool r;
@@ -108,7 +110,7 @@ struct opts {
  * @can_attribute: it takes --attributes
  * @can_access: it takes -r, -w, -x, --user, --supervisor, --rflags, --pkru, --pkrs
  * @can_exclude: it takes --exclude
- * @can_search: it takes --all
+ * @can_search: it takes --all, and with it --fetch
  * @can_watch: it takes --watch
  * @can_write: it takes --output, --base and --strict
  * @run: runs it, with the arguments behind the name

@@ -22,6 +22,8 @@ struct place {
  * struct who - the answer for one page
  * @vm: the guest
  * @walked: the records of all spaces
+ * @references: those that are references, by what they refer to
+ * @nr_references: length of @references
  * @told: for each record, whether it is in @places
  * @places: where the page is mapped, each shared table once
  * @nr: length of @places
@@ -30,6 +32,8 @@ struct place {
 struct who {
 	struct libvmem *vm;
 	const struct walked *walked;
+	const struct vmem_record **references;
+	size_t nr_references;
 	bool *told;
 	struct place *places;
 	size_t nr;
@@ -64,6 +68,100 @@ static void add_mappings(struct who *who, __u64 gpa)
 	}
 }
 
+/* Of an address, as many bits choose an entry below the table, or a place in the page. */
+static const unsigned int region_bits[] = {
+	[VMEM_TABLE_I686_PT] = 22,    [VMEM_TABLE_AMD64_PT] = 21,
+	[VMEM_TABLE_AMD64_PD] = 30,   [VMEM_TABLE_AMD64_PDPT] = 39,
+	[VMEM_TABLE_AMD64_PML4] = 48, [VMEM_TABLE_PAE_PT] = 21,
+	[VMEM_TABLE_PAE_PD] = 30,
+};
+
+/**
+ * struct region - what a table maps in the space that owns it
+ * @root: index of the space's root
+ * @bits: its table's @region_bits
+ * @number: the rest of the addresses
+ */
+struct region {
+	__u32 root;
+	unsigned int bits;
+	__u64 number;
+};
+
+static struct region region_of(const struct vmem_reference *r)
+{
+	unsigned int bits =
+		r->table < ARRAY_SIZE(region_bits) ? region_bits[r->table] : 0;
+
+	return (struct region){ r->owner_root, bits, r->their_va >> bits };
+}
+
+static int compare_regions(const struct region *a, const struct region *b)
+{
+	if (a->root != b->root)
+		return a->root < b->root ? -1 : 1;
+	if (a->bits != b->bits)
+		return a->bits < b->bits ? -1 : 1;
+	return a->number < b->number ? -1 : a->number > b->number;
+}
+
+static int by_region(const void *a, const void *b)
+{
+	const struct vmem_record *const *x = a, *const *y = b;
+	struct region p = region_of(&(*x)->reference);
+	struct region q = region_of(&(*y)->reference);
+
+	return compare_regions(&p, &q);
+}
+
+static void sort_references(struct who *who)
+{
+	const struct walked *walked = who->walked;
+
+	for (size_t i = 0; i < walked->nr; i++)
+		if (walked->records[i].type == VMEM_ALIASING)
+			who->references[who->nr_references++] =
+				&walked->records[i];
+	qsort(who->references, who->nr_references, sizeof(*who->references),
+	      by_region);
+}
+
+/* The first reference whose region is not before @region */
+static size_t first_from(const struct who *who, const struct region *region)
+{
+	size_t low = 0, high = who->nr_references;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct region r =
+			region_of(&who->references[middle]->reference);
+
+		if (compare_regions(&r, region) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Those to the table that maps @region; an excluded range may be left out of it. */
+static void add_references_to(struct who *who, const struct region *region,
+			      __u64 va)
+{
+	for (size_t i = first_from(who, region); i < who->nr_references; i++) {
+		const struct vmem_record *record = who->references[i];
+		const struct vmem_reference *r = &record->reference;
+		struct region theirs = region_of(r);
+		size_t index = record - who->walked->records;
+
+		if (compare_regions(&theirs, region))
+			break;
+		if (!who->told[index] && va >= r->their_va &&
+		    va - r->their_va < r->len)
+			add(who, index, r->our_va + (va - r->their_va), r);
+	}
+}
+
 /*
  * Tables that are on the way to a place and are referred to from elsewhere. A table that
  * is referred to has all of its own region in one space, so the first place in it leads to
@@ -71,15 +169,14 @@ static void add_mappings(struct who *who, __u64 gpa)
  */
 static void add_references(struct who *who, size_t place)
 {
-	for (size_t i = 0; i < who->walked->nr; i++) {
-		const struct vmem_record *record = &who->walked->records[i];
-		const struct vmem_reference *r = &record->reference;
-		const struct place *at = &who->places[place];
+	static const unsigned int bits[] = { 21, 22, 30, 39, 48 };
+	const struct place at = who->places[place];
 
-		if (record->type == VMEM_ALIASING && !who->told[i] &&
-		    r->owner_root == at->root && at->va >= r->their_va &&
-		    at->va - r->their_va < r->len)
-			add(who, i, r->our_va + (at->va - r->their_va), r);
+	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
+		const struct region region = { at.root, bits[i],
+					       at.va >> bits[i] };
+
+		add_references_to(who, &region, at.va);
 	}
 }
 
@@ -216,8 +313,10 @@ static void answer(struct who *who, const struct addresses *gpas, bool json)
 	bool begun = false;
 
 	who->told = calloc(who->walked->nr + 1, sizeof(*who->told));
-	if (!who->told)
+	who->references = calloc(who->walked->nr + 1, sizeof(*who->references));
+	if (!who->told || !who->references)
 		die("out of memory for the records: ask for fewer roots");
+	sort_references(who);
 	if (json)
 		out("{\"pages\":[");
 	for (int i = 0; i < gpas->nr; i++) {
@@ -234,6 +333,7 @@ static void answer(struct who *who, const struct addresses *gpas, bool json)
 	if (json)
 		out("]}\n");
 	free(who->places);
+	free(who->references);
 	free(who->told);
 }
 

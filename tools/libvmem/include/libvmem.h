@@ -641,6 +641,7 @@ enum libvmem_root_kind {
  * @user: bytes that its user half maps to user mode
  * @pointers: words of guest memory that hold its address, where it was looked for
  * @vcpu_seen: a vCPU had it, at the beginning or while memory was read
+ * @in_user_memory: a copy: its page is mapped to user mode
  */
 struct libvmem_root_found {
 	__u64 root;
@@ -651,11 +652,15 @@ struct libvmem_root_found {
 	__u64 user;
 	__u64 pointers;
 	bool vcpu_seen;
+	bool in_user_memory;
 };
 
 /**
  * struct libvmem_search - a search for the guest's address spaces
  * @source: where the registers, and the roots to begin with, are taken from
+ * @fetch: look at what the VMM does not have in memory as well: it is brought back from
+ *	swap, or from the file that it is mapped from; of what was never touched, an empty page
+ *	is mapped
  * @step: called now and then, with the bytes of guest memory that have been looked at, and
  *	how many there are; returns 0, or a positive value to end the search; or NULL
  * @priv: passed to @step
@@ -664,10 +669,11 @@ struct libvmem_root_found {
  * @regs: set: the registers that they have in common
  * @guessed: set: no root was known, so that they were found by what most have in common
  * @read: set: bytes of guest memory that were looked at
- * @untouched: set: bytes that are not in memory: never touched, or swapped out
+ * @untouched: set: bytes that are not in memory: never touched, swapped out, or in a file
  */
 struct libvmem_search {
 	const struct libvmem_source *source;
+	bool fetch;
 	int (*step)(__u64 done, __u64 all, void *priv);
 	void *priv;
 	struct libvmem_root_found *roots;
@@ -685,7 +691,7 @@ struct libvmem_search {
  * @error: the failure, or NULL
  *
  * All that the guest has in memory is read once, or twice where several roots lead to the
- * same user half. What was never touched is not brought into being.
+ * same user half. Without @fetch, what was never touched is not brought into being.
  *
  * Return: 0; a negative code; a positive value of @step.
  */

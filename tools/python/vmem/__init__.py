@@ -239,6 +239,7 @@ class Root:
     @of: the root that a twin or a copy belongs to
     @shared, @kernel: entries of the kernel half that are the known root's, of all
     @user: bytes that it maps to user mode
+    @in_user_memory: a copy that is mapped to user mode
     """
     root: int
     kind: RootClass
@@ -248,6 +249,7 @@ class Root:
     user: int
     pointers: int
     vcpu_seen: bool
+    in_user_memory: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -527,20 +529,22 @@ class Guest:
         return source
 
     def roots(self, cr3: Optional[int] = None, *, vcpu: int = 0,
-              arch: Optional[str] = None) -> list[Root]:
-        """All that looks like a root in the guest's memory. Reads all of it."""
-        return self._search(cr3, vcpu, arch)[0]
+              arch: Optional[str] = None, fetch: bool = False) -> list[Root]:
+        """All that looks like a root in the guest's memory. Reads all of it; what its VMM
+        does not have in memory, only with @fetch."""
+        return self._search(cr3, vcpu, arch, fetch)[0]
 
-    def _search(self, cr3, vcpu, arch) -> tuple[list[Root], Registers]:
+    def _search(self, cr3, vcpu, arch,
+                fetch=False) -> tuple[list[Root], Registers]:
         source = self._source([] if cr3 is None else [cr3], vcpu, arch)
-        search = _abi.Search(source=ctypes.pointer(source))
+        search = _abi.Search(source=ctypes.pointer(source), fetch=fetch)
         error = _abi.Error()
         try:
             _check(lib.libvmem_search_roots(self.handle, search, error), error)
             return [
                 Root(root.root, RootClass(root.kind), root.of or None,
                      root.shared, root.kernel, root.user, root.pointers,
-                     root.vcpu_seen) for root in search.roots[:search.nr]
+                     root.vcpu_seen, root.in_user_memory) for root in search.roots[:search.nr]
             ], Registers._of(search.regs)
         finally:
             _abi.libc.free(search.roots)

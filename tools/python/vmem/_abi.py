@@ -70,15 +70,16 @@ class Roots(Structure):
 class RootFound(Structure):
     _fields_ = [("root", c_uint64), ("kind", c_int), ("of", c_uint64),
                 ("shared", c_uint), ("kernel", c_uint), ("user", c_uint64),
-                ("pointers", c_uint64), ("vcpu_seen", c_bool)]
+                ("pointers", c_uint64), ("vcpu_seen", c_bool),
+                ("in_user_memory", c_bool)]
 
 
 Step = CFUNCTYPE(c_int, c_uint64, c_uint64, c_void_p)
 
 
 class Search(Structure):
-    _fields_ = [("source", POINTER(Source)), ("step", Step), ("priv", c_void_p),
-                ("roots", POINTER(RootFound)), ("nr", c_size_t), ("regs", Regs),
+    _fields_ = [("source", POINTER(Source)), ("fetch", c_bool), ("step", Step),
+                ("priv", c_void_p), ("roots", POINTER(RootFound)), ("nr", c_size_t), ("regs", Regs),
                 ("guessed", c_bool), ("read", c_uint64), ("untouched", c_uint64)]
 
 
