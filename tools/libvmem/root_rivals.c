@@ -397,8 +397,8 @@ static size_t nr_equal(const struct claim *claims, size_t nr)
 typedef void rivalry(struct finder *f, const struct claim *claims, size_t nr);
 
 /* Call @settle with each set of roots that have the same table. */
-static void for_each_rivalry(struct finder *f, const struct claims *claims,
-			     rivalry *settle)
+static void at_each_rivalry(struct finder *f, const struct claims *claims,
+			    rivalry *settle)
 {
 	size_t i, n;
 
@@ -418,12 +418,12 @@ static void settle_all(struct finder *f, const struct claims *claims)
 	struct libvmem_root_found *roots = f->search->roots;
 	size_t i;
 
-	for_each_rivalry(f, claims, settle);
+	at_each_rivalry(f, claims, settle);
 	for (i = 0; i < f->search->nr; i++)
 		if (is_rival(f, i))
 			roots[i].kind = roots[i].vcpu_seen ? LIBVMEM_ROOT_VCPU :
 							     LIBVMEM_ROOT_USER;
-	for_each_rivalry(f, claims, leave_unclear);
+	at_each_rivalry(f, claims, leave_unclear);
 }
 
 /* Mapped to user mode by what looks like a root: one of the two is none. */
@@ -477,7 +477,7 @@ static int settle_claims(struct finder *f, const struct claims *claims)
 	bool known;
 	int ret;
 
-	for_each_rivalry(f, claims, note_rivals);
+	at_each_rivalry(f, claims, note_rivals);
 	if (!f->has_rivals && !doubtful)
 		return 0;
 	ret = look_for_pointers(f) ?: gather_accounts(f);
