@@ -77,6 +77,7 @@ STEPS = {
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
+    "image-json": ["tools/selftest/image_json.py"],
     "image-roots": ["tools/selftest/image_roots.py"],
     "qmp": ["tools/selftest/qmp.py"],
     "packaging": ["tools/selftest/packaging.py"],

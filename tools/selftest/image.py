@@ -11,7 +11,6 @@ sanitizers watch; both must say the same.
 import concurrent.futures
 import contextlib
 import errno
-import json
 import os
 import random
 import re
@@ -24,6 +23,7 @@ import tempfile
 import time
 import unittest
 
+import answers
 import docs
 import images
 import lablib
@@ -92,6 +92,13 @@ def run(tool, words, leaks=False, **options):
                           **{"input": b"", **options})
 
 
+def saved(*roots):
+    """The spaces that a snapshot says it has"""
+    return [{"type": "space", "space": i, "root": hex(root),
+             "new_root": hex(0x100000 + i * PAGE)}
+            for i, root in enumerate(roots)]
+
+
 def errors(text):
     """The lines of standard error that are no warnings."""
     return [line for line in text.splitlines()
@@ -147,7 +154,12 @@ class Case(unittest.TestCase):
     def json(self, image, *words):
         done = self.ask(["--image", image, "-j", *words])
         self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)
+        return answers.whole(done.stdout)
+
+    def rows(self, image, *words):
+        """Those of an answer about one space"""
+        space, = self.json(image, *words)["spaces"]
+        return space["rows"]
 
     def refuses(self, words, *patterns, status=1, **options):
         """vmemctl fails so, and its one line matches all the patterns."""
@@ -432,8 +444,10 @@ class Answers(Case):
                                  str(len(TEXT))], TEXT.decode())
             self.assertEqual(
                 self.json(image, "read", "--phys", "0x4008", "8"),
-                {"gpa": "0x4008", "data": "0710010000000080", "len": 8,
-                 "status": "mapped", "level": None})
+                {"version": 1, "command": "read", "rows": [
+                    {"type": "memory", "gpa": "0x4008",
+                     "data": "0710010000000080", "len": 8,
+                     "status": "mapped", "level": None}], "error": None})
         image = self.file(images.i686_core())
         self.answers(image, ["read", "-r", "--phys", "4000", "15"],
                      "data of 32 bits")
@@ -445,8 +459,8 @@ class Answers(Case):
         done = self.ask(["--image", image, "read", "-r", "--phys", "123",
                          str(len(data) - 0x123)])
         self.assertEqual(done.stdout, data[0x123:])
-        found = self.json(image, "read", "--phys", "123",
-                          str(len(data) - 0x123))
+        found, = self.json(image, "read", "--phys", "123",
+                           str(len(data) - 0x123))["rows"]
         self.assertEqual((found["data"], found["len"]),
                          (data[0x123:].hex(), len(data) - 0x123))
 
@@ -460,15 +474,17 @@ class Answers(Case):
             |0000000013ffc  00 00 00 00                                       \
 |....|
             """))
-        short = "vmemctl: cannot read on at 0x14000, 4 bytes short: " \
+        short = "cannot read on at 0x14000, 4 bytes short: " \
             "unbacked; `vmemctl info' lists the guest's memory"
-        self.assertEqual(done.stderr.decode(), short + "\n")
+        self.assertEqual(done.stderr.decode(), "vmemctl: %s\n" % short)
         done = self.ask([*words, "-j"])
         self.assertEqual((done.returncode, done.stderr.decode()),
-                         (1, short + "\n"))
-        self.assertEqual(json.loads(done.stdout), {
-            "gpa": "0x13ffc", "data": "00000000", "len": 4,
-            "status": "unbacked", "level": None})
+                         (1, "vmemctl: %s\n" % short))
+        answer = answers.broken(done.stdout)
+        self.assertEqual(answer["rows"], [
+            {"type": "memory", "gpa": "0x13ffc", "data": "00000000", "len": 4,
+             "status": "unbacked", "level": None}])
+        self.assertEqual(answer["error"], {"message": short, "advice": None})
 
     def test_short(self):
         """a read that comes out short"""
@@ -491,10 +507,9 @@ class Answers(Case):
         self.assertEqual(done.stdout.decode().splitlines()[:2], [
             "0000000000401000-0000000000401fff 0000000011000  4K r--u cow",
             "0000000000402000-0000000000402fff 0000000012000  4K rw-u"])
-        answer = self.json(raw, *options, "maps", "401000", "402fff")
-        self.assertEqual([(row["kind"], row["writable"])
-                          for row in answer["mappings"]],
-                         [("cow", False), ("basic", True)])
+        rows = self.rows(raw, *options, "maps", "401000", "402fff")
+        self.assertEqual([(row["cow"], row["writable"]) for row in rows],
+                         [(True, False), (False, True)])
         self.refuses(["--image", self.file(images.i686().raw()), "--cr3",
                       hex(R), "--arch", "i686", "--cow",
                       "10000000000000:10000000000000", "maps"], "bits 11:9")
@@ -536,9 +551,8 @@ class Answers(Case):
         new = os.path.join(self.folder, "new")
         done = self.ask(["--image", image, "-j", "snapshot", "-o", new])
         self.assertEqual(
-            json.loads(done.stdout)["spaces"],
-            [{"space": hex(R + at), "root": hex(0x100000 + i * PAGE)}
-             for i, at in enumerate((0, 0x20, 0xfe0))])
+            answers.whole(done.stdout)["spaces"],
+            saved(R, R + 0x20, R + 0xfe0))
         self.assertEqual([vcpu["cr3"] for vcpu in
                           self.json(new, "info")["vcpus"]],
                          ["0x100000", "0x101000", "0x102000"])
@@ -546,7 +560,7 @@ class Answers(Case):
     def test_snapshot(self):
         """a snapshot's own spaces are the roots"""
         image = self.file(images.amd64_snapshot())
-        again = "space 2: root 0000000001000, same as root 0\n\n"
+        again = "space 2: root 0000000001000, same as space 0\n\n"
         total = TOTAL.replace("spaces, ", "spaces, 1 root alias, ") \
             .replace("15", "25")
         self.answers(image, ["spaces"], SPACES + again + total)
@@ -568,59 +582,82 @@ class Answers(Case):
     def test_vcpu(self):
         """--vcpu takes the registers of another vCPU"""
         image = self.file(images.amd64_core())
-        self.assertEqual(self.json(image, "--vcpu", "1", "maps")["root"],
-                         hex(B))
+        space, = self.json(image, "--vcpu", "1", "maps")["spaces"]
+        self.assertEqual((space["space"], space["root"]), (0, hex(B)))
 
     def test_options_first(self):
         """options come before what the image says"""
         image = self.file(images.amd64_core())
-        self.assertEqual(self.json(image, "--cr3", hex(B), "maps")["root"],
-                         hex(B))
+        space, = self.json(image, "--cr3", hex(B), "maps")["spaces"]
+        self.assertEqual(space["root"], hex(B))
         # Without EFER.NXE the bit that forbids execution is reserved.
-        found = self.json(image, "--efer", "500", "vtop", hex(DATA))
-        self.assertEqual(found["results"][0]["status"], "reserved")
-        found = self.json(image, "--maxphyaddr", "32", "vtop", hex(DATA))
-        self.assertEqual(found["results"][0]["status"], "mapped")
+        row, = self.rows(image, "--efer", "500", "vtop", hex(DATA))
+        self.assertEqual(row["status"], "reserved")
+        row, = self.rows(image, "--maxphyaddr", "32", "vtop", hex(DATA))
+        self.assertEqual(row["status"], "mapped")
 
     def test_owner(self):
         """vtop in several spaces tells who owns a table"""
         image = self.file(images.amd64_core())
-        first, second = self.json(image, "--cr3", "%x,%x" % (A, B), "vtop",
-                                  hex(CODE))
-        self.assertIsNone(first["results"][0]["owner"])
-        self.assertEqual(second["results"][0]["owner"],
-                         {"space": hex(A), "va": hex(CODE)})
+        found = self.json(image, "--cr3", "%x,%x" % (A, B), "vtop",
+                          hex(CODE))["spaces"]
+        (first,), (second,) = (space["rows"] for space in found)
+        for row, owner in ((first, [None] * 3), (second, [0, hex(A), hex(CODE)])):
+            self.assertEqual([row["owner_" + what]
+                              for what in ("space", "root", "va")], owner)
 
     def test_exclude(self):
         """what is excluded is left out"""
         image = self.file(images.amd64_snapshot())
         found = self.json(image, "--exclude", "%x-ffffffffffffffff" % CODE,
                           "spaces")
-        self.assertEqual([space["mappings"] for space in found["spaces"]],
-                         [[], [], []])
+        self.assertEqual([(space["same_as"], space["rows"])
+                          for space in found["spaces"]],
+                         [(None, []), (None, []), (0, [])])
 
     def test_json(self):
         """JSON of every command"""
         image = self.file(images.amd64_core())
-        row = {"va": "0x400000", "last_va": "0x400fff", "gpa": "0x10000",
-               "page_size": 4096, "kind": "basic", "writable": False,
-               "user": True, "executable": True}
+        row = {"type": "mapping", "va": "0x400000", "last_va": "0x400fff",
+               "len": 4096, "gpa": "0x10000", "page_size": 4096,
+               "writable": False, "user": True, "executable": True,
+               "cow": False}
         found = self.json(image, "maps", "400000", "400fff")
-        self.assertEqual(found, {"root": hex(A), "mappings": [row],
-                                 "anomalies": 0, "torn": 0})
-        found = self.json(image, "spaces", "400000", "400fff")
-        self.assertEqual(found["spaces"][0]["mappings"], [{"this_space": row}])
+        self.assertEqual(found, {"version": 1, "command": "maps", "spaces": [
+            {"type": "space", "space": 0, "root": hex(A), "rows": [row],
+             "anomalies": 0, "torn": 0}], "error": None})
+        found = self.json(image, "spaces", "400000", "5fffff")
+        first, second = found["spaces"]
+        self.assertEqual(first["rows"][0], row)
+        self.assertEqual(second, {
+            "type": "space", "space": 1, "root": hex(B), "same_as": None,
+            "rows": [{"type": "reference", "va": "0x400000",
+                      "last_va": "0x5fffff", "len": 2 << 20, "table": "PT",
+                      "table_gpa": "0x4000", "owner_space": 0,
+                      "owner_root": hex(A), "owner_va": "0x400000",
+                      "writable": True, "user": True, "executable": True,
+                      "wider": False}]})
         self.assertEqual(found["stats"]["spaces"], 2)
+        row, = self.json(image, "spaces", "a00000",
+                         "a00fff")["spaces"][0]["rows"]
+        self.assertEqual(row, {
+            "type": "anomaly", "va": "0xa00000", "last_va": "0xa00fff",
+            "status": "reserved", "level": "PD", "table_gpa": None,
+            "raw": "0x2081"})
         found = self.json(image, "aliases")
         self.assertEqual([(t["table"], t["table_gpa"], t["leaves"],
                            t["expands_to"]) for t in found["tables"]],
                          [("PT", "0x4000", 4, 8), ("PDPT", "0x8000", 1, 1)])
-        found = self.json(image, "vtop", "401234")["results"][0]
+        self.assertEqual(
+            [(r["space"], r["root"], r["va"])
+             for r in found["tables"][0]["references"]],
+            [(0, hex(A), "0x600000"), (1, hex(B), "0x400000")])
+        found, = self.rows(image, "vtop", "401234")
         self.assertEqual((found["status"], found["gpa"], found["level"]),
                          ("mapped", "0x11234", "PT"))
         self.assertEqual([step["raw"] for step in found["trace"]],
                          ["0x2007", "0x3007", "0x4007", "0x8000000000011007"])
-        found = self.json(image, "read", hex(HIGH), "5")
+        found, = self.rows(image, "read", hex(HIGH), "5")
         self.assertEqual((found["data"], found["len"], found["status"]),
                          (TEXT[:5].hex(), 5, "mapped"))
 
@@ -644,24 +681,19 @@ class Snapshot(Case):
         self.assertEqual(run(VMEMCTL, words).returncode, 0)
         with open(path, "rb") as file:
             self.assertEqual(file.read(), sanitized)
-        return json.loads(done.stdout), path
+        return answers.whole(done.stdout), path
 
     def spaces(self, image, options=()):
         """For each space, its own pages {va: (gpa, size, rights)}, and its
         references."""
         out = self.json(image, *options, "spaces")["spaces"]
-        index = {}
-        for number, space in enumerate(out):
-            index.setdefault(space["space"], number)
         pages = [{page.va: (page.gpa, page.size, page.writable, page.user,
                             page.executable)
-                  for page in lablib.pages_of(row["this_space"]
-                                              for row in space["mappings"]
-                                              if "this_space" in row)}
+                  for page in lablib.pages_of(
+                      lablib.of_type("mapping", space["rows"]))}
                  for space in out]
-        references = [[{**row["aliasing"],
-                        "space": index[row["aliasing"]["space"]]}
-                       for row in space["mappings"] if "aliasing" in row]
+        references = [[{**row, "owner_root": None, "table_gpa": None}
+                       for row in lablib.of_type("reference", space["rows"])]
                       for space in out]
         return pages, references
 
@@ -688,7 +720,8 @@ class Snapshot(Case):
             told, path = self.snapshot(image, options,
                                        warning=warning + LEFT_OUT)
             self.same_guest(images.amd64(), self.spaces(image, options), path)
-            self.assertEqual(os.path.getsize(path), told["bytes"])
+            self.assertEqual(os.path.getsize(path),
+                             told["file_bytes"])
             self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
             os.unlink(path)
 
@@ -710,9 +743,7 @@ class Snapshot(Case):
         _, first = self.snapshot(self.file(images.amd64_core()),
                                  warning=PARKED + LEFT_OUT, name="first")
         told, second = self.snapshot(first, warning="", name="second")
-        self.assertEqual(told["spaces"],
-                         [{"space": hex(0x100000), "root": hex(0x100000)},
-                          {"space": hex(0x101000), "root": hex(0x101000)}])
+        self.assertEqual(told["spaces"], saved(0x100000, 0x101000))
         for words in (["maps"], ["spaces"], ["aliases", "-j"]):
             self.assertEqual(
                 self.ask(["--image", first, *words]).stdout,
@@ -727,9 +758,7 @@ class Snapshot(Case):
     def test_repeated(self):
         """a space that is given twice is there once"""
         told, _ = self.snapshot(self.file(images.amd64_snapshot()))
-        self.assertEqual(told["spaces"],
-                         [{"space": hex(A), "root": hex(0x100000)},
-                          {"space": hex(B), "root": hex(0x101000)}])
+        self.assertEqual(told["spaces"], saved(A, B))
 
     def test_vcpus(self):
         """the vCPUs of a dump are in its snapshot"""
@@ -747,10 +776,12 @@ class Snapshot(Case):
         told, path = self.snapshot(image)
         del told["spaces"]
         self.assertEqual(told, {
-            "file": path, "extents": [{"gpa": "0x100000", "len": 14 * PAGE}],
+            "version": 1, "command": "snapshot", "file": path,
+            "file_bytes": os.path.getsize(path), "guest_bytes": 14 * PAGE,
+            "extents": [{"type": "extent", "gpa": "0x100000",
+                         "len": 14 * PAGE}],
             "tables_read": 10, "tables": 10, "leaves": 6, "links": 3,
-            "unreadable": 0, "bytes": os.path.getsize(path),
-            "guest_bytes": 14 * PAGE})
+            "dropped": 2, "unreadable": 0, "strays": 0, "error": None})
 
     def test_text(self):
         """text of a snapshot"""
@@ -783,7 +814,7 @@ class Snapshot(Case):
             image, ["--arch", "i686-pae", "--cr3", hex(R)], warning="")
         self.assertEqual((told["leaves"], told["unreadable"]), (512, 0))
         rows = [(row["va"], row["gpa"], row["page_size"])
-                for row in self.json(path, "maps")["mappings"]]
+                for row in self.rows(path, "maps")]
         self.assertEqual([rows[0], rows[2]],
                          [(hex(0x200000), hex(gpa), PAGE),
                           (hex(0x206000), hex(gpa + 6 * PAGE), PAGE)])
@@ -841,9 +872,10 @@ CR3  MODE
             found = self.json(self.file(images.i686_core(fmt)), "info")
             self.assertEqual(found["image"]["format"], name)
             self.assertEqual(found["vcpus"], [{
-                "id": 0, "mode": "2-level", "cr0": "0x80050033",
-                "cr4": "0x10", "efer": "0x0", "maxphyaddr": 40,
-                "cr3": "0x1000"}])
+                "type": "vcpu", "vcpu": 0, "withheld": False, "id": 0,
+                "mode": "2-level", "cr0": "0x80050033", "cr4": "0x10",
+                "efer": "0x0", "maxphyaddr": 40, "cr3": "0x1000", "pat": None,
+                "rules": None}])
 
     def test_snapshot(self):
         """info of a snapshot"""
@@ -859,22 +891,25 @@ CR3  MODE
             |    1              5000            222000  4-level (long mode)
             |    2              1000            333000  4-level (long mode)
             """)), text)
-        found = self.json(image, "info")["image"]
-        self.assertEqual(found["spaces"], [
-            {"root": "0x1000", "space": "0x111000"},
-            {"root": "0x5000", "space": "0x222000"},
-            {"root": "0x1000", "space": "0x333000"}])
+        self.assertEqual(
+            [(row["space"], row["root"], row["old_root"])
+             for row in self.json(image, "info")["spaces"]],
+            [(0, "0x1000", "0x111000"), (1, "0x5000", "0x222000"),
+             (2, "0x1000", "0x333000")])
 
     def test_raw(self):
         """info of raw memory"""
         image = self.file(images.i686().raw() + b"odd")
         self.assertEqual(self.json(image, "info"), {
-            "api_version": 1, "source": "image",
-            "image": {"file": image, "format": "raw", "size": 5 * PAGE + 3,
-                      "spaces": []},
-            "memslots": [{"id": 0, "gpa": "0x0", "len": 5 * PAGE,
-                          "offset": "0x0", "readonly": False}],
-            "vcpus": []})
+            "version": 1, "command": "info", "api_version": 1,
+            "source": "image",
+            "image": {"file": image, "format": "raw",
+                      "file_bytes": 5 * PAGE + 3, "rules": None},
+            "spaces": [], "vcpus": [],
+            "memslots": [{"type": "memslot", "id": 0, "gpa": "0x0",
+                          "len": 5 * PAGE, "offset": "0x0",
+                          "readonly": False}],
+            "error": None})
 
     def test_many_segments(self):
         """info of more segments than one call lists"""
@@ -891,7 +926,7 @@ CR3  MODE
             file.write(images.i686_core())
         done = self.ask([b"--image", path, b"-j", b"info"])
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIsNone(json.loads(done.stdout)["image"]["file"])
+        self.assertIsNone(answers.whole(done.stdout)["image"]["file"])
 
 
 class Memory(Case):
@@ -978,9 +1013,10 @@ class Memory(Case):
         stats = self.json(image, *root, "spaces")["stats"]
         # A call reads 2^20 entries, as the module's does. One call follows, and
         # begins with the four tables on the path to where the last one ended.
-        self.assertEqual((stats["leaves"], stats["known"], stats["tables"]),
+        self.assertEqual((stats["leaves"], stats["tables_known"],
+                          stats["tables_read"]),
                          (2048, 2054, 2054 + 4))
-        found = self.json(image, *root, "maps")["mappings"]
+        found = self.rows(image, *root, "maps")
         self.assertEqual(len(found), 2048)
 
 
@@ -998,15 +1034,14 @@ class Memory(Case):
             Segment(*piece) for piece in memory.segments()]))
         root = ["--cr3", hex(A), "--arch", "amd64"]
         rows = [(hex(i << 12), bool(i % 2)) for i in range(20 * 512)]
-        found = self.json(image, *root, "maps")["mappings"]
+        found = self.rows(image, *root, "maps")
         self.assertEqual([(row["gpa"], row["writable"]) for row in found],
                          rows)
-        found = self.json(image, *root, "spaces")["spaces"][0]["mappings"]
-        self.assertEqual([(row["this_space"]["gpa"],
-                           row["this_space"]["writable"]) for row in found],
+        found = self.rows(image, *root, "spaces")
+        self.assertEqual([(row["gpa"], row["writable"]) for row in found],
                          rows)
-        found = self.json(image, *root, "vtop",
-                          *[hex(i << 12) for i in range(150)])["results"]
+        found = self.rows(image, *root, "vtop",
+                          *[hex(i << 12) for i in range(150)])
         self.assertEqual([(row["gpa"], row["writable"]) for row in found],
                          rows[:150])
 
@@ -1033,16 +1068,16 @@ class Modes(Case):
         return [*guest.mode.options(), "--cr3",
                 ",".join(map(hex, guest.roots))]
 
-    def rows(self, found):
-        """{va: Leaf} of rows of maps --attributes"""
+    def leaves(self, rows):
+        """{va: Leaf} of rows of maps --attributes, or without"""
         leaves = {}
-        for row in found["mappings"]:
+        for row in rows:
             va, last, gpa = (int(row[key], 16)
                              for key in ("va", "last_va", "gpa"))
             rights = row["writable"], row["user"], row["executable"]
             for at in range(0, last + 1 - va, row["page_size"]):
                 leaves[va + at] = modes.Leaf(gpa + at, row["page_size"],
-                                             rights, row["attributes"])
+                                             rights, row.get("attributes"))
         return leaves
 
     def test_maps(self):
@@ -1052,13 +1087,14 @@ class Modes(Case):
             with self.subTest(mode=guest.mode.name):
                 found = self.json(image, *self.roots(guest), "maps",
                                   "--attributes")
-                for root, space in zip(guest.roots, found, strict=True):
+                self.assertEqual((found["pat"], found["pat_source"]),
+                                 ("0x7040600070406", "reset"))
+                for root, space in zip(guest.roots, found["spaces"],
+                                       strict=True):
                     leaves, lost = guest.leaves(root)
                     self.assertEqual(int(space["root"], 16), root)
-                    self.assertEqual(self.rows(space), leaves)
+                    self.assertEqual(self.leaves(space["rows"]), leaves)
                     self.assertEqual(space["anomalies"], lost)
-                    self.assertEqual((space["pat"], space["pat_source"]),
-                                     ("0x7040600070406", "reset"))
                     pages += len(leaves)
         tap.diagnostic("%d pages" % pages)
 
@@ -1087,8 +1123,9 @@ class Modes(Case):
                 vas = self.addresses(guest, rng)
                 found = self.json(image, *self.roots(guest), "vtop",
                                   *map(hex, vas))
-                for root, space in zip(guest.roots, found, strict=True):
-                    for va, result in zip(vas, space["results"], strict=True):
+                for root, space in zip(guest.roots, found["spaces"],
+                                       strict=True):
+                    for va, result in zip(vas, space["rows"], strict=True):
                         self.check_result(guest, root, va, result)
                         ends[result["status"]] = ends.get(result["status"], 0) + 1
         tap.diagnostic(str(ends))
@@ -1101,43 +1138,29 @@ class Modes(Case):
         self.assertEqual(
             (result["va"], result["status"], result["level"], result["gpa"]),
             (hex(va), status, level, None if gpa is None else hex(gpa)))
-        for step, (table, entry, raw) in zip(result["trace"], path,
-                                             strict=True):
-            number = modes.TABLES.index(table) + 1
-            reserved = raw & mode.reserved(number, raw) if raw & 1 else 0
-            self.assertEqual(
-                (step["level"], step["entry_gpa"], step["raw"],
-                 set(step["flags"]), step["reserved"]),
-                (table, hex(entry), hex(raw), mode.flags(number, raw),
-                 hex(reserved) if reserved else None))
-            self.assertEqual(step["kind"],
-                             "not-present" if not raw & 1 else "page"
-                             if mode.is_page(number, raw) else "table")
+        self.assertEqual([{**step, "flags": set(step["flags"])}
+                          for step in result["trace"]],
+                         [mode.entry(*step) for step in path])
         self.assertEqual(result["attributes"], mode.attributes(
             modes.TABLES.index(level) + 1, path[-1][2])
             if status == "mapped" else None)
 
     def expanded(self, guest, spaces):
         """{va: (gpa, size)} of each space, with what its references stand for"""
-        by_root = {}
+        known = []
         for space in spaces:
-            pages = by_root.setdefault(int(space["space"], 16), {})
-            for row in space["mappings"]:
-                if "this_space" in row:
-                    leaves = self.rows({"mappings": [
-                        {**row["this_space"], "attributes": None}]})
-                    pages |= {va: (leaf.gpa, leaf.size)
-                              for va, leaf in leaves.items()}
-                    continue
-                there = row["aliasing"]
-                ours, theirs = (int(there[key], 16)
-                                for key in ("our_va", "their_va"))
-                end = theirs + (1 << guest.mode.shift(
-                    modes.TABLES.index(there["table"]) + 2))
+            pages = {va: (leaf.gpa, leaf.size) for va, leaf in self.leaves(
+                lablib.of_type("mapping", space["rows"])).items()}
+            known.append(pages)
+            for row in lablib.of_type("reference", space["rows"]):
+                ours, theirs = (int(row[key], 16) for key in ("va", "owner_va"))
+                self.assertEqual(row["len"], 1 << guest.mode.shift(
+                    modes.TABLES.index(row["table"]) + 2))
                 pages |= {ours + va - theirs: page for va, page in
-                          by_root[int(there["space"], 16)].items()
-                          if theirs <= va < end}
-        return by_root
+                          known[row["owner_space"]].items()
+                          if theirs <= va < theirs + row["len"]}
+        return {int(space["root"], 16): pages
+                for space, pages in zip(spaces, known, strict=True)}
 
     def test_spaces(self):
         """spaces: what its references stand for, in every mode"""
@@ -1145,8 +1168,8 @@ class Modes(Case):
         for guest, image, _ in self.guests():
             with self.subTest(mode=guest.mode.name):
                 found = self.json(image, *self.roots(guest), "spaces")["spaces"]
-                references += sum("aliasing" in row for space in found
-                                  for row in space["mappings"])
+                references += sum(row["type"] == "reference" for space in found
+                                  for row in space["rows"])
                 self.assertEqual(self.expanded(guest, found), {
                     root: {va: (leaf.gpa, leaf.size)
                            for va, leaf in guest.leaves(root)[0].items()}
@@ -1180,10 +1203,10 @@ class Modes(Case):
                     "amd": guest.mode.amd, "no_1g": guest.mode.no_1g,
                     "c_bit": None, "shared_bit": None})
                 for number, root in enumerate(guest.roots):
-                    found = self.json(new, "--cr3", hex(0x100000 + number * PAGE),
-                                      "maps", "--attributes")
                     leaves = guest.leaves(root)[0]
-                    made = self.rows(found)
+                    made = self.leaves(self.rows(
+                        new, "--cr3", hex(0x100000 + number * PAGE), "maps",
+                        "--attributes"))
                     self.assertEqual(made.keys(), leaves.keys())
                     for va, leaf in leaves.items():
                         self.check_copy(guest, core, leaf, made[va])
@@ -1216,12 +1239,12 @@ class Modes(Case):
                       for va, leaf in guest.leaves(guest.roots[0])[0].items()}
             for image, options in ((raw, ["--arch", mode.arch, *root]),
                                    (core, [])):
-                found = self.json(image, *options, "maps", "--attributes")
+                rows = self.rows(image, *options, "maps", "--attributes")
                 self.assertEqual(
                     {va: (leaf.gpa, leaf.rights)
-                     for va, leaf in self.rows(found).items()}, leaves)
+                     for va, leaf in self.leaves(rows).items()}, leaves)
             self.assertEqual(
-                [int(space["space"], 16)
+                [int(space["root"], 16)
                  for space in self.json(core, "spaces")["spaces"]],
                 guest.roots)
             self.assertEqual(
@@ -1326,8 +1349,8 @@ reserved: 2000
         memory.table(0x4000, {0: 0x10007, 1: 0x11027, 2: 0x12027})
         image = self.file(memory.raw())
         root = ["--cr3", hex(B), "--arch", "amd64"]
-        rows = [len(self.json(image, *root, *words, "maps", "400000",
-                              "402fff")["mappings"])
+        rows = [len(self.rows(image, *root, *words, "maps", "400000",
+                              "402fff"))
                 for words in ([], ["--attributes"])]
         self.assertEqual(rows, [1, 2])
 
@@ -1342,9 +1365,9 @@ reserved: 2000
             found = self.json(image, "--pat", pat, "vtop", "403000", "404000",
                               "c00000", "80000000")
             kinds = [self.by_entry(pat, entry) for entry in (0, 0, 5, 6)]
-            self.assertEqual(
-                [result["attributes"]["memory_type"]
-                 for result in found["results"]], kinds)
+            space, = found["spaces"]
+            self.assertEqual([row["attributes"]["memory_type"]
+                              for row in space["rows"]], kinds)
             self.assertEqual((found["pat"], found["pat_source"]),
                              (hex(int(pat, 16)), "option"))
 
@@ -1383,11 +1406,16 @@ reserved: 2000
                  0x80ffffff81000123)):
             root = ["--arch", "amd64", "--cr3", hex(cr3), "--cr4", hex(cr4)]
             with self.subTest(cr3=hex(cr3), cr4=hex(cr4), va=hex(va)):
-                result, = self.json(image, *root, "vtop", hex(va))["results"]
+                result, = self.rows(image, *root, "vtop", hex(va))
                 self.assertEqual(result["va"], hex(va))
                 self.assertEqual(result["status"], status)
+                self.assertEqual(result["translated_va"],
+                                 None if translated in (None, va) else
+                                 hex(translated))
                 if status == "mapped":
-                    self.assertEqual(result["translated"], hex(translated))
+                    row, = self.rows(image, *root, "read", hex(va), "8")
+                    self.assertEqual((row["va"], row["translated_va"]),
+                                     (hex(va), hex(translated)))
                     done = self.ask(["--image", image, *root, "read", "-r",
                                      hex(va), "8"])
                     gpa = int(result["gpa"], 16)
@@ -1401,8 +1429,8 @@ reserved: 2000
     def test_lam_32(self):
         """there is no LAM outside of long mode"""
         image = self.file(images.i686().raw())
-        result, = self.json(image, "--arch", "i686", "--cr3", hex(R | 3 << 61),
-                            "vtop", "7e00000000400123")["results"]
+        result, = self.rows(image, "--arch", "i686", "--cr3", hex(R | 3 << 61),
+                            "vtop", "7e00000000400123")
         self.assertEqual(result["status"], "non-canonical")
 
     def test_lam_snapshot(self):
@@ -1415,8 +1443,8 @@ reserved: 2000
         self.assertEqual(self.json(new, "info")["vcpus"][0]["cr3"],
                          hex(0x100000 | u57))
         for file in (image, new):
-            result, = self.json(file, "vtop", "7e00000000400123")["results"]
-            self.assertEqual((result["status"], result["translated"]),
+            result, = self.rows(file, "vtop", "7e00000000400123")
+            self.assertEqual((result["status"], result["translated_va"]),
                              ("mapped", "0x400123"))
 
     def test_rules(self):
@@ -1429,9 +1457,8 @@ reserved: 2000
         def ends(rules, *options):
             note = images.vmem_note(AMD64, A, [(0x111000, A)], rules=rules)
             image = self.file(images.elf(segments, note))
-            results = self.json(image, *options, "vtop", "400000",
-                                "80000000")["results"]
-            return [result["status"] for result in results]
+            return [row["status"] for row in self.rows(
+                image, *options, "vtop", "400000", "80000000")]
 
         self.assertEqual(ends(0), ["mapped", "mapped"])
         self.assertEqual(ends(1), ["reserved", "reserved"])
@@ -1464,8 +1491,8 @@ reserved: 2000
             done = self.ask(["--image", image, *options, "-j", "spaces"])
             self.assertEqual(done.returncode, 0, done.stderr)
             return (re.findall(r"vCPU (\d+) is left out", done.stderr.decode()),
-                    [space["space"]
-                     for space in json.loads(done.stdout)["spaces"]])
+                    [space["root"]
+                     for space in answers.whole(done.stdout)["spaces"]])
 
         two = (cr0, A, cr4), (cr0, B, cr4)
         self.assertEqual(left_out(*two), ([], [hex(A), hex(B)]))
@@ -1783,14 +1810,14 @@ class Greed(Case):
         status, out, err = self.few(*self.records(), "-j", "spaces",
                                     memory=128 << 20)
         said = re.fullmatch(r"vmemctl: (out of memory for the rows, after "
-                            r"(\d+)): give fewer roots, or a range\n", err)
+                            r"(\d+)): (give fewer roots, or a range)\n", err)
         self.assertTrue(said, err)
         self.assertEqual(status, 1)
-        found = json.loads(out)
-        self.assertEqual(set(found), {"spaces", "error"})
-        self.assertEqual(found["error"], said[1])
+        found = answers.broken(out)
+        self.assertEqual(found["error"],
+                         {"message": said[1], "advice": said[3]})
         # A heading is a record, too.
-        self.assertEqual(len(found["spaces"][0]["mappings"]), int(said[2]) - 1)
+        self.assertEqual(len(found["spaces"][0]["rows"]), int(said[2]) - 1)
 
     def test_little_room(self):
         """JSON of spaces is whole where there is no memory after the last record"""
@@ -1804,7 +1831,7 @@ class Greed(Case):
             found = re.search(r"rows, after (\d+): give fewer", err)
             self.assertTrue(found, err)
             if int(found[1]) > 300 * 512:
-                self.assertIn("error", json.loads(out))
+                self.assertTrue(answers.broken(out)["error"])
                 seen += 1
         self.assertEqual(status, 0)
         self.assertGreater(seen, 0)
@@ -1834,7 +1861,8 @@ class Greed(Case):
         image = self.slots(nr)
         status, out, err = self.few("--image", image, "-j", "info")
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual([slot["gpa"] for slot in json.loads(out)["memslots"]],
+        self.assertEqual([slot["gpa"]
+                          for slot in answers.whole(out)["memslots"]],
                          [hex(2 * PAGE * i) for i in range(nr)])
         status, out, err = self.few("--image", image, "info")
         self.assertEqual((status, err), (0, ""))
@@ -1897,12 +1925,13 @@ class Greed(Case):
                          "%x,%x,%x" % (A, 1 << 40, B), "-j", "maps"])
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"no memory where CR3 points", done.stderr)
-        found = json.loads(done.stdout)
-        self.assertEqual([set(space) for space in found], [
-            {"root", "mappings", "anomalies", "torn"},
-            {"root", "mappings", "error"}])
-        self.assertEqual(found[0]["anomalies"], 2)
-        self.assertTrue(found[0]["mappings"])
+        found = answers.broken(done.stdout)
+        self.assertIn("no memory where CR3 points", found["error"]["message"])
+        first, second = found["spaces"]
+        self.assertEqual(first["anomalies"], 2)
+        self.assertTrue(first["rows"])
+        self.assertEqual(second, {"type": "space", "space": 1,
+                                  "root": hex(1 << 40), "rows": []})
 
     def test_socket(self):
         """error: a socket, and a FIFO that nobody writes"""
@@ -2147,8 +2176,8 @@ class SnapshotErrors(Case):
         self.refuses([*words, "100000000"], "cannot name", "lower .*base")
         self.assertFalse(os.path.exists(new))
         self.assertEqual(self.ask([*words, "ffffc000"]).returncode, 0)
-        self.assertEqual(self.json(new, "vtop", "123")["results"][0]["gpa"],
-                         "0xfffff123")
+        row, = self.rows(new, "vtop", "123")
+        self.assertEqual(row["gpa"], "0xfffff123")
 
     def test_not_a_file(self):
         """error: what is to be replaced is not a file"""

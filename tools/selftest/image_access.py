@@ -135,16 +135,15 @@ class State:
             if vector == 14 else None
         entry = path[decides] if path else None
         return {
-            "access": kind, "user": user, "va": hex(at),
-            "gpa": None if gpa is None else hex(gpa),
+            "type": "access", "va": hex(va),
+            "translated_va": None if at == va else hex(at), "access": kind,
+            "user_mode": user, "gpa": None if gpa is None else hex(gpa),
             "passes": False if vector else True if reason is None else None,
             "vector": vector, "error_code": code,
-            "error_bits": None if code is None else
-            [name for bit, name in enumerate(BITS) if code >> bit & 1],
+            "error_bits": [name for bit, name in enumerate(BITS)
+                           if (code or 0) >> bit & 1],
             "reason": reason,
-            "decides": entry and {"level": entry[0], "entry_gpa": hex(entry[1]),
-                                  "raw": hex(entry[2])},
-            "unknown": []}
+            "decides": entry and self.mode.entry(*entry), "unknown": []}
 
 
 class Random(image.Case):
@@ -192,15 +191,16 @@ class Random(image.Case):
             for _ in range(DRAWS):
                 drawn, state = self.draw(guest, rng)
                 vas = self.addresses(drawn, rng)
-                found = self.json(path, *state.options(), "access",
-                                  *map(hex, vas))
-                self.assertEqual(int(found["root"], 16), drawn.root)
-                for va, result in zip(vas, found["results"], strict=True):
-                    want = [state.judge(drawn, va, user, kind)
-                            for user in (True, False) for kind in KINDS]
-                    self.assertEqual(result, {"va": hex(va), "accesses": want},
-                                     state)
-                    met.update(row["reason"] for row in want)
+                space, = self.json(path, *state.options(), "access",
+                                   *map(hex, vas))["spaces"]
+                self.assertEqual(int(space["root"], 16), drawn.root)
+                want = [state.judge(drawn, va, user, kind) for va in vas
+                        for user in (True, False) for kind in KINDS]
+                for row in space["rows"]:
+                    if row["decides"]:
+                        row["decides"]["flags"] = set(row["decides"]["flags"])
+                self.assertEqual(space["rows"], want, state)
+                met.update(row["reason"] for row in want)
         tap.diagnostic(", ".join("%s: %d" % (reason or "passes", nr)
                                  for reason, nr in met.most_common()))
         return met
@@ -339,10 +339,10 @@ class Text(image.Case):
                  [("read", True), ("read", False)]),
                 ([], [(kind, user) for user in (True, False)
                       for kind in KINDS])):
-            found = self.json(path, *words, "access", "401000")
             self.assertEqual(
-                [(row["access"], row["user"])
-                 for row in found["results"][0]["accesses"]], rows, words)
+                [(row["access"], row["user_mode"])
+                 for row in self.rows(path, *words, "access", "401000")],
+                rows, words)
 
     def test_unknown(self):
         """access: what an answer rests on and is not known is told"""
@@ -377,15 +377,13 @@ class Text(image.Case):
         """access: a snapshot knows the vendor, and QEMU's core does not"""
         memory = images.amd64()
         memory.table(A, {0: 0x2000 | P | W | U | 1 << 8})
-        found = self.json(self.core(AMD64[1], memory=memory), "access", "400000")
-        self.assertEqual([row["unknown"] for row in
-                          found["results"][0]["accesses"]], [["vendor"]] * 6)
+        rows = self.rows(self.core(AMD64[1], memory=memory), "access", "400000")
+        self.assertEqual([row["unknown"] for row in rows], [["vendor"]] * 6)
         for rules, passes in ((0, True), (1, False)):
             path = self.file(images.elf(
                 [Segment(*piece) for piece in memory.segments()],
                 images.vmem_note(AMD64, A, [(A, A)], rules=rules)))
-            row, = self.json(path, "access", "-r", "--user",
-                             "400000")["results"][0]["accesses"]
+            row, = self.rows(path, "access", "-r", "--user", "400000")
             self.assertEqual((row["passes"], row["unknown"]), (passes, []))
 
     def test_pkrs(self):
@@ -396,13 +394,11 @@ class Text(image.Case):
         for options, passes in ((["--pkrs", "40"], False),
                                 (["--pkrs", "ffffff3f"], True),
                                 (["--pkru", "ffffffff", "--pkrs", "0"], True)):
-            found = self.json(path, *options, "access", "-r", "--supervisor",
-                              "400000")
-            row, = found["results"][0]["accesses"]
+            row, = self.rows(path, *options, "access", "-r", "--supervisor",
+                             "400000")
             self.assertEqual((row["passes"], row["unknown"]), (passes, []))
-        found = self.json(path, "access", "-r", "--supervisor", "400000")
-        self.assertEqual(found["results"][0]["accesses"][0]["unknown"],
-                         ["PKRS"])
+        row, = self.rows(path, "access", "-r", "--supervisor", "400000")
+        self.assertEqual(row["unknown"], ["PKRS"])
 
     def test_rules(self):
         """access: the rules of vendor and model are those of vtop"""
@@ -413,9 +409,8 @@ class Text(image.Case):
         for options, passes in (([], True), (["--vendor", "intel"], True),
                                 (["--vendor", "amd"], False),
                                 (["--no-1g"], False)):
-            found = self.json(path, *options, "access", "-w", "--user",
-                              hex(1 << 39 | 2 << 30))
-            row, = found["results"][0]["accesses"]
+            row, = self.rows(path, *options, "access", "-w", "--user",
+                             hex(1 << 39 | 2 << 30))
             self.assertEqual(row["passes"], passes, options)
             self.assertEqual(row["reason"], None if passes else "reserved")
 
@@ -427,8 +422,8 @@ class Text(image.Case):
                           "600000")
         self.assertEqual(
             [(int(space["root"], 16),
-              [row["accesses"][0]["reason"] for row in space["results"]])
-             for space in found],
+              [row["reason"] for row in space["rows"]])
+             for space in found["spaces"]],
             [(A, ["read-only", "read-only"]), (B, ["read-only", "not-present"])])
         done = self.ask(["--image", path, *roots, "access", "-w", "0"])
         self.assertIn("space 1: root 0000000005000\n", done.stdout.decode())

@@ -6,7 +6,6 @@ import gzip
 import bz2
 import io
 import itertools
-import json
 import lzma
 import os
 import struct
@@ -15,6 +14,7 @@ import tarfile
 import unittest
 import zipfile
 
+import answers
 import image
 import images
 import tap
@@ -253,7 +253,7 @@ class Files(image.Case):
                 done = self.ask(["--image", path, *ROOT, *option, *words])
                 self.assertNotIn(b"--hole", done.stderr)
         words = [*ROOT, "--hole", "%x" % hole]
-        answer, = self.json(path, *words, "vtop", "0")["results"]
+        answer, = self.rows(path, *words, "vtop", "0")
         self.assertEqual((answer["status"], answer["gpa"]),
                          ("mapped", "0x200000"))
         self.refuses(["--image", path, *words, "read", "40000000", "8"],
@@ -351,12 +351,13 @@ class Files(image.Case):
             done = self.ask(["--image", path, "-j", command, "0", "-", "1"],
                             input="\n".join(vas).encode() + b"\n\t")
             self.assertEqual((done.returncode, done.stderr), (0, b""))
-            answers = json.loads(done.stdout)["results"]
-            self.assertEqual([answer["va"] for answer in answers],
+            each = 1 if command == "vtop" else 6    # kinds of access
+            self.assertEqual([row["va"]
+                              for row in answers.rows(done.stdout)[::each]],
                              ["0x0", *("0x" + va for va in vas), "0x1"])
         done = self.ask(["--image", path, "--cr3", "1000", "-j", "who", "-"],
                         input=b"10000")
-        page, = json.loads(done.stdout)["pages"]
+        page, = answers.whole(done.stdout)["pages"]
         self.assertEqual(page["gpa"], "0x10000")
         for data, *patterns in ((b"", "no address"), (b"400000 x", "'x' is not"),
                                 (b"4" * 100, "hex|fit")):
@@ -374,7 +375,7 @@ class Files(image.Case):
         """read and vtop agree on a page that is mapped to no memory"""
         data = images.amd64().raw()[:-PAGE]
         path = self.file(data)
-        answer, = self.json(path, *ROOT, "vtop", "%x" % HIGH)["results"]
+        answer, = self.rows(path, *ROOT, "vtop", "%x" % HIGH)
         self.assertEqual((answer["status"], answer["gpa"]),
                          ("mapped", "0x13000"))
         self.refuses(["--image", path, *ROOT, "read", "%x" % HIGH, "9"],

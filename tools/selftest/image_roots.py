@@ -4,7 +4,6 @@
 roots that were freed, copies of all kinds, and twins."""
 
 import functools
-import json
 import os
 import random
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import tempfile
 import unittest
 
+import answers
 import images
 import promises
 import tap
@@ -175,13 +175,13 @@ class Roots(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr),
                          (1, "vmemctl: %s\n" % error) if error else
                          (0, warning))
-        return None if error else json.loads(done.stdout)
+        return None if error else answers.whole(done.stdout)
 
     def classes(self, kernel, *words):
         """What is found: {root: (class, of)}"""
         answer = self.ask(kernel, *words, "roots")
         return {int(row["root"], 16):
-                (row["class"], row["of"] and int(row["of"], 16))
+                (row["class"], row["of_root"] and int(row["of_root"], 16))
                 for row in answer["roots"]}
 
     def by(self, root):
@@ -421,7 +421,7 @@ class Roots(unittest.TestCase):
              self.by(known), "roots"], capture_output=True, text=True,
             check=True, timeout=60)
         found = {int(row["root"], 16): (row["class"], None)
-                 for row in json.loads(done.stdout)["roots"]}
+                 for row in answers.whole(done.stdout)["roots"]}
         self.assertEqual(self.used(found), others | {known})
 
     def test_tables_that_unfold(self):
@@ -507,7 +507,7 @@ class Roots(unittest.TestCase):
     def test_all_of_a_kernel_alone(self, kernel):
         """--all of a guest without processes is what its vCPU has"""
         out = self.ask(kernel, self.by(kernel.root), "--all", "spaces")["spaces"]
-        self.assertEqual([int(space["space"], 16) for space in out],
+        self.assertEqual([int(space["root"], 16) for space in out],
                          [kernel.root])
 
     @each_mode
@@ -545,7 +545,7 @@ class Roots(unittest.TestCase):
         """--all is all of them"""
         processes = {kernel.process() for _ in range(3)}
         out = self.ask(kernel, "--all", "spaces", warning=GUESSED)["spaces"]
-        self.assertEqual({int(space["space"], 16) for space in out},
+        self.assertEqual({int(space["root"], 16) for space in out},
                          processes)
 
     @each_mode
@@ -557,7 +557,7 @@ class Roots(unittest.TestCase):
         kernel.map(second, 0x901000, shared | P | W | U)
         places = self.ask(kernel, "who", "%x" % (shared + 9),
                           warning=GUESSED)["pages"][0]
-        got = {(int(place["space"], 16), int(place["va"], 16),
+        got = {(int(place["root"], 16), int(place["va"], 16),
                 place["writable"], place["user"])
                for place in places["places"] if place["va"] < "0xc" or
                not place["by"]}
@@ -567,7 +567,7 @@ class Roots(unittest.TestCase):
         self.assertLessEqual(want, got)
         other = {(root, kernel.base + shared + 9)
                  for root in (first, second)}
-        self.assertEqual({(int(place["space"], 16), int(place["va"], 16))
+        self.assertEqual({(int(place["root"], 16), int(place["va"], 16))
                           for place in places["places"]},
                          {place[:2] for place in want} | other)
 

@@ -18,6 +18,8 @@ import subprocess
 import time
 import unittest
 
+import answers
+
 # The lab's guests, and how they page
 GUESTS = {"amd64": "4-level", "amd64-la57": "5-level", "i686": "2-level",
           "i686-pae": "pae", "amd64-pti": "4-level", "i686-pae-pti": "pae"}
@@ -325,7 +327,19 @@ def vmemctl_ok(*words):
 
 def json_of(guest, options, *words):
     """What a command of vmemctl's prints as JSON."""
-    return json.loads(vmemctl_ok("-p", str(guest.pid), *options, "-j", *words))
+    return answers.whole(vmemctl_ok("-p", str(guest.pid), *options, "-j",
+                                    *words))
+
+
+def rows_of(guest, options, *words):
+    """The rows of an answer about one space."""
+    space, = json_of(guest, options, *words)["spaces"]
+    return space["rows"]
+
+
+def of_type(name, rows):
+    """Those of the rows that are of a type."""
+    return [row for row in rows if row["type"] == name]
 
 
 def number(text):
@@ -340,7 +354,7 @@ def vtop(guest, options, addresses):
     results = []
     for first in range(0, len(addresses), VTOP_BATCH):
         batch = ["%#x" % va for va in addresses[first:first + VTOP_BATCH]]
-        results += json_of(guest, options, "vtop", *batch)["results"]
+        results += rows_of(guest, options, "vtop", *batch)
     asked = [result["va"] for result in results]
     if list(map(number, asked)) != list(addresses):
         raise AssertionError("vtop answered other addresses than asked")
@@ -358,8 +372,7 @@ def mapped_to(result):
 
 def maps(guest, options, *span):
     """vmemctl's rows of an address space or of a part of it."""
-    return json_of(guest, options, "maps",
-                   *("%#x" % va for va in span))["mappings"]
+    return rows_of(guest, options, "maps", *("%#x" % va for va in span))
 
 
 def pages_of(rows):

@@ -367,8 +367,8 @@ class AgainstQemu(LiveTest):
         self.guest.run("echo 1 >/proc/%d/clear_refs" % self.guest.worker)
         with self.guest.in_worker() as stopped:
             told = stopped.qmp.info_tlb()
-            rows = lablib.json_of(self.guest, stopped.registers.options(),
-                                  "maps", "--attributes")["mappings"]
+            rows = lablib.rows_of(self.guest, stopped.registers.options(),
+                                  "maps", "--attributes")
         found = {}
         for row in rows:
             bits = self.bits(row["attributes"])
@@ -417,7 +417,7 @@ class AgainstQemu(LiveTest):
     def one_piece(self, row, following):
         """Two rows, side by side, that should have been one."""
         length = lablib.number(following["va"]) - lablib.number(row["va"])
-        alike = ("page_size", "kind", "writable", "user", "executable")
+        alike = ("page_size", "cow", "writable", "user", "executable")
         return (all(row[key] == following[key] for key in alike) and
                 lablib.number(row["gpa"]) + length ==
                 lablib.number(following["gpa"]))
@@ -474,17 +474,18 @@ class AgainstTheTables(LiveTest):
                   len(large), " and ".join(map(str, sorted(sizes))))
 
     def one_row(self, options, page):
-        want = {"va": "%#x" % page.va, "gpa": "%#x" % page.gpa,
+        want = {"type": "mapping", "va": "%#x" % page.va,
                 "last_va": "%#x" % (page.va + page.size - 1),
-                "page_size": page.size, "kind": "basic",
-                "writable": page.writable, "user": page.user,
-                "executable": page.executable}
+                "len": page.size, "gpa": "%#x" % page.gpa,
+                "page_size": page.size, "writable": page.writable,
+                "user": page.user, "executable": page.executable,
+                "cow": False}
         self.assertEqual(lablib.maps(self.guest, options, page.va,
                                      page.va + page.size - 1), [want])
         # A view of a part of it is that part, of a page of the same size.
         inside = page.va + page.size // 2
         want.update(va="%#x" % inside, last_va="%#x" % (inside + PAGE - 1),
-                    gpa="%#x" % (page.gpa + page.size // 2))
+                    len=PAGE, gpa="%#x" % (page.gpa + page.size // 2))
         self.assertEqual(lablib.maps(self.guest, options, inside,
                                      inside + PAGE - 1), [want])
 
@@ -540,25 +541,22 @@ class Json(LiveTest):
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "vtop", *map(hex, addresses))
-        self.assertEqual(set(out), {"root", "results", "pat", "pat_source"})
-        lablib.number(out["root"])
         lablib.number(out["pat"])
         self.assertEqual(out["pat_source"], "vcpu")
-        self.assertEqual(len(out["results"]), len(addresses))
-        for result in out["results"]:
+        space, = out["spaces"]
+        self.assertEqual(lablib.number(space["root"]), stopped.registers.root)
+        self.assertEqual(len(space["rows"]), len(addresses))
+        for result in space["rows"]:
             self.result(result)
-        found = {result["status"] for result in out["results"]}
+        found = {result["status"] for result in space["rows"]}
         self.assertLessEqual({"mapped", "not-present"}, found)
         self.assertEqual("non-canonical" in found,
                          self.guest.arch == "amd64")
         self.note("%d results, %s", len(addresses), ", ".join(sorted(found)))
 
     def result(self, result):
-        self.assertEqual(set(result), {
-            "va", "status", "gpa", "page_size", "writable", "user",
-            "executable", "attributes", "level", "owner", "trace"})
         self.assertIn(result["status"], STATUSES)
-        self.assertIsNone(result["owner"])
+        self.assertIsNone(result["owner_space"])
         lablib.number(result["va"])
         if result["status"] == "mapped":
             lablib.number(result["gpa"])
@@ -574,16 +572,11 @@ class Json(LiveTest):
         self.assertEqual([step["level"] for step in result["trace"]],
                          self.levels(result["level"]))
         for step in result["trace"]:
-            self.assertEqual(set(step), {"level", "entry_gpa", "raw", "kind",
-                                         "flags", "reserved"})
             lablib.number(step["entry_gpa"])
             self.assertEqual("PRESENT" in step["flags"], bool(
                 lablib.number(step["raw"]) & lablib.PRESENT))
 
     def attributes(self, attributes):
-        self.assertEqual(set(attributes), {
-            "accessed", "dirty", "global", "memory_type", "pat_entry", "key",
-            "encrypted"})
         for name in ("accessed", "dirty", "global"):
             self.assertIs(type(attributes[name]), bool)
         self.assertIs(type(attributes["memory_type"]), str)
@@ -598,19 +591,18 @@ class Json(LiveTest):
         with self.guest.in_worker() as stopped:
             out = lablib.json_of(self.guest, stopped.registers.options(),
                                  "maps")
-        self.assertEqual(set(out), {"root", "mappings", "anomalies", "torn"})
-        lablib.number(out["root"])
-        for row in out["mappings"]:
-            self.assertEqual(set(row), {
-                "va", "last_va", "gpa", "page_size", "kind", "writable",
-                "user", "executable"})
+        space, = out["spaces"]
+        self.assertEqual(lablib.number(space["root"]), stopped.registers.root)
+        for row in space["rows"]:
+            self.assertEqual(row["len"], lablib.number(row["last_va"]) + 1 -
+                             lablib.number(row["va"]))
             for key in ("va", "last_va", "gpa"):
                 lablib.number(row[key])
             self.assertIs(type(row["page_size"]), int)
-            self.assertEqual(row["kind"], "basic")
+            self.assertFalse(row["cow"])
             for right in ("writable", "user", "executable"):
                 self.assertIs(type(row[right]), bool)
-        self.note("%d rows", len(out["mappings"]))
+        self.note("%d rows", len(space["rows"]))
 
 
 def suite(guests, words):

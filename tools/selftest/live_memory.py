@@ -8,7 +8,6 @@ of that memory are made unreadable, as no image's can be.
 
 import ctypes
 import fcntl
-import json
 import mmap
 import os
 import random
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import unittest
 
+import answers
 import images
 import lablib
 import modes
@@ -86,7 +86,11 @@ class Case(unittest.TestCase):
         return done.stdout
 
     def json(self, *words, **options):
-        return json.loads(self.ask("-j", *words, **options))
+        return answers.whole(self.ask("-j", *words, **options))
+
+    def rows(self, *words):
+        """Those of an answer about one space"""
+        return answers.rows(self.ask("-j", *words))
 
 
 class AsImage(Case):
@@ -134,13 +138,13 @@ class AsImage(Case):
                                   self.new)
             self.assertEqual((done.returncode, done.stderr.decode()),
                              (0, LEFT_OUT))
-            told.append(json.loads(done.stdout))
+            told.append(answers.whole(done.stdout))
             with open(self.new, "rb") as file:
                 files.append(file.read())
             os.unlink(self.new)
         self.assertEqual(told[0], told[1])
         self.assertTrue(files[0] == files[1])
-        self.assertEqual(told[0]["bytes"], len(files[0]))
+        self.assertEqual(told[0]["file_bytes"], len(files[0]))
 
     def test_modes(self):
         """all commands answer so in every mode, and by every rule"""
@@ -190,10 +194,13 @@ class Unreadable(Case):
             self.assertEqual(done.returncode, 1)
             self.assertIn("cannot read on at %s, 6 bytes short: unreadable" %
                           at, done.stderr.decode())
-            answer = json.loads(done.stdout)
-            self.assertEqual((answer["data"], answer["len"],
-                              answer["status"]), ("7421", 2, "unreadable"))
-        row, = self.json(*ROOT, "vtop", "%x" % (DATA + PAGE))["results"]
+            answer = answers.broken(done.stdout)
+            self.assertIn("6 bytes short", answer["error"]["message"])
+            row, = answer["rows"] if "--phys" in words else \
+                answer["spaces"][0]["rows"]
+            self.assertEqual((row["data"], row["len"], row["status"]),
+                             ("7421", 2, "unreadable"))
+        row, = self.rows(*ROOT, "vtop", "%x" % (DATA + PAGE))
         self.assertEqual((row["status"], row["gpa"]), ("mapped", "0x12000"))
 
     def test_table(self):
@@ -201,15 +208,15 @@ class Unreadable(Case):
         self.vm.protect(0x9000)
         text = self.ask(*ROOT, "vtop", "%x" % HIGH).decode()
         self.assertIn("         unreadable at PD\n", text)
-        row, = self.json(*ROOT, "vtop", "%x" % HIGH)["results"]
+        row, = self.rows(*ROOT, "vtop", "%x" % HIGH)
         self.assertEqual((row["status"], row["level"], row["gpa"]),
                          ("unreadable", "PD", None))
         text = self.ask(*ROOTS, "spaces").decode()
         self.assertIn("ffffffff80000000-ffffffffbfffffff !! unreadable: "
                       "0000000009000 as a PD, raw 9003\n", text)
         space = self.json(*ROOTS, "spaces")["spaces"][0]
-        self.assertIn("unreadable", [anomaly["status"] for anomaly
-                                     in space["anomalies"]])
+        self.assertIn("unreadable", [
+            row["status"] for row in lablib.of_type("anomaly", space["rows"])])
         text = self.ask(*ROOT, "maps", warning="vmemctl: warning: 3 entries "
                         "lead nowhere: reserved, unbacked, unreadable, "
                         "withheld\n")
@@ -232,8 +239,7 @@ class Unreadable(Case):
         done = lablib.vmemctl("--image", self.new, "-j", "vtop",
                               *("%x" % va for va in (CODE, DATA, DATA + PAGE,
                                                      HIGH)))
-        self.assertEqual([row["status"] for row
-                          in json.loads(done.stdout)["results"]],
+        self.assertEqual([row["status"] for row in answers.rows(done.stdout)],
                          ["mapped", "mapped", "not-present", "mapped"])
         done = lablib.vmemctl("--image", self.new, "read", "-r", "%x" % HIGH,
                               str(len(TEXT)))
@@ -246,7 +252,7 @@ class Unreadable(Case):
                          warning=LEFT_OUT + UNREADABLE)
         self.assertEqual((told["unreadable"], told["leaves"]), (1, 5))
         done = lablib.vmemctl("--image", self.new, "-j", "vtop", "%x" % HIGH)
-        row, = json.loads(done.stdout)["results"]
+        row, = answers.rows(done.stdout)
         self.assertEqual(row["status"], "not-present")
 
     def strict(self, gpa):

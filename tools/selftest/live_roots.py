@@ -163,11 +163,11 @@ class Roots(lablib.GuestTest):
                           if row["class"] == "twin"},
                          {root + PAGE for root in self.want if self.twins})
         tap.diagnostic("%d processes' roots and %d others; %d MiB read, %d MiB not there" % (
-            len(self.want), len(found) - len(self.want), answer["read"] >> 20,
-            answer["untouched"] >> 20))
+            len(self.want), len(found) - len(self.want), answer["read_bytes"] >> 20,
+            answer["untouched_bytes"] >> 20))
         tap.diagnostic("%.0f s for each GiB, %.1f times as long as it takes to read it" % (
-            seconds * (1 << 30) / answer["read"],
-            seconds / self.seconds_to_read(answer["read"])))
+            seconds * (1 << 30) / answer["read_bytes"],
+            seconds / self.seconds_to_read(answer["read_bytes"])))
 
     def test_merged(self):
         """what KSM has merged stays so"""
@@ -200,7 +200,7 @@ class Roots(lablib.GuestTest):
         found, answer = search(self.guest)
         after = resident(self.guest, base)
         tap.diagnostic("%s before, %s after; %d MiB read; %d roots of %d" % (
-            before, after, answer["read"] >> 20, len(used(found)),
+            before, after, answer["read_bytes"] >> 20, len(used(found)),
             len(self.want)))
         self.assertLessEqual(used(found), self.want)
 
@@ -222,7 +222,7 @@ class Roots(lablib.GuestTest):
         """--all is the spaces of all processes"""
         out = lablib.json_of(self.guest, ["--all"], "spaces",
                              "0", "0xffff")["spaces"]
-        self.assertEqual(hexes(lablib.number(space["space"]) for space in out),
+        self.assertEqual(hexes(lablib.number(space["root"]) for space in out),
                          hexes(self.want))
 
     def test_copy_in_user_memory(self):
@@ -260,7 +260,7 @@ class Roots(lablib.GuestTest):
                              ("unclear", "unclear"))
         else:
             self.check(found)
-            self.assertEqual((copy["class"], lablib.number(copy["of"])),
+            self.assertEqual((copy["class"], lablib.number(copy["of_root"])),
                              ("copy", root))
         tap.diagnostic("%d pointers to the root, %d to the copy" % (
             found[root]["pointers"], copy["pointers"]))
@@ -315,15 +315,15 @@ class Roots(lablib.GuestTest):
     def expanded(self, places):
         """All (root, address), with what references add"""
         number = lablib.number
-        found = {(number(place["space"]), number(place["va"]))
+        found = {(number(place["root"]), number(place["va"]))
                  for place in places if not place["by"]}
         more = True
         while more:
-            more = {(number(place["space"]), va - number(by["their_va"]) +
-                     number(by["our_va"]))
+            more = {(number(place["root"]), va - number(by["owner_va"]) +
+                     number(by["va"]))
                     for place in places if (by := place["by"])
-                    for space, va in found if space == number(by["space"])
-                    if 0 <= va - number(by["their_va"]) < by["len"]} - found
+                    for root, va in found if root == number(by["owner_root"])
+                    if 0 <= va - number(by["owner_va"]) < by["len"]} - found
             found |= more
         return found
 

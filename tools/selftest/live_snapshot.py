@@ -9,7 +9,6 @@ in neither. The contents are compared without vmem, in the two files.
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import resource
@@ -22,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import answers
 import lablib
 import live_errors
 import live_spaces
@@ -117,7 +117,7 @@ def options_of(registers, roots):
 def snapshot(guest, stopped, path, roots):
     """What vmemctl tells of a snapshot of these roots, by way of QMP."""
     with stopped.qmp.away():
-        return json.loads(lablib.vmemctl_ok(
+        return answers.whole(lablib.vmemctl_ok(
             "-p", str(guest.pid), "--qmp", guest.qmp_path,
             *options_of(stopped.registers, roots), "-j", "snapshot", "-o",
             path, "--base", "%x" % BASE))
@@ -158,11 +158,12 @@ class Snapshot(lablib.GuestTest):
         """snapshot -j has the fields that it is to have"""
         told = self.files.told
         self.assertEqual(set(told), {
-            "file", "spaces", "extents", "tables_read", "tables", "leaves",
-            "links", "unreadable", "bytes", "guest_bytes"})
+            "version", "command", "file", "file_bytes", "guest_bytes", "spaces",
+            "extents", "tables_read", "tables", "leaves", "links", "dropped",
+            "unreadable", "strays", "error"})
         self.assertEqual(told["file"], self.files.snapshot)
-        self.assertEqual([(lablib.number(space["space"]),
-                           lablib.number(space["root"]))
+        self.assertEqual([(lablib.number(space["root"]),
+                           lablib.number(space["new_root"]))
                           for space in told["spaces"]],
                          [(cr3, BASE + i * PAGE)
                           for i, cr3 in enumerate(self.roots)])
@@ -170,7 +171,7 @@ class Snapshot(lablib.GuestTest):
                           for extent in told["extents"]],
                          [(piece.gpa, piece.size)
                           for piece in self.core.pieces])
-        self.assertEqual(told["bytes"],
+        self.assertEqual(told["file_bytes"],
                          os.path.getsize(self.files.snapshot))
         self.assertEqual(os.stat(self.files.snapshot).st_mode & 0o777, 0o600)
         for key in ("tables_read", "tables", "leaves", "links"):
@@ -185,7 +186,7 @@ class Snapshot(lablib.GuestTest):
             "%d spaces in %.1f s: %.1f MiB, %.1f MiB of them on the disk; the "
             "guest has %.1f MiB; %d tables for %d that were read, %d links, "
             "%d leaves" % (
-                len(self.roots), self.files.seconds, told["bytes"] / 2 ** 20,
+                len(self.roots), self.files.seconds, told["file_bytes"] / 2 ** 20,
                 used / 2 ** 20, told["guest_bytes"] / 2 ** 20, told["tables"],
                 told["tables_read"], told["links"], told["leaves"]))
         memory = sum(piece.size for piece in self.core.pieces)
@@ -307,7 +308,7 @@ class Snapshot(lablib.GuestTest):
         """a snapshot of QEMU's dump has what that of the guest has"""
         path = self.files.snapshot + ".dump"
         self.addCleanup(os.unlink, path)
-        told = json.loads(ask(["--image", self.files.dump],
+        told = answers.whole(ask(["--image", self.files.dump],
                               self.options(self.roots), "-j", "snapshot",
                               "-o", path, "--base", "%x" % BASE))
         for key in told.keys() - {"file", "guest_bytes"}:
@@ -353,12 +354,11 @@ class Snapshot(lablib.GuestTest):
 
     def spaces(self, target, options):
         """For each space {va: (gpa, size, rights)} of what is its own."""
-        out = json.loads(ask(target, options, "-j", "spaces"))
+        out = answers.whole(ask(target, options, "-j", "spaces"))
         return [{page.va: (page.gpa, page.size, page.writable, page.user,
                            page.executable)
                  for page in lablib.pages_of(
-                     mapping["this_space"] for mapping in space["mappings"]
-                     if "this_space" in mapping)}
+                     lablib.of_type("mapping", space["rows"]))}
                 for space in out["spaces"]]
 
     def one_to_one(self, names):
@@ -410,13 +410,15 @@ class Snapshot(lablib.GuestTest):
 
     def references(self, target, options, roots):
         """(space, va, table, rights, owner, its va) of those to anything."""
-        index = {cr3: number for number, cr3 in enumerate(roots)}
-        shared = json.loads(ask(target, options, "-j", "aliases"))["tables"]
-        return {(index[lablib.number(ref["space"])], ref["va"],
-                 table["table"], ref["writable"], ref["user"],
-                 ref["executable"],
-                 index[lablib.number(table["owner"]["space"])],
-                 table["owner"]["va"])
+        shared = answers.whole(ask(target, options, "-j", "aliases"))["tables"]
+        for name, root in [(row["space"], row["root"]) for table in shared
+                           for row in table["references"]] + [
+                (table["owner_space"], table["owner_root"])
+                for table in shared]:
+            self.assertEqual(lablib.number(root), roots[name])
+        return {(ref["space"], ref["va"], table["table"], ref["writable"],
+                 ref["user"], ref["executable"], table["owner_space"],
+                 table["owner_va"])
                 for table in shared if table["leaves"]
                 for ref in table["references"]}
 
@@ -428,15 +430,15 @@ class Snapshot(lablib.GuestTest):
         out = ask(self.target, self.options(self.roots[:2]), "--exclude",
                   "0-%x" % (PAGE * 256 - 1), "-j", "snapshot", "-o", path, "0",
                   "%x" % (low - 1))
-        told = json.loads(out)
-        self.assertLess(told["bytes"], self.files.told["bytes"] // 4)
+        told = answers.whole(out)
+        self.assertLess(told["file_bytes"], self.files.told["file_bytes"] // 4)
         old = self.spaces(self.target, [
             *self.options(self.roots[:2]), "--exclude",
             "0-%x" % (PAGE * 256 - 1)])
         new = self.spaces(["--image", path], [])
         for mine, theirs in zip(old, new):
             self.assertEqual({va for va in mine if va < low}, set(theirs))
-        tap.diagnostic("%d KiB" % (told["bytes"] >> 10))
+        tap.diagnostic("%d KiB" % (told["file_bytes"] >> 10))
 
     def test_guest_untouched(self):
         """the guest's memory is what it was"""

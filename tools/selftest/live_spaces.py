@@ -138,30 +138,25 @@ class Spaces(lablib.GuestTest):
         """spaces -j has the fields that it is to have"""
         out = lablib.json_of(self.guest, self.options(self.roots[:3]),
                              "spaces")
-        row = {"va", "last_va", "gpa", "page_size", "kind", "writable",
-               "user", "executable"}
-        reference = {"table", "space", "our_va", "their_va", "writable",
-                     "user", "executable"}
-        self.assertEqual([lablib.number(space["space"])
-                          for space in out["spaces"]], self.roots[:3])
+        self.assertEqual([(space["space"], lablib.number(space["root"]))
+                          for space in out["spaces"]],
+                         list(enumerate(self.roots[:3])))
         for space in out["spaces"]:
-            self.assertIsNone(space["root_alias_of"])
-            for mapping in space["mappings"]:
-                (kind, fields), = mapping.items()
-                self.assertEqual(set(fields), row if kind == "this_space" else
-                                 reference, kind)
+            self.assertIsNone(space["same_as"])
+            self.assertLessEqual({row["type"] for row in space["rows"]},
+                                 {"mapping", "reference", "anomaly"})
+        self.assertTrue(lablib.of_type("reference", out["spaces"][2]["rows"]))
 
     def test_root_given_twice(self):
         """a root given twice is an alias of the first"""
         first, second = self.roots[:2]
         out = lablib.json_of(self.guest, self.options([first, first, second]),
                              "spaces")["spaces"]
-        self.assertEqual([space["root_alias_of"] for space in out],
-                         [None, 0, None])
-        self.assertEqual(out[1]["mappings"], [])
-        self.assertIn(first, {lablib.number(mapping["aliasing"]["space"])
-                              for mapping in out[2]["mappings"]
-                              if "aliasing" in mapping})
+        self.assertEqual([space["same_as"] for space in out], [None, 0, None])
+        self.assertEqual(out[1]["rows"], [])
+        self.assertIn((0, first), {
+            (row["owner_space"], lablib.number(row["owner_root"]))
+            for row in lablib.of_type("reference", out[2]["rows"])})
 
     def test_kernel_half(self):
         """the kernel's half of each space is references to the first"""
@@ -170,16 +165,14 @@ class Spaces(lablib.GuestTest):
                              "%#x" % base, "0xffffffffffffffff")["spaces"]
         references = 0
         for space in out[1:]:
-            for mapping in space["mappings"]:
-                if "this_space" in mapping:
-                    # A large page is no table, and cannot be shared as one
-                    row = mapping["this_space"]
-                    self.assertGreater(row["page_size"], lablib.PAGE, row)
-                    continue
-                aliasing = mapping["aliasing"]
-                self.assertEqual(lablib.number(aliasing["space"]),
-                                 self.roots[0])
-                self.assertEqual(aliasing["our_va"], aliasing["their_va"])
+            # A large page is no table, and cannot be shared as one
+            for row in lablib.of_type("mapping", space["rows"]):
+                self.assertGreater(row["page_size"], lablib.PAGE, row)
+            for row in lablib.of_type("reference", space["rows"]):
+                self.assertEqual((row["owner_space"],
+                                  lablib.number(row["owner_root"])),
+                                 (0, self.roots[0]))
+                self.assertEqual(row["va"], row["owner_va"])
                 references += 1
         tap.diagnostic("%d references in %d spaces" % (references,
                                                        len(out) - 1))
@@ -191,11 +184,12 @@ class Spaces(lablib.GuestTest):
             self.small_kernel_page()
         out = lablib.json_of(self.guest, self.options(self.roots[:3]), "vtop",
                              "%#x" % va)
-        answers = [space["results"][0] for space in out]
-        owner = {"space": "%#x" % self.roots[0], "va": "%#x" % va}
-        self.assertEqual([answer["owner"] for answer in answers],
-                         [None, owner, owner])
-        self.assertEqual(len({answer["gpa"] for answer in answers}), 1)
+        rows = [space["rows"][0] for space in out["spaces"]]
+        owner = 0, "%#x" % self.roots[0], "%#x" % va
+        self.assertEqual([(row["owner_space"], row["owner_root"],
+                           row["owner_va"]) for row in rows],
+                         [(None, None, None), owner, owner])
+        self.assertEqual(len({row["gpa"] for row in rows}), 1)
 
     def small_kernel_page(self):
         """A kernel address that is mapped by a PT."""
@@ -218,14 +212,14 @@ class Spaces(lablib.GuestTest):
         tap.diagnostic("%s %s at %s: %d references, and %d to the %s that it "
                        "is in: %d paths to %d leaves" % (
                            table["table"], table["table_gpa"],
-                           table["owner"]["va"], len(table["references"]),
+                           table["owner_va"], len(table["references"]),
                            len(directory["references"]), directory["table"],
                            paths, table["leaves"]))
         self.assertEqual((table["table"], directory["table"]), ("PT", "PD"))
-        self.assertEqual(lablib.number(table["owner"]["va"]),
-                         lablib.number(directory["owner"]["va"]))
+        self.assertEqual(lablib.number(table["owner_va"]),
+                         lablib.number(directory["owner_va"]))
         self.assertGreaterEqual(paths, 2000)
-        self.assertEqual(lablib.number(table["owner"]["va"]) >> 39,
+        self.assertEqual(lablib.number(table["owner_va"]) >> 39,
                          0xffffff0000000000 >> 39)
 
 

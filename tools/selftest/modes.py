@@ -170,6 +170,17 @@ class Mode:
             found.add("ENCRYPTED")
         return found
 
+    def entry(self, table, gpa, raw):
+        """What vmemctl says of an entry of a table, but its flags as a set"""
+        level = TABLES.index(table) + 1
+        reserved = raw & self.reserved(level, raw) if raw & P else 0
+        kind = "not-present" if not raw & P else \
+            "page" if self.is_page(level, raw) else "table"
+        return {"type": "entry", "level": table, "entry_gpa": hex(gpa),
+                "raw": hex(raw), "kind": kind,
+                "reserved": hex(reserved) if reserved else None,
+                "flags": self.flags(level, raw)}
+
 
 TWO_LEVEL = Mode("2-level", "i686", 2, 0x10 | PGE, 0, 40, 10, 4)
 PAE = Mode("pae", "i686-pae", 3, 0x30 | PGE, 0x800)

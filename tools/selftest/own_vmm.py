@@ -4,7 +4,6 @@
 are those about an image of its memory."""
 
 import glob
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import tempfile
 import unittest
 
+import answers
 import image_roots
 import tap
 from image_roots import RAM, TOP, USER_VA, VMEMCTL
@@ -41,7 +41,7 @@ def ask(*words):
                           text=True, check=False)
     if done.returncode:
         raise AssertionError("%s: %s" % (" ".join(words), done.stderr))
-    return json.loads(done.stdout)
+    return answers.whole(done.stdout)
 
 
 class Guest:
@@ -117,8 +117,8 @@ class OwnVmm(unittest.TestCase):
                 VMEM_LIBRARY=os.path.join(TOP, "build/lib/libvmem.so.0")))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         want = {"%s %s-%s %s" % (space["root"], row["va"], row["last_va"], row["gpa"])
-                for space in ask(*guest.live, "--all", "maps")
-                for row in space["mappings"]
+                for space in ask(*guest.live, "--all", "maps")["spaces"]
+                for row in space["rows"]
                 if row["writable"] and row["executable"]}
         self.assertGreater(len(want), len(guest.processes))
         self.assertEqual({line.rpartition(" ")[0]
@@ -147,7 +147,7 @@ class OwnVmm(unittest.TestCase):
         def found(*words):
             answer = ask(*guest.live, "roots", *words)
             return {int(root["root"], 16) for root in answer["roots"]
-                    if root["class"] in ("vcpu", "user")}, answer["untouched"]
+                    if root["class"] in ("vcpu", "user")}, answer["untouched_bytes"]
 
         with Guest("amd64", "unread") as guest:
             roots, untouched = found()

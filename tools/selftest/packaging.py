@@ -150,6 +150,27 @@ class Completion(unittest.TestCase):
             zsh.close()
 
 
+class Installed(unittest.TestCase):
+    """What `make install` puts on a machine."""
+
+    def make(self, folder, target):
+        done = run("make", "-s", "-C", os.path.join(TOP, "tools/vmemctl"), target,
+                   "O=" + os.path.join(TOP, "build"), "PREFIX=/usr",
+                   "DESTDIR=" + folder, "ZSHDIR=vendor-completions")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return {os.path.relpath(os.path.join(at, name), folder)
+                for at, _, names in os.walk(folder) for name in names}
+
+    def test_vmemctl(self):
+        """the tool: what its package has, schema included; and uninstall takes it away"""
+        with tempfile.TemporaryDirectory() as folder:
+            listed = set(read("packaging/debian/vmemctl.install").split())
+            self.assertIn("usr/share/vmemctl/vmemctl.schema.json", listed)
+            self.assertEqual(self.make(folder, "install"), listed)
+            self.assertEqual(self.make(folder, "uninstall"), set())
+            self.assertFalse(os.path.exists(folder + "/usr/share/vmemctl"))
+
+
 class Kernels(unittest.TestCase):
     """Which kernels vmem is for is said in several places, and alike."""
 
@@ -293,7 +314,7 @@ def main():
     loader = unittest.TestLoader()
     return tap.run(unittest.TestSuite(
         loader.loadTestsFromTestCase(case)
-        for case in (Completion, Kernels, Missing)))
+        for case in (Completion, Installed, Kernels, Missing)))
 
 
 if __name__ == "__main__":

@@ -593,7 +593,7 @@ static void ask_about_registers(struct subject *s)
 	expect_said("info", 0, "0  withheld by the guest");
 	expect_said("--json info", 0,
 		    "\"protection\":[\"encrypted\",\"registers\"]");
-	expect_said("--json info", 0, "\"vcpus\":[null]");
+	expect_said("--json info", 0, "\"vcpu\":0,\"withheld\":true,");
 	expect_said("vtop 0x140000000", cr3,
 		    "the registers of vCPU 0: the guest");
 	expect_said("--arch amd64 vtop 0x140000000", cr3,

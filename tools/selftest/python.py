@@ -4,7 +4,6 @@
 
 import doctest
 import enum
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ import tempfile
 import threading
 import unittest
 
+import answers
 import image_roots
 import images
 import tap
@@ -60,10 +60,10 @@ class Python(unittest.TestCase):
             file.write(data)
         return path
 
-    def vmemctl(self, *words):
+    def rows(self, *words):
         done = subprocess.run([VMEMCTL, "-j", *words], check=True,
                               stdout=subprocess.PIPE)
-        return json.loads(done.stdout)
+        return answers.rows(done.stdout)
 
     def test_abi(self):
         """its structs and constants are those of the headers"""
@@ -113,7 +113,7 @@ class Python(unittest.TestCase):
         with vmem.open(image=path) as guest:
             space = guest.space()
             got = list(space.maps())
-            want = self.vmemctl("--image", path, "maps")["mappings"]
+            want = self.rows("--image", path, "maps")
             self.assertEqual(
                 [(row.va, row.last_va, row.gpa, row.page_size, row.writable,
                   row.user, row.executable) for row in got],
@@ -121,8 +121,8 @@ class Python(unittest.TestCase):
                   row["page_size"], row["writable"], row["user"],
                   row["executable"]) for row in want])
             vas = [0, *(row.va + 5 for row in got)]
-            results = self.vmemctl("--image", path, "vtop", *(
-                "%x" % va for va in vas))["results"]
+            results = self.rows("--image", path, "vtop", *(
+                "%x" % va for va in vas))
             for answer, want in zip(space.translate_all(vas), results):
                 self.assertEqual(
                     (answer.status.name.lower().replace("_", "-"),

@@ -72,7 +72,6 @@ struct judged {
  * @index: index of the space
  * @unknown: set of what is not known, or is only what is usual
  * @missed: those of them that a verdict rests on
- * @json: JSON of the space, or NULL for text
  */
 struct asking {
 	const struct opts *opts;
@@ -81,7 +80,6 @@ struct asking {
 	unsigned int index;
 	unsigned int unknown;
 	unsigned int missed;
-	struct json_space *json;
 };
 
 /*
@@ -135,28 +133,17 @@ static const char *reason_name(const struct judged *j)
 	return reasons[j->verdict.reason];
 }
 
-/* The entry that decides, or NULL; and the name of its table. */
-static const struct vmem_trace *
-decider(const struct asking *a, const struct judged *j, const char **level)
-{
-	int i = j->verdict.decides;
-
-	if (i < 0)
-		return NULL;
-	*level = level_name(libvmem_top_level(&a->roots->regs) - i);
-	return &j->answer->out_trace[i];
-}
-
 static void print_decider(const struct asking *a, const struct judged *j)
 {
 	const struct vmem_regs *regs = &a->roots->regs;
 	const struct vmem_trace *entry;
-	const char *level;
+	int i = j->verdict.decides;
 
-	entry = decider(a, j, &level);
-	if (entry)
-		out(" %4s: %0*llx => %0*llx", level, gpa_digits(regs),
-		    entry->entry_gpa, raw_digits(regs), entry->raw);
+	if (i < 0)
+		return;
+	entry = &j->answer->out_trace[i];
+	out(" %4s: %0*llx => %0*llx", level_name(libvmem_top_level(regs) - i),
+	    gpa_digits(regs), entry->entry_gpa, raw_digits(regs), entry->raw);
 }
 
 static void print_unknown(unsigned int unknown)
@@ -213,93 +200,72 @@ static void print_va(const struct asking *a, __u64 va,
 		    va_digits(&a->roots->regs), first->va);
 }
 
-static json_t *json_decider(const struct asking *a, const struct judged *j)
+static void put_bits(__u32 error_code)
 {
-	const struct vmem_trace *entry;
-	const char *level;
-	json_t *o;
-
-	entry = decider(a, j, &level);
-	if (!entry)
-		return json_null();
-	o = json_object();
-	json_set(o, "level", json_name(level));
-	json_set(o, "entry_gpa", json_hex(entry->entry_gpa));
-	json_set(o, "raw", json_hex(entry->raw));
-	return o;
-}
-
-static json_t *json_bits(__u32 error_code)
-{
-	json_t *bits = json_array();
-
+	json_open_list("error_bits");
 	for (size_t i = 0; i < ARRAY_SIZE(error_bits); i++)
 		if (error_code & 1u << i)
-			json_add(bits, json_name(error_bits[i]));
-	return bits;
+			json_put_name(NULL, error_bits[i]);
+	json_close();
 }
 
-static json_t *json_unknown(unsigned int unknown)
+static void put_unknown(unsigned int unknown)
 {
-	json_t *names = json_array();
-
+	json_open_list("unknown");
 	for (size_t i = 0; i < ARRAY_SIZE(inputs); i++)
 		if (unknown & inputs[i].what)
-			json_add(names, json_name(inputs[i].name));
-	return names;
+			json_put_name(NULL, inputs[i].name);
+	json_close();
 }
 
-/* null where no processor has an answer */
-static json_t *json_passes(const struct libvmem_verdict *v)
+static void put_decider(const struct asking *a, const struct judged *j)
 {
-	bool passes = v->reason == LIBVMEM_REASON_NONE;
+	const struct vmem_regs *regs = &a->roots->regs;
+	int i = j->verdict.decides;
 
-	return passes || v->vector ? json_boolean(passes) : json_null();
+	if (i < 0)
+		json_put_null("decides");
+	else
+		json_put_entry("decides", regs, libvmem_top_level(regs) - i,
+			       &j->answer->out_trace[i]);
 }
 
-static json_t *json_judged(const struct asking *a, const struct judged *j)
+/* @passes is null where no processor has an answer. */
+static void put_judged(const struct asking *a, __u64 va, const struct judged *j)
 {
 	const struct vmem_translation *t = j->answer;
 	const struct libvmem_verdict *v = &j->verdict;
-	bool mapped = t->out_status == VMEM_MAPPED;
+	bool passes = v->reason == LIBVMEM_REASON_NONE;
 	bool has_code = v->vector == VECTOR_PF;
-	json_t *o = json_object();
 
-	json_set(o, "access", json_name(kinds[j->kind]));
-	json_set(o, "user", json_boolean(j->user));
-	json_set(o, "va", json_hex(j->va));
-	json_set(o, "gpa", mapped ? json_hex(t->out_gpa) : json_null());
-	json_set(o, "passes", json_passes(v));
-	json_set(o, "vector",
-		 v->vector ? json_integer(v->vector) : json_null());
-	json_set(o, "error_code",
-		 has_code ? json_integer(v->error_code) : json_null());
-	json_set(o, "error_bits",
-		 has_code ? json_bits(v->error_code) : json_null());
-	json_set(o, "reason", json_name(reason_name(j)));
-	json_set(o, "decides", json_decider(a, j));
-	json_set(o, "unknown", json_unknown(j->unknown));
-	return o;
+	json_open_row(NULL, "access");
+	json_put_hex("va", va);
+	json_put_hex_if("translated_va", j->va != va, j->va);
+	json_put_name("access", kinds[j->kind]);
+	json_put_bool("user_mode", j->user);
+	json_put_hex_if("gpa", t->out_status == VMEM_MAPPED, t->out_gpa);
+	json_put_bool_if("passes", passes || v->vector, passes);
+	json_put_count_if("vector", v->vector, v->vector);
+	json_put_count_if("error_code", has_code, v->error_code);
+	put_bits(has_code ? v->error_code : 0);
+	json_put_name("reason", reason_name(j));
+	put_decider(a, j);
+	put_unknown(j->unknown);
+	json_close();
 }
 
 static void put(struct asking *a, __u64 va, const struct judged *judged, int nr)
 {
-	json_t *o, *list;
-
-	if (!a->json) {
+	if (!a->opts->json)
 		print_va(a, va, judged);
-		for (int i = 0; i < nr; i++)
+	for (int i = 0; i < nr; i++) {
+		if (a->opts->json)
+			put_judged(a, va, &judged[i]);
+		else
 			print_judged(a, &judged[i]);
-		out("\n");
-		return;
 	}
-	list = json_array();
-	for (int i = 0; i < nr; i++)
-		json_add(list, json_judged(a, &judged[i]));
-	o = json_object();
-	json_set(o, "va", json_hex(va));
-	json_set(o, "accesses", list);
-	json_put_row(a->json, o);
+	if (!a->opts->json)
+		out("\n");
 }
 
 /**
@@ -372,30 +338,26 @@ static void judge_va(struct asking *a, __u64 va)
 			ret = judge(a, &regs, &answers, &access, &judged[nr++],
 				    &error);
 	}
-	if (a->json)
-		json_check(a->json, ret, &error);
 	check(ret, &error);
 	put(a, va, judged, nr);
 }
 
 static void judge_space(struct asking *a, const __u64 *vas, int nr)
 {
-	struct json_space space = {
-		.roots = a->roots,
-		.index = a->index,
-		.key = "results",
-	};
-
-	a->json = a->opts->json ? &space : NULL;
-	if (!a->json && a->roots->nr > 1) {
+	if (a->opts->json) {
+		json_open_space(a->roots, a->index);
+		json_open_list("rows");
+	} else if (a->roots->nr > 1) {
 		print_space(&a->roots->regs, a->index,
 			    libvmem_space_of_root(a->roots, a->index));
 		out("\n");
 	}
 	for (int i = 0; i < nr && !out_ended(); i++)
 		judge_va(a, vas[i]);
-	if (a->json)
-		json_end_space(a->json);
+	if (a->opts->json) {
+		json_close();
+		json_close();
+	}
 }
 
 static void judge_all(struct opts *opts, const __u64 *vas, int nr)
@@ -406,8 +368,16 @@ static void judge_all(struct opts *opts, const __u64 *vas, int nr)
 	a.vm = guest_open(opts);
 	guest_roots(a.vm, opts, false, &roots);
 	a.unknown = find_unknown(opts, a.vm);
+	if (opts->json) {
+		json_begin("access");
+		json_open_list("spaces");
+	}
 	for (; a.index < roots.nr; a.index++)
 		judge_space(&a, vas, nr);
+	if (opts->json) {
+		json_close();
+		json_end();
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(inputs); i++)
 		if (a.missed & inputs[i].what)
 			warn("warning: an answer rests on %s, which is not known: give %s",

@@ -285,62 +285,49 @@ static void print_text(struct aliases *aliases)
 	print_stats(&aliases->walked);
 }
 
-static json_t *json_owner(const struct vmem_reference *a)
+static void put_reference(const struct walked *walked,
+			  const struct vmem_record *ref)
 {
-	json_t *o = json_object();
+	const struct vmem_reference *a = &ref->reference;
 
-	json_set(o, "space", json_hex(a->space));
-	json_set(o, "va", json_hex(a->their_va));
-	json_set(o, "last_va", json_hex(a->their_va + (a->len - 1)));
-	json_set_perms(o, a->owner_perms);
-	return o;
-}
-
-static json_t *json_ref(const struct walked *walked,
-			const struct vmem_record *ref)
-{
-	const struct libvmem_roots *roots = walked->roots;
-	json_t *o = json_object();
-
-	json_set(o, "space", json_hex(libvmem_space_of_root(roots, ref->root)));
-	json_set(o, "va", json_hex(ref->reference.our_va));
-	json_set_perms(o, ref->reference.perms);
-	if (is_wider(&ref->reference))
-		json_set(o, "wider", json_true());
-	return o;
+	json_open_row(NULL, "table-reference");
+	json_put_count("space", ref->root);
+	json_put_hex("root", libvmem_space_of_root(walked->roots, ref->root));
+	json_put_hex("va", a->our_va);
+	json_put_perms(a->perms);
+	json_put_bool("wider", is_wider(a));
+	json_close();
 }
 
 static void put_table(const struct walked *walked, const struct table *table)
 {
 	const struct vmem_reference *a = &table->refs->reference;
-	bool begun = false;
 
-	out("{\"table\":");
-	json_put(json_name(table_name(a->table)));
-	out(",\"table_gpa\":");
-	json_put(json_hex(a->table_gpa));
-	out(",\"owner\":");
-	json_put(json_owner(a));
-	out(",\"leaves\":");
-	json_put(json_count(table->leaves));
-	out(",\"references\":[");
+	json_open_row(NULL, "table");
+	json_put_name("table", table_name(a->table));
+	json_put_hex("table_gpa", a->table_gpa);
+	json_put_owner(true, a->owner_root, a->space, a->their_va);
+	json_put_count("len", a->len);
+	json_put_perms(a->owner_perms);
+	json_put_count("leaves", table->leaves);
+	json_put_count("expands_to", table->expands_to);
+	json_open_list("references");
 	for (size_t i = 0; i < table->nr; i++)
-		json_put_next(&begun, json_ref(walked, &table->refs[i]));
-	out("],\"expands_to\":");
-	json_put(json_count(table->expands_to));
-	out("}");
+		put_reference(walked, &table->refs[i]);
+	json_close();
+	json_close();
 }
 
 static void print_json(const struct aliases *aliases)
 {
-	out("{\"tables\":[");
-	for (size_t i = 0; i < aliases->nr_tables; i++) {
-		out("%s", i ? "," : "");
+	json_begin("aliases");
+	json_put_spaces(aliases->walked.roots);
+	json_open_list("tables");
+	for (size_t i = 0; i < aliases->nr_tables; i++)
 		put_table(&aliases->walked, &aliases->tables[i]);
-	}
-	out("],\"stats\":");
-	json_put(json_stats(&aliases->walked));
-	out("}\n");
+	json_close();
+	json_put_stats(&aliases->walked);
+	json_end();
 }
 
 static void run(struct opts *opts, int nr_args, char **args)

@@ -162,9 +162,10 @@ void print_entry(const struct vmem_regs *regs, enum vmem_level level, __u64 raw)
 		out(" reserved: %llx", entry.reserved);
 }
 
-static void add_flag(const char *name, void *priv)
+static void put_flag(const char *name, void *priv)
 {
-	json_add(priv, json_string(name));
+	(void)priv;
+	json_put_name(NULL, name);
 }
 
 static const char *kind_name(enum libvmem_entry_kind kind)
@@ -178,36 +179,41 @@ static const char *kind_name(enum libvmem_entry_kind kind)
 	return names[kind];
 }
 
-void json_set_entry(json_t *o, const struct vmem_regs *regs,
-		    enum vmem_level level, __u64 raw)
+void json_put_entry(const char *key, const struct vmem_regs *regs,
+		    enum vmem_level level, const struct vmem_trace *trace)
 {
-	const struct libvmem_entry entry = decode(regs, level, raw);
-	json_t *names = json_array();
+	const struct libvmem_entry entry = decode(regs, level, trace->raw);
 
-	name_flags(&entry, level, raw, add_flag, names);
-	json_set(o, "kind", json_name(kind_name(entry.kind)));
-	json_set(o, "flags", names);
-	json_set(o, "reserved",
-		 entry.reserved ? json_hex(entry.reserved) : json_null());
+	json_open_row(key, "entry");
+	json_put_name("level", level_name(level));
+	json_put_hex("entry_gpa", trace->entry_gpa);
+	json_put_hex("raw", trace->raw);
+	json_put_name("kind", kind_name(entry.kind));
+	json_put_hex_if("reserved", entry.reserved, entry.reserved);
+	json_open_list("flags");
+	name_flags(&entry, level, trace->raw, put_flag, NULL);
+	json_close();
+	json_close();
 }
 
-json_t *json_attributes(const struct vmem_regs *regs, const struct pat *pat,
-			__u32 attributes)
+void json_put_pat(const struct pat *pat)
 {
-	json_t *o = json_object();
+	json_put_hex("pat", pat->value);
+	json_put_name("pat_source", pat->source);
+}
 
-	json_set(o, "accessed", json_boolean(attributes & VMEM_ATTR_ACCESSED));
-	json_set(o, "dirty", json_boolean(attributes & VMEM_ATTR_DIRTY));
-	json_set(o, "global", json_boolean(attributes & VMEM_ATTR_GLOBAL));
-	json_set(o, "memory_type",
-		 json_name(libvmem_memory_type(pat->value, attributes)));
-	json_set(o, "pat_entry", json_integer(VMEM_ATTR_PAT(attributes)));
-	json_set(o, "key",
-		 has_keys(regs) ? json_integer(VMEM_ATTR_KEY(attributes)) :
-				  json_null());
-	json_set(o, "encrypted",
-		 has_encryption(regs) ?
-			 json_boolean(attributes & VMEM_ATTR_ENCRYPTED) :
-			 json_null());
-	return o;
+void json_put_attributes(const struct vmem_regs *regs, const struct pat *pat,
+			 __u32 attributes)
+{
+	json_open_object("attributes");
+	json_put_bool("accessed", attributes & VMEM_ATTR_ACCESSED);
+	json_put_bool("dirty", attributes & VMEM_ATTR_DIRTY);
+	json_put_bool("global", attributes & VMEM_ATTR_GLOBAL);
+	json_put_name("memory_type",
+		      libvmem_memory_type(pat->value, attributes));
+	json_put_count("pat_entry", VMEM_ATTR_PAT(attributes));
+	json_put_count_if("key", has_keys(regs), VMEM_ATTR_KEY(attributes));
+	json_put_bool_if("encrypted", has_encryption(regs),
+			 attributes & VMEM_ATTR_ENCRYPTED);
+	json_close();
 }

@@ -2,6 +2,7 @@
 /*
  * vmemctl debugfs: a session whose spaces others read, in the kernel's words
  */
+#include <stdio.h>
 #include <unistd.h>
 
 #include "vmemctl.h"
@@ -13,6 +14,20 @@ static int skip(const struct vmem_memslot *slot, void *priv)
 	(void)slot;
 	(void)priv;
 	return 1;
+}
+
+static void show_folder(bool json)
+{
+	char folder[sizeof(FOLDER) + 16];
+
+	snprintf(folder, sizeof(folder), "%s/%d-*", FOLDER, getpid());
+	if (json) {
+		json_begin("debugfs");
+		json_put_name("folder", folder);
+		json_end();
+	} else {
+		out("%s\n", folder);
+	}
 }
 
 /* The guest may end meanwhile. */
@@ -39,8 +54,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	check(libvmem_walk_spaces(vm, &roots, &opts->scope, NULL, NULL, NULL,
 				  &error),
 	      &error);
-	out(opts->json ? "{\"folder\":\"%s/%d-*\"}\n" : "%s/%d-*\n", FOLDER,
-	    getpid());
+	show_folder(opts->json);
 	out_flush();
 	wait_for_its_end(vm);
 }

@@ -8,47 +8,56 @@
 
 #include "vmemctl.h"
 
+/* Enough for a path in it */
+#define TEXT_MAX 8192
+
 /* Flush stdout first: the answer so far belongs before the error. */
-static void vreport(const char *fmt, va_list ap)
+static void report(const char *text)
 {
 	fflush(stdout);
 	progress_end();
-	fputs("vmemctl: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	fprintf(stderr, "vmemctl: %s\n", text);
 }
 
 void die(const char *fmt, ...)
 {
+	char text[TEXT_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport(fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	json_fail(text, NULL);
+	report(text);
 	exit(EXIT_FAILED);
 }
 
 void usage(const char *fmt, ...)
 {
+	char text[TEXT_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport(fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	report(text);
 	exit(EXIT_USAGE);
 }
 
 void warn(const char *fmt, ...)
 {
+	char text[TEXT_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport(fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	report(text);
 }
 
 void fail(const struct libvmem_error *error)
 {
+	json_fail(error->message, error->advice);
 	if (error->advice[0])
 		die("%s: %s", error->message, error->advice);
 	die("%s", error->message);

@@ -12,13 +12,11 @@
  * @image: the image that it is, or NULL
  * @info: version and limits
  * @vcpus: @info.out_nr_vcpus of them; @size is 0 where the registers are withheld
- * @has_slots: for JSON, the list of slots has an element
  */
 struct guest {
 	const struct libvmem_image *image;
 	struct vmem_info_args info;
 	struct vmem_vcpu_args *vcpus;
-	bool has_slots;
 };
 
 static void *array(size_t nr, size_t size)
@@ -106,18 +104,21 @@ static void print_rules(__u32 rules)
 		    bit);
 }
 
-static json_t *json_rules(__u32 rules)
+static void put_rules(bool has, __u32 rules)
 {
 	bool shared = rules & VMEM_RULES_SHARED_BIT;
 	unsigned int bit = rules >> 8;
-	json_t *o = json_object();
 
-	json_set(o, "amd", json_boolean(rules & VMEM_RULES_AMD));
-	json_set(o, "no_1g", json_boolean(rules & VMEM_RULES_NO_1G));
-	json_set(o, "c_bit", bit && !shared ? json_integer(bit) : json_null());
-	json_set(o, "shared_bit",
-		 bit && shared ? json_integer(bit) : json_null());
-	return o;
+	if (!has) {
+		json_put_null("rules");
+		return;
+	}
+	json_open_object("rules");
+	json_put_bool("amd", rules & VMEM_RULES_AMD);
+	json_put_bool("no_1g", rules & VMEM_RULES_NO_1G);
+	json_put_count_if("c_bit", bit && !shared, bit);
+	json_put_count_if("shared_bit", bit && shared, bit);
+	json_close();
 }
 
 static const struct {
@@ -234,134 +235,103 @@ static void print_text(struct libvmem *vm, const struct guest *guest)
 		print_snapshot(guest->image);
 }
 
-static json_t *json_limits(const struct vmem_info_args *info)
+static void put_limits(const struct vmem_info_args *info)
 {
-	json_t *o = json_object();
-
-	json_set(o, "max_regions", json_integer(info->out_max_regions));
-	json_set(o, "max_entries", json_integer(info->out_max_entries));
-	return o;
-}
-
-static json_t *json_protection(const struct vmem_info_args *info)
-{
-	json_t *names = json_array();
-
+	json_open_object("limits");
+	json_put_count("max_regions", info->out_max_regions);
+	json_put_count("max_entries", info->out_max_entries);
+	json_close();
+	json_open_list("protection");
 	for (size_t i = 0; i < ARRAY_SIZE(protections); i++)
 		if (info->out_protection & protections[i].flag)
-			json_add(names, json_name(protections[i].name));
-	return names;
+			json_put_name(NULL, protections[i].name);
+	json_close();
 }
 
 static int put_slot(const struct vmem_memslot *slot, void *priv)
 {
-	struct guest *guest = priv;
-	bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
-	json_t *o = json_object();
+	const struct guest *guest = priv;
 
-	json_set(o, "id", json_integer(slot->id));
-	json_set(o, "gpa", json_hex(slot->gpa));
-	json_set(o, "len", json_integer(slot->len));
-	json_set(o, guest->image ? "offset" : "hva", json_hex(slot->hva));
-	json_set(o, "readonly", json_boolean(readonly));
-	json_put_next(&guest->has_slots, o);
+	json_open_row(NULL, "memslot");
+	json_put_count("id", slot->id);
+	json_put_hex("gpa", slot->gpa);
+	json_put_count("len", slot->len);
+	json_put_hex(guest->image ? "offset" : "hva", slot->hva);
+	json_put_bool("readonly", slot->flags & VMEM_MEMSLOT_READONLY);
+	json_close();
 	return out_ended();
 }
 
-static json_t *json_vcpus(const struct guest *guest)
+/* Its registers are null where the guest withholds them. */
+static void put_vcpu(const struct guest *guest, unsigned int index)
 {
-	json_t *vcpus = json_array();
+	const struct vmem_vcpu_args *vcpu = &guest->vcpus[index];
+	const struct vmem_regs *regs = &vcpu->out_regs;
+	bool told = vcpu->size;
 
-	for (unsigned int i = 0; i < guest->info.out_nr_vcpus; i++) {
-		const struct vmem_vcpu_args *vcpu = &guest->vcpus[i];
-		const struct vmem_regs *regs = &vcpu->out_regs;
-		json_t *o;
-
-		if (!vcpu->size) {
-			json_add(vcpus, json_null());
-			continue;
-		}
-		o = json_object();
-		json_set(o, "id", json_integer(vcpu->out_id));
-		json_set(o, "mode",
-			 json_name(libvmem_mode_name(libvmem_mode(regs))));
-		json_set(o, "cr0", json_hex(regs->cr0));
-		json_set(o, "cr4", json_hex(regs->cr4));
-		json_set(o, "efer", json_hex(regs->efer));
-		json_set(o, "maxphyaddr", json_integer(regs->maxphyaddr));
-		json_set(o, "cr3",
-			 vcpu->out_state & VMEM_VCPU_NO_CR3 ?
-				 json_null() :
-				 json_hex(regs->cr3));
-		if (!guest->image) {
-			json_set(o, "pat",
-				 vcpu->out_pat ? json_hex(vcpu->out_pat) :
-						 json_null());
-			json_set(o, "rules", json_rules(regs->rules));
-		}
-		json_add(vcpus, o);
-	}
-	return vcpus;
+	json_open_row(NULL, "vcpu");
+	json_put_count("vcpu", index);
+	json_put_bool("withheld", !told);
+	json_put_count_if("id", told, vcpu->out_id);
+	json_put_name("mode",
+		      told ? libvmem_mode_name(libvmem_mode(regs)) : NULL);
+	json_put_hex_if("cr0", told, regs->cr0);
+	json_put_hex_if("cr4", told, regs->cr4);
+	json_put_hex_if("efer", told, regs->efer);
+	json_put_count_if("maxphyaddr", told, regs->maxphyaddr);
+	json_put_hex_if("cr3", told && !(vcpu->out_state & VMEM_VCPU_NO_CR3),
+			regs->cr3);
+	json_put_hex_if("pat", told && !guest->image && vcpu->out_pat,
+			vcpu->out_pat);
+	put_rules(told && !guest->image, regs->rules);
+	json_close();
 }
 
-static json_t *json_spaces(const struct libvmem_image *image)
+static void put_spaces(const struct libvmem_image *image)
 {
-	json_t *spaces = json_array();
-
+	json_open_list("spaces");
 	for (unsigned int i = 0; i < image->nr_spaces; i++) {
-		json_t *o = json_object();
-
-		json_set(o, "root", json_hex(image->spaces[i].root));
-		json_set(o, "space", json_hex(image->spaces[i].space));
-		json_add(spaces, o);
+		json_open_row(NULL, "space");
+		json_put_count("space", i);
+		json_put_hex("root", image->spaces[i].root);
+		json_put_hex("old_root", image->spaces[i].space);
+		json_close();
 	}
-	return spaces;
+	json_close();
 }
 
-static json_t *json_image(const struct libvmem_image *image)
+static void put_image(const struct libvmem_image *image)
 {
-	json_t *o = json_object();
-
-	json_set(o, "file", json_path(image->path));
-	json_set(o, "format", json_name(image->format));
-	json_set(o, "size", json_count(image->size));
-	json_set(o, "spaces", json_spaces(image));
-	if (image->nr_spaces)
-		json_set(o, "rules", json_rules(image->regs.rules));
-	return o;
+	json_open_object("image");
+	json_put_text("file", image->path);
+	json_put_name("format", image->format);
+	json_put_count("file_bytes", image->size);
+	put_rules(image->nr_spaces, image->regs.rules);
+	json_close();
+	put_spaces(image);
 }
 
-/* Print a member: @name includes the punctuation before the value. */
-static void put(const char *name, json_t *value)
-{
-	out("%s", name);
-	json_put(value);
-}
-
-/* Streamed, since a guest may have many slots */
 static void print_json(struct libvmem *vm, struct guest *guest)
 {
 	const struct vmem_info_args *info = &guest->info;
 	struct libvmem_error error;
-	int ret;
 
-	put("{\"api_version\":", json_integer(info->out_api_version));
-	if (guest->image) {
-		put(",\"source\":", json_name("image"));
-		put(",\"image\":", json_image(guest->image));
-	} else {
-		put(",\"source\":", json_name(source_name(info->out_source)));
-		put(",\"limits\":", json_limits(info));
-		put(",\"protection\":", json_protection(info));
-	}
-	put(",\"vcpus\":", json_vcpus(guest));
-	out(",\"memslots\":[");
-	ret = libvmem_memslots(vm, put_slot, guest, &error);
-	out("]");
-	if (ret < 0)
-		put(",\"error\":", json_path(error.message));
-	out("}\n");
-	check(ret, &error);
+	json_begin("info");
+	json_put_count("api_version", info->out_api_version);
+	json_put_name("source",
+		      guest->image ? "image" : source_name(info->out_source));
+	if (guest->image)
+		put_image(guest->image);
+	else
+		put_limits(info);
+	json_open_list("vcpus");
+	for (unsigned int i = 0; i < info->out_nr_vcpus; i++)
+		put_vcpu(guest, i);
+	json_close();
+	json_open_list("memslots");
+	check(libvmem_memslots(vm, put_slot, guest, &error), &error);
+	json_close();
+	json_end();
 }
 
 static void run(struct opts *opts, int nr_args, char **args)

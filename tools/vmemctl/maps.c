@@ -8,29 +8,22 @@
  * struct output - where rows go
  * @regs: their address space
  * @pat: their PAT; NULL to leave out attributes
- * @json: JSON of the space, or NULL for text
+ * @json: print JSON
  */
 struct output {
 	struct vmem_regs regs;
 	const struct pat *pat;
-	struct json_space *json;
+	bool json;
 };
 
 static int put_mapping(const struct vmem_mapping *mapping, void *priv)
 {
 	const struct output *o = priv;
-	json_t *row;
 
-	if (!o->json) {
+	if (o->json)
+		json_put_mapping(&o->regs, mapping, o->pat);
+	else
 		print_mapping(&o->regs, mapping, o->pat);
-		return out_ended();
-	}
-	row = json_mapping(mapping);
-	if (o->pat)
-		json_set(row, "attributes",
-			 json_attributes(&o->regs, o->pat,
-					 mapping->attributes));
-	json_put_row(o->json, row);
 	return out_ended();
 }
 
@@ -53,6 +46,14 @@ static void print_total(const struct libvmem_found *found,
 	    found->mappings == 1 ? "" : "s", size_text(found->bytes, size));
 }
 
+static void end_space(const struct libvmem_found *found)
+{
+	json_close();
+	json_put_count("anomalies", found->anomalies);
+	json_put_count("torn", found->torn);
+	json_close();
+}
+
 static void warn_of(const struct libvmem_found *found)
 {
 	if (found->anomalies)
@@ -67,50 +68,60 @@ static void list_maps(const struct opts *opts, struct libvmem *vm,
 		      const struct libvmem_roots *roots, unsigned int index,
 		      const struct pat *pat)
 {
-	struct json_space space = {
-		.roots = roots,
-		.index = index,
-		.key = "mappings",
-		.pat = opts->attributes ? pat : NULL,
-	};
 	struct output o = {
 		.regs = libvmem_regs_of_root(roots, index),
-		.pat = space.pat,
-		.json = opts->json ? &space : NULL,
+		.pat = pat,
+		.json = opts->json,
 	};
 	struct libvmem_error error;
 	struct libvmem_found found;
-	int ret;
 
-	if (!opts->json && roots->nr > 1)
-		print_heading(roots, index);
-	ret = libvmem_ranges_with(vm, &o.regs,
-				  opts->attributes ? VMEM_MAP_ATTRIBUTES : 0,
-				  opts->scope.va, opts->scope.last_va,
-				  put_mapping, &o, &found, &error);
 	if (opts->json) {
-		space.found = &found;
-		json_check(&space, ret, &error);
-		json_end_space(&space);
-	} else {
-		check(ret, &error);
-		print_total(&found, o.pat);
+		json_open_space(roots, index);
+		json_open_list("rows");
+	} else if (roots->nr > 1) {
+		print_heading(roots, index);
 	}
+	check(libvmem_ranges_with(vm, &o.regs, pat ? VMEM_MAP_ATTRIBUTES : 0,
+				  opts->scope.va, opts->scope.last_va,
+				  put_mapping, &o, &found, &error),
+	      &error);
+	if (opts->json)
+		end_space(&found);
+	else
+		print_total(&found, pat);
 	warn_of(&found);
+}
+
+static void list_all(struct opts *opts, struct libvmem *vm,
+		     const struct pat *pat)
+{
+	static struct libvmem_roots roots;
+
+	guest_roots(vm, opts, false, &roots);
+	if (opts->json) {
+		json_begin("maps");
+		if (pat)
+			json_put_pat(pat);
+		json_open_list("spaces");
+	}
+	for (unsigned int i = 0; i < roots.nr; i++)
+		list_maps(opts, vm, &roots, i, pat);
+	if (opts->json) {
+		json_close();
+		json_end();
+	}
 }
 
 static void run(struct opts *opts, int nr_args, char **args)
 {
-	static struct libvmem_roots roots;
 	struct libvmem *vm;
 	struct pat pat;
 
 	parse_range("maps", nr_args, args, &opts->scope);
 	vm = guest_open(opts);
 	pat = guest_pat(vm, opts);
-	guest_roots(vm, opts, false, &roots);
-	for (unsigned int i = 0; i < roots.nr; i++)
-		list_maps(opts, vm, &roots, i, &pat);
+	list_all(opts, vm, opts->attributes ? &pat : NULL);
 	guest_close(vm, opts);
 }
 

@@ -15,6 +15,7 @@
  * @vm: the guest
  * @opts: the command line
  * @regs: the address space; zero with --phys
+ * @given: the address as it was given
  * @at: address of the first byte not read yet
  * @left: bytes still to read from there
  * @got: the answer to the last question
@@ -23,6 +24,7 @@ struct reading {
 	struct libvmem *vm;
 	const struct opts *opts;
 	struct vmem_regs regs;
+	__u64 given;
 	__u64 at;
 	__u64 left;
 	struct libvmem_read got;
@@ -96,40 +98,49 @@ static void read_text(struct reading *r)
 	} while (!is_over(r));
 }
 
-static void put_hex(const unsigned char *bytes, size_t len)
+static void begin_space(const struct reading *r)
 {
-	static const char digits[] = "0123456789abcdef";
-	static char text[2 * BYTES_A_CHUNK];
-
-	for (size_t i = 0; i < len; i++) {
-		text[2 * i] = digits[bytes[i] >> 4];
-		text[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	out_bytes(text, 2 * len);
+	json_open_list("spaces");
+	json_open_object(NULL);
+	json_put_name("type", "space");
+	json_put_count("space", 0);
+	json_put_hex("root", libvmem_root(&r->regs));
 }
 
-static void put_head(const struct reading *r)
+static void end_space(void)
 {
-	if (r->opts->phys) {
-		out("{\"gpa\":");
-	} else {
-		out("{\"root\":");
-		json_put(json_hex(libvmem_root(&r->regs)));
-		out(",\"va\":");
-	}
-	json_put(json_hex(r->at));
-	out(",\"data\":\"");
+	json_close();
+	json_close();
 }
 
-static void put_end(const struct reading *r, __u64 len)
+static void begin_json(const struct reading *r)
 {
-	out("\",\"len\":");
-	json_put(json_count(len));
-	out(",\"status\":");
-	json_put(json_name(status_name(r->got.status)));
-	out(",\"level\":");
-	json_put(json_name(level_name(r->got.level)));
-	out("}\n");
+	bool phys = r->opts->phys;
+
+	json_begin("read");
+	if (!phys)
+		begin_space(r);
+	json_open_list("rows");
+	json_open_row(NULL, "memory");
+	json_put_hex(phys ? "gpa" : "va", r->given);
+	if (!phys)
+		json_put_hex_if("translated_va", r->at != r->given, r->at);
+	json_open_bytes("data");
+}
+
+static void end_json(const struct reading *r, __u64 len)
+{
+	json_close();
+	json_put_count("len", len);
+	json_put_name("status", status_name(r->got.status));
+	json_put_name("level", level_name(r->got.level));
+	json_close();
+	json_close();
+	if (!r->opts->phys)
+		end_space();
+	/* If it came out short, an error ends it. */
+	if (r->got.status == VMEM_MAPPED)
+		json_end();
 }
 
 /* Read first: if that fails, stdout stays empty. */
@@ -139,14 +150,14 @@ static void read_json(struct reading *r)
 	const struct reading start = *r;
 
 	read_chunk(r, buf);
-	put_head(&start);
-	put_hex(buf, r->got.len);
+	begin_json(&start);
+	json_put_bytes(buf, r->got.len);
 	while (!is_over(r)) {
 		read_chunk(r, buf);
-		put_hex(buf, r->got.len);
+		json_put_bytes(buf, r->got.len);
 		out_flush();
 	}
-	put_end(r, start.left - r->left);
+	end_json(r, start.left - r->left);
 }
 
 /* The tables map it, but where they do there is no memory. */
@@ -184,7 +195,8 @@ static void run(struct opts *opts, int nr_args, char **args)
 	if (nr_args != 2)
 		usage("read takes two arguments: vmemctl ... read %s LEN",
 		      opts->phys ? "--phys GPA" : "VA");
-	r.at = parse_hex(opts->phys ? "GPA" : "VA", args[0]);
+	r.given = parse_hex(opts->phys ? "GPA" : "VA", args[0]);
+	r.at = r.given;
 	r.left = parse_count("LEN", args[1], 1, ~0ull);
 	if (r.at + r.left - 1 < r.at)
 		usage("LEN %llu reaches behind the last address: give at most %llu",

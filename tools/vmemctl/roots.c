@@ -58,35 +58,33 @@ static void print_text(const struct libvmem_search *search)
 	    size_text(search->untouched, untouched));
 }
 
-static json_t *json_root(const struct libvmem_root_found *root)
+static void put_root(const struct libvmem_root_found *root)
 {
-	json_t *o = json_object();
-
-	json_set(o, "root", json_hex(root->root));
-	json_set(o, "class", json_name(classes[root->kind].name));
-	json_set(o, "of", root->of ? json_hex(root->of) : json_null());
-	json_set(o, "shared", json_integer(root->shared));
-	json_set(o, "kernel", json_integer(root->kernel));
-	json_set(o, "user", json_count(root->user));
-	json_set(o, "pointers", json_count(root->pointers));
-	json_set(o, "vcpu_seen", json_boolean(root->vcpu_seen));
-	json_set(o, "in_user_memory", json_boolean(root->in_user_memory));
-	return o;
+	json_open_row(NULL, "root");
+	json_put_hex("root", root->root);
+	json_put_name("class", classes[root->kind].name);
+	json_put_hex_if("of_root", root->of, root->of);
+	json_put_count("kernel_shared", root->shared);
+	json_put_count("kernel_entries", root->kernel);
+	json_put_count("user_bytes", root->user);
+	json_put_count("pointers", root->pointers);
+	json_put_bool("vcpu_seen", root->vcpu_seen);
+	json_put_bool("in_user_memory", root->in_user_memory);
+	json_close();
 }
 
 static void print_json(const struct libvmem_search *search)
 {
-	json_t *roots = json_array(), *o = json_object();
-
+	json_begin("roots");
+	json_put_name("mode", libvmem_mode_name(libvmem_mode(&search->regs)));
+	json_put_bool("guessed", search->guessed);
+	json_put_count("read_bytes", search->read);
+	json_put_count("untouched_bytes", search->untouched);
+	json_open_list("roots");
 	for (size_t i = 0; i < search->nr; i++)
-		json_add(roots, json_root(&search->roots[i]));
-	json_set(o, "mode",
-		 json_name(libvmem_mode_name(libvmem_mode(&search->regs))));
-	json_set(o, "roots", roots);
-	json_set(o, "guessed", json_boolean(search->guessed));
-	json_set(o, "read", json_count(search->read));
-	json_set(o, "untouched", json_count(search->untouched));
-	json_print(o);
+		put_root(&search->roots[i]);
+	json_close();
+	json_end();
 }
 
 static void run(struct opts *opts, int nr_args, char **args)

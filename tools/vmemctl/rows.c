@@ -19,18 +19,6 @@ int gpa_digits(const struct vmem_regs *regs)
 	return (regs->maxphyaddr + 3) / 4;
 }
 
-static const char *kind_name(__u32 kind)
-{
-	switch (kind) {
-	case VMEM_KIND_BASIC:
-		return "basic";
-	case VMEM_KIND_COW:
-		return "cow";
-	default:
-		return "unmapped";
-	}
-}
-
 /* A page size is a power of two: 4K, 2M, 4M, 1G. */
 void print_page_size(__u64 size)
 {
@@ -73,80 +61,81 @@ void print_space(const struct vmem_regs *regs, __u32 index, __u64 space)
 	out("space %u: root %0*llx", index, gpa_digits(regs), space);
 }
 
-static void begin_space(struct json_space *space)
+void json_open_space(const struct libvmem_roots *roots, unsigned int index)
 {
-	__u64 root = libvmem_space_of_root(space->roots, space->index);
-
-	if (space->roots->nr > 1)
-		out(space->index ? "," : "[");
-	out("{\"root\":");
-	json_put(json_hex(root));
-	out(",\"%s\":[", space->key);
-	space->begun = true;
+	json_open_object(NULL);
+	json_put_name("type", "space");
+	json_put_count("space", index);
+	json_put_hex("root", libvmem_space_of_root(roots, index));
 }
 
-void json_put_row(struct json_space *space, json_t *row)
+void json_put_spaces(const struct libvmem_roots *roots)
 {
-	if (!space->begun)
-		begin_space(space);
-	json_put_next(&space->has_rows, row);
-}
-
-static void end_list(const struct json_space *space)
-{
-	out(space->roots->nr > 1 ? "]\n" : "\n");
-}
-
-void json_end_space(struct json_space *space)
-{
-	if (!space->begun)
-		begin_space(space);
-	out("]");
-	if (space->pat) {
-		out(",\"pat\":");
-		json_put(json_hex(space->pat->value));
-		out(",\"pat_source\":\"%s\"", space->pat->source);
+	json_open_list("spaces");
+	for (unsigned int i = 0; i < roots->nr; i++) {
+		json_open_space(roots, i);
+		json_close();
 	}
-	if (space->found)
-		out(",\"anomalies\":%llu,\"torn\":%llu",
-		    space->found->anomalies, space->found->torn);
-	out("}");
-	if (space->index + 1 == space->roots->nr)
-		end_list(space);
+	json_close();
 }
 
-void json_check(struct json_space *space, int ret,
-		const struct libvmem_error *error)
+void json_put_perms(__u32 perms)
 {
-	if (ret < 0 && (space->begun || space->index)) {
-		if (!space->begun)
-			begin_space(space);
-		out("],\"error\":");
-		json_put(json_path(error->message));
-		out("}");
-		end_list(space);
-	}
-	check(ret, error);
+	json_put_bool("writable", perms & VMEM_WRITABLE);
+	json_put_bool("user", perms & VMEM_USER);
+	json_put_bool("executable", perms & VMEM_EXECUTABLE);
 }
 
-void json_set_perms(json_t *o, __u32 perms)
+void json_put_page(const struct vmem_translation *t)
 {
-	json_set(o, "writable", json_boolean(perms & VMEM_WRITABLE));
-	json_set(o, "user", json_boolean(perms & VMEM_USER));
-	json_set(o, "executable", json_boolean(perms & VMEM_EXECUTABLE));
+	bool mapped = t->out_status == VMEM_MAPPED;
+	__u32 perms = t->out_perms;
+
+	json_put_count_if("page_size", mapped, t->out_page_size);
+	json_put_bool_if("writable", mapped, perms & VMEM_WRITABLE);
+	json_put_bool_if("user", mapped, perms & VMEM_USER);
+	json_put_bool_if("executable", mapped, perms & VMEM_EXECUTABLE);
 }
 
-json_t *json_mapping(const struct vmem_mapping *m)
+static void put_range(__u64 va, __u64 last_va)
 {
-	json_t *o = json_object();
+	json_put_hex("va", va);
+	json_put_hex("last_va", last_va);
+	json_put_count("len", last_va - va + 1);
+}
 
-	json_set(o, "va", json_hex(m->va));
-	json_set(o, "last_va", json_hex(m->last_va));
-	json_set(o, "gpa", json_hex(m->gpa));
-	json_set(o, "page_size", json_integer(m->page_size));
-	json_set(o, "kind", json_name(kind_name(m->kind)));
-	json_set_perms(o, m->perms);
-	return o;
+void json_put_mapping(const struct vmem_regs *regs,
+		      const struct vmem_mapping *m, const struct pat *pat)
+{
+	json_open_row(NULL, "mapping");
+	put_range(m->va, m->last_va);
+	json_put_hex("gpa", m->gpa);
+	json_put_count("page_size", m->page_size);
+	json_put_perms(m->perms);
+	json_put_bool("cow", m->kind == VMEM_KIND_COW);
+	if (pat)
+		json_put_attributes(regs, pat, m->attributes);
+	json_close();
+}
+
+void json_put_owner(bool has, __u32 space, __u64 root, __u64 va)
+{
+	json_put_count_if("owner_space", has, space);
+	json_put_hex_if("owner_root", has, root);
+	json_put_hex_if("owner_va", has, va);
+}
+
+void json_put_reference(const char *key, const struct vmem_reference *reference)
+{
+	json_open_row(key, "reference");
+	put_range(reference->our_va, reference->our_va + (reference->len - 1));
+	json_put_name("table", table_name(reference->table));
+	json_put_hex("table_gpa", reference->table_gpa);
+	json_put_owner(true, reference->owner_root, reference->space,
+		       reference->their_va);
+	json_put_perms(reference->perms);
+	json_put_bool("wider", is_wider(reference));
+	json_close();
 }
 
 void print_wider_note(void)
@@ -180,20 +169,20 @@ void print_stats(const struct walked *walked)
 	    walked_expands_to(walked));
 }
 
-json_t *json_stats(const struct walked *walked)
+void json_put_stats(const struct walked *walked)
 {
 	const struct vmem_spaces_stats *stats = &walked->stats;
-	json_t *o = json_object();
 
-	json_set(o, "spaces", json_count(stats->spaces));
-	json_set(o, "root_aliases", json_count(stats->root_aliases));
-	json_set(o, "mappings", json_count(stats->mappings));
-	json_set(o, "leaves", json_count(stats->leaves));
-	json_set(o, "references", json_count(stats->references));
-	json_set(o, "anomalies", json_count(stats->anomalies));
-	json_set(o, "known", json_count(stats->known));
-	json_set(o, "tables", json_count(stats->tables));
-	json_set(o, "entries", json_count(stats->entries));
-	json_set(o, "expands_to", json_count(walked_expands_to(walked)));
-	return o;
+	json_open_object("stats");
+	json_put_count("spaces", stats->spaces);
+	json_put_count("root_aliases", stats->root_aliases);
+	json_put_count("mappings", stats->mappings);
+	json_put_count("leaves", stats->leaves);
+	json_put_count("references", stats->references);
+	json_put_count("anomalies", stats->anomalies);
+	json_put_count("tables_known", stats->known);
+	json_put_count("tables_read", stats->tables);
+	json_put_count("entries_read", stats->entries);
+	json_put_count("expands_to", walked_expands_to(walked));
+	json_close();
 }

@@ -109,51 +109,47 @@ static void print_text(const struct snapshot *s)
 	out(", of a guest with %s\n", size_text(made->guest_size, size));
 }
 
-static json_t *json_spaces(const struct snapshot *s)
+static void put_spaces(const struct snapshot *s)
 {
-	json_t *spaces = json_array();
-
+	json_open_list("spaces");
 	for (unsigned int i = 0; i < s->roots.nr; i++) {
-		json_t *o = json_object();
-
-		json_set(o, "space",
-			 json_hex(libvmem_space_of_root(&s->roots, i)));
-		json_set(o, "root", json_hex(new_root(s, i)));
-		json_add(spaces, o);
+		json_open_space(&s->roots, i);
+		json_put_hex("new_root", new_root(s, i));
+		json_close();
 	}
-	return spaces;
+	json_close();
 }
 
-static json_t *json_extents(const struct libvmem_snapshot *made)
+static void put_extents(const struct libvmem_snapshot *made)
 {
-	json_t *extents = json_array();
-
+	json_open_list("extents");
 	for (unsigned int i = 0; i < made->nr_extents; i++) {
-		json_t *o = json_object();
-
-		json_set(o, "gpa", json_hex(made->extents[i].gpa));
-		json_set(o, "len", json_count(made->extents[i].len));
-		json_add(extents, o);
+		json_open_row(NULL, "extent");
+		json_put_hex("gpa", made->extents[i].gpa);
+		json_put_count("len", made->extents[i].len);
+		json_close();
 	}
-	return extents;
+	json_close();
 }
 
 static void print_json(const struct snapshot *s)
 {
 	const struct libvmem_snapshot *made = &s->made;
-	json_t *o = json_object();
 
-	json_set(o, "file", json_path(s->path));
-	json_set(o, "spaces", json_spaces(s));
-	json_set(o, "extents", json_extents(made));
-	json_set(o, "tables_read", json_count(made->tables_read));
-	json_set(o, "tables", json_count(made->tables));
-	json_set(o, "leaves", json_count(made->leaves));
-	json_set(o, "links", json_count(made->links));
-	json_set(o, "unreadable", json_count(made->unreadable));
-	json_set(o, "bytes", json_count(made->file_size));
-	json_set(o, "guest_bytes", json_count(made->guest_size));
-	json_print(o);
+	json_begin("snapshot");
+	json_put_text("file", s->path);
+	json_put_count("file_bytes", made->file_size);
+	json_put_count("guest_bytes", made->guest_size);
+	put_spaces(s);
+	put_extents(made);
+	json_put_count("tables_read", made->tables_read);
+	json_put_count("tables", made->tables);
+	json_put_count("leaves", made->leaves);
+	json_put_count("links", made->links);
+	json_put_count("dropped", made->dropped);
+	json_put_count("unreadable", made->unreadable);
+	json_put_count("strays", made->strays);
+	json_end();
 }
 
 static void check_args(const struct opts *opts, __u64 base)

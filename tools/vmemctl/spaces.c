@@ -64,44 +64,8 @@ static void print_heading(const struct vmem_regs *regs,
 		out("\n");
 	print_space(regs, record->root, space->space);
 	if (space->alias_of != record->root)
-		out(", same as root %u", space->alias_of);
+		out(", same as space %u", space->alias_of);
 	out("\n");
-}
-
-static json_t *json_this_space(const struct vmem_mapping *mapping)
-{
-	json_t *o = json_object();
-
-	json_set(o, "this_space", json_mapping(mapping));
-	return o;
-}
-
-static json_t *json_reference(const struct vmem_reference *a)
-{
-	json_t *reference = json_object();
-	json_t *o = json_object();
-
-	json_set(reference, "table", json_name(table_name(a->table)));
-	json_set(reference, "space", json_hex(a->space));
-	json_set(reference, "our_va", json_hex(a->our_va));
-	json_set(reference, "their_va", json_hex(a->their_va));
-	json_set_perms(reference, a->perms);
-	if (is_wider(a))
-		json_set(reference, "wider", json_true());
-	json_set(o, "aliasing", reference);
-	return o;
-}
-
-static json_t *json_anomaly(const struct vmem_anomaly *anomaly)
-{
-	json_t *o = json_object();
-
-	json_set(o, "status", json_name(status_name(anomaly->status)));
-	json_set(o, "level", json_name(level_name(anomaly->level)));
-	json_set(o, "va", json_hex(anomaly->va));
-	json_set(o, "last_va", json_hex(anomaly->last_va));
-	json_set(o, "raw", json_hex(anomaly->raw));
-	return o;
 }
 
 /* Fewest new records for another attempt to print rows */
@@ -112,16 +76,12 @@ static json_t *json_anomaly(const struct vmem_anomaly *anomaly)
  * @json: print JSON
  * @shown: number of records printed
  * @next: number of records at the next attempt
- * @heading: index of the current space's VMEM_SPACE
- * @has_rows: for JSON, the space's list has a row
  * @wider: a printed reference has rights that its owner's path lacks
  */
 struct show {
 	bool json;
 	size_t shown;
 	size_t next;
-	size_t heading;
-	bool has_rows;
 	bool wider;
 };
 
@@ -144,54 +104,52 @@ static void print_row(const struct vmem_regs *regs,
 	}
 }
 
-/* JSON lists a space's anomalies after its mappings. */
-static void json_end_list(const struct show *show, const struct walked *walked)
+static void end_space(void)
 {
-	bool begun = false;
-
-	out("],\"anomalies\":[");
-	for (size_t i = show->heading; i < show->shown; i++) {
-		const struct vmem_record *record = &walked->records[i];
-
-		if (record->type == VMEM_ANOMALY)
-			json_put_next(&begun, json_anomaly(&record->anomaly));
-	}
-	out("]}");
+	json_close();
+	json_close();
 }
 
-static void json_begin_space(struct show *show, const struct walked *walked)
+static void begin_space(const struct walked *walked,
+			const struct vmem_record *record)
 {
-	const struct vmem_record *record = &walked->records[show->shown];
 	__u32 alias_of = record->space.alias_of;
 
-	if (show->shown)
-		json_end_list(show, walked);
-	out(show->shown ? "," : "{\"spaces\":[");
-	out("{\"space\":");
-	json_put(json_hex(record->space.space));
-	out(",\"root_alias_of\":");
-	json_put(alias_of == record->root ? json_null() :
-					    json_integer(alias_of));
-	out(",\"mappings\":[");
-	show->heading = show->shown;
-	show->has_rows = false;
+	if (record->root)
+		end_space();
+	json_open_space(walked->roots, record->root);
+	json_put_count_if("same_as", alias_of != record->root, alias_of);
+	json_open_list("rows");
 }
 
-static void json_put_record(struct show *show, const struct walked *walked)
+static void put_anomaly(const struct vmem_anomaly *anomaly)
 {
-	const struct vmem_record *record = &walked->records[show->shown];
+	json_open_row(NULL, "anomaly");
+	json_put_hex("va", anomaly->va);
+	json_put_hex("last_va", anomaly->last_va);
+	json_put_name("status", status_name(anomaly->status));
+	json_put_name("level", level_name(anomaly->level));
+	json_put_hex_if("table_gpa", anomaly->status != VMEM_RESERVED,
+			anomaly->table_gpa);
+	json_put_hex("raw", anomaly->raw);
+	json_close();
+}
 
+static void put_record(const struct walked *walked,
+		       const struct vmem_record *record)
+{
 	switch (record->type) {
 	case VMEM_SPACE:
-		json_begin_space(show, walked);
+		begin_space(walked, record);
 		break;
 	case VMEM_THIS_SPACE:
-		json_put_next(&show->has_rows,
-			      json_this_space(&record->mapping));
+		json_put_mapping(&walked->roots->regs, &record->mapping, NULL);
 		break;
 	case VMEM_ALIASING:
-		json_put_next(&show->has_rows,
-			      json_reference(&record->reference));
+		json_put_reference(NULL, &record->reference);
+		break;
+	case VMEM_ANOMALY:
+		put_anomaly(&record->anomaly);
 		break;
 	}
 }
@@ -220,7 +178,7 @@ static void show_rows(struct show *show, const struct walked *walked, bool end)
 		size_t nr = 1;
 
 		if (show->json)
-			json_put_record(show, walked);
+			put_record(walked, &walked->records[show->shown]);
 		else
 			nr = text_put_row(show, walked, end);
 		if (!nr)
@@ -258,16 +216,12 @@ static void end_text(const struct show *show, const struct walked *walked,
 		print_stats(walked);
 }
 
-/* If the walk fails before its first row, stdout stays empty. */
-static void end_json(const struct show *show, const struct walked *walked,
-		     int ret, const struct libvmem_error *error)
+static void end_json(const struct walked *walked)
 {
-	if (ret < 0 && !show->shown)
-		return;
-	json_end_list(show, walked);
-	out("],\"%s\":", ret < 0 ? "error" : "stats");
-	json_put(ret < 0 ? json_path(error->message) : json_stats(walked));
-	out("}\n");
+	end_space();
+	json_close();
+	json_put_stats(walked);
+	json_end();
 }
 
 static void run(struct opts *opts, int nr_args, char **args)
@@ -282,13 +236,17 @@ static void run(struct opts *opts, int nr_args, char **args)
 	parse_range("spaces", nr_args, args, &opts->scope);
 	vm = guest_open(opts);
 	guest_roots(vm, opts, true, &roots);
+	if (opts->json) {
+		json_begin("spaces");
+		json_open_list("spaces");
+	}
 	ret = walk_spaces(vm, &roots, &opts->scope, show_some, &show, &walked,
 			  &error);
 	if (ret <= 0)
 		show_rows(&show, &walked, true);
-	if (ret <= 0 && opts->json)
-		end_json(&show, &walked, ret, &error);
-	else if (ret <= 0)
+	if (!ret && opts->json)
+		end_json(&walked);
+	else if (ret <= 0 && !opts->json)
 		end_text(&show, &walked, ret);
 	check(ret, &error);
 	walked_free(&walked);

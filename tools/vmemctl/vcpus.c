@@ -40,18 +40,6 @@ static unsigned int nr_vcpus(struct libvmem *vm)
 	return info.out_nr_vcpus;
 }
 
-/* Print @array as the one member of an object, or drop it. */
-static void end_json(const char *name, json_t *array, bool json)
-{
-	json_t *o = json_object();
-
-	json_set(o, name, array);
-	if (json)
-		json_print(o);
-	else
-		json_decref(o);
-}
-
 /* Returns whether the vCPU tells its registers; only encrypted ones are none. */
 static bool look(struct libvmem *vm, unsigned int index,
 		 struct vmem_vcpu_args *vcpu)
@@ -114,49 +102,64 @@ static void print_vcpu(struct libvmem *vm, unsigned int index,
 	    libvmem_mode_text(libvmem_mode(regs)), state_text(vcpu->out_state));
 }
 
-static json_t *json_vcpu(struct libvmem *vm, const struct vmem_vcpu_args *vcpu)
+/* Its registers are null where the guest withholds them. */
+static void put_vcpu(struct libvmem *vm, unsigned int index,
+		     const struct vmem_vcpu_args *vcpu, bool told)
 {
 	const struct vmem_regs *regs = &vcpu->out_regs;
-	json_t *o = json_object();
+	__u32 state = vcpu->out_state;
+	bool has_root = told && libvmem_has_own_root(vcpu) &&
+			libvmem_top_level(regs) != VMEM_LEVEL_NONE;
 
-	json_set(o, "id", json_integer(vcpu->out_id));
-	json_set(o, "known", json_name(known_name(vcpu->out_known)));
-	json_set(o, "cr3",
-		 vcpu->out_state & VMEM_VCPU_NO_CR3 ? json_null() :
-						      json_hex(regs->cr3));
-	json_set(o, "rip",
-		 vcpu->out_state & VMEM_VCPU_NO_RIP ? json_null() :
-						      json_hex(vcpu->out_rip));
-	json_set(o, "privilege", json_name(privilege(vm, vcpu)));
-	json_set(o, "mode", json_name(libvmem_mode_name(libvmem_mode(regs))));
-	json_set(o, "smm", json_boolean(vcpu->out_state & VMEM_VCPU_SMM));
-	json_set(o, "nested", json_boolean(vcpu->out_state & VMEM_VCPU_NESTED));
-	return o;
+	json_open_row(NULL, "vcpu");
+	json_put_count("vcpu", index);
+	json_put_bool("withheld", !told);
+	json_put_count_if("id", told, vcpu->out_id);
+	json_put_name("known", told ? known_name(vcpu->out_known) : NULL);
+	json_put_hex_if("cr3", told && !(state & VMEM_VCPU_NO_CR3), regs->cr3);
+	json_put_hex_if("root", has_root, libvmem_root(regs));
+	json_put_hex_if("rip", told && !(state & VMEM_VCPU_NO_RIP),
+			vcpu->out_rip);
+	json_put_name("privilege", told ? privilege(vm, vcpu) : NULL);
+	json_put_name("mode",
+		      told ? libvmem_mode_name(libvmem_mode(regs)) : NULL);
+	json_put_bool_if("smm", told, state & VMEM_VCPU_SMM);
+	json_put_bool_if("nested", told, state & VMEM_VCPU_NESTED);
+	json_close();
+}
+
+static void show_vcpu(struct libvmem *vm, unsigned int index, bool json)
+{
+	struct vmem_vcpu_args vcpu = {};
+	bool told = look(vm, index, &vcpu);
+
+	if (json)
+		put_vcpu(vm, index, &vcpu, told);
+	else if (told)
+		print_vcpu(vm, index, &vcpu);
+	else
+		out("%4u  withheld by the guest\n", index);
 }
 
 static void show_now(struct libvmem *vm, bool json)
 {
 	unsigned int nr = nr_vcpus(vm);
-	json_t *vcpus = json_array();
 
 	if (!nr)
 		die("there is no vCPU: raw memory and a snapshot have none");
-	if (!json)
+	if (json) {
+		json_begin("vcpus");
+		json_open_list("vcpus");
+	} else {
 		out("%4s  %4s  %-7s  %16s  %16s  %-6s  MODE\n", "VCPU", "ID",
 		    "KNOWN", "CR3", "RIP", "CODE");
-	for (unsigned int i = 0; i < nr; i++) {
-		struct vmem_vcpu_args vcpu;
-		bool told = look(vm, i, &vcpu);
-
-		if (json)
-			json_add(vcpus,
-				 told ? json_vcpu(vm, &vcpu) : json_null());
-		else if (told)
-			print_vcpu(vm, i, &vcpu);
-		else
-			out("%4u  withheld by the guest\n", i);
 	}
-	end_json("vcpus", vcpus, json);
+	for (unsigned int i = 0; i < nr; i++)
+		show_vcpu(vm, i, json);
+	if (json) {
+		json_close();
+		json_end();
+	}
 }
 
 /* ---- In a while ---- */
@@ -240,31 +243,32 @@ static int by_vcpu_and_number(const void *a, const void *b)
 	return x->nr > y->nr ? -1 : x->nr < y->nr;
 }
 
-static json_t *json_sampled(const struct sampled *row)
+static void put_sampled(const struct sampled *row)
 {
-	json_t *o = json_object();
-
-	json_set(o, "vcpu", json_integer(row->vcpu));
-	json_set(o, "root", row->has_root ? json_hex(row->root) : json_null());
-	json_set(o, "samples", json_count(row->nr));
-	json_set(o, "halted", json_count(row->halted));
-	return o;
+	json_open_row(NULL, "sampled-root");
+	json_put_count("vcpu", row->vcpu);
+	json_put_hex_if("root", row->has_root, row->root);
+	json_put_count("samples", row->nr);
+	json_put_count("halted", row->halted);
+	json_close();
 }
 
-static void print_samples(const struct samples *samples, bool json)
+static void put_samples(const struct samples *samples)
 {
-	json_t *rows = json_array();
+	json_begin("vcpus");
+	json_open_list("sampled");
+	for (size_t i = 0; i < samples->nr; i++)
+		put_sampled(&samples->rows[i]);
+	json_close();
+	json_end();
+}
 
-	if (!json)
-		out("%4s  %16s  %8s  %8s\n", "VCPU", "ROOT", "SAMPLES",
-		    "HALTED");
+static void print_samples(const struct samples *samples)
+{
+	out("%4s  %16s  %8s  %8s\n", "VCPU", "ROOT", "SAMPLES", "HALTED");
 	for (size_t i = 0; i < samples->nr; i++) {
 		const struct sampled *row = &samples->rows[i];
 
-		if (json) {
-			json_add(rows, json_sampled(row));
-			continue;
-		}
 		out("%4u  ", row->vcpu);
 		if (row->has_root)
 			out("%16llx", row->root);
@@ -272,7 +276,6 @@ static void print_samples(const struct samples *samples, bool json)
 			out("%16s", "-");
 		out("  %8llu  %8llu\n", row->nr, row->halted);
 	}
-	end_json("samples", rows, json);
 }
 
 static void watch(struct libvmem *vm, const struct opts *opts)
@@ -294,7 +297,10 @@ static void watch(struct libvmem *vm, const struct opts *opts)
 	if (samples.nr)
 		qsort(samples.rows, samples.nr, sizeof(*samples.rows),
 		      by_vcpu_and_number);
-	print_samples(&samples, opts->json);
+	if (opts->json)
+		put_samples(&samples);
+	else
+		print_samples(&samples);
 	free(samples.rows);
 }
 

@@ -8,7 +8,6 @@
 #ifndef VMEMCTL_H
 #define VMEMCTL_H
 
-#include <jansson.h>
 #include <libvmem.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -265,12 +264,13 @@ void print_page_attributes(const struct vmem_regs *regs, const struct pat *pat,
 void print_entry(const struct vmem_regs *regs, enum vmem_level level,
 		 __u64 raw);
 
-json_t *json_attributes(const struct vmem_regs *regs, const struct pat *pat,
-			__u32 attributes);
+void json_put_pat(const struct pat *pat);
+void json_put_attributes(const struct vmem_regs *regs, const struct pat *pat,
+			 __u32 attributes);
 
-/* Add what the entry is to @o. */
-void json_set_entry(json_t *o, const struct vmem_regs *regs,
-		    enum vmem_level level, __u64 raw);
+/* An entry of a table at @level, as JSON; @key is NULL in a list. */
+void json_put_entry(const char *key, const struct vmem_regs *regs,
+		    enum vmem_level level, const struct vmem_trace *entry);
 
 /* walk.c */
 
@@ -366,40 +366,29 @@ void print_space(const struct vmem_regs *regs, __u32 index, __u64 space);
 void print_wider_note(void);
 void print_stats(const struct walked *walked);
 
-/**
- * struct json_space - an object with a list of rows, which is printed row by row
- * @roots: the spaces: if they are several, their objects make up a list
- * @index: the space of this object
- * @key: of the list in the object
- * @pat: the PAT that its rows follow, or NULL
- * @found: what else there was besides the rows, or NULL; set when it ends
- * @begun: the object has begun
- * @has_rows: there is a row in the list
- *
- * Nothing is printed before the first row, so that an error that comes before
- * it leaves stdout empty. What is printed is whole: after an error it has a member
- * "error" with the message.
+/*
+ * Begin a space in the list of spaces, without its end; and the whole list, where
+ * commands do not answer for each space.
  */
-struct json_space {
-	const struct libvmem_roots *roots;
-	unsigned int index;
-	const char *key;
-	const struct pat *pat;
-	const struct libvmem_found *found;
-	bool begun;
-	bool has_rows;
-};
+void json_open_space(const struct libvmem_roots *roots, unsigned int index);
+void json_put_spaces(const struct libvmem_roots *roots);
 
-void json_put_row(struct json_space *space, json_t *row);
-void json_end_space(struct json_space *space);
+void json_put_perms(__u32 perms);
 
-/* check(), with the object ended before that. */
-void json_check(struct json_space *space, int ret,
-		const struct libvmem_error *error);
+/* Size and rights of the page that an address is in, or nulls */
+void json_put_page(const struct vmem_translation *t);
 
-void json_set_perms(json_t *o, __u32 perms);
-json_t *json_mapping(const struct vmem_mapping *m);
-json_t *json_stats(const struct walked *walked);
+/* With @pat, its attributes as well. */
+void json_put_mapping(const struct vmem_regs *regs,
+		      const struct vmem_mapping *m, const struct pat *pat);
+
+/* @key is NULL in a list. */
+void json_put_reference(const char *key,
+			const struct vmem_reference *reference);
+
+/* The owner of a shared table, or nulls: space, root, and address there. */
+void json_put_owner(bool has, __u32 space, __u64 root, __u64 va);
+void json_put_stats(const struct walked *walked);
 
 /* print.c: stdout is written through these, so that no write error is lost. */
 
@@ -431,22 +420,41 @@ const char *level_name(__u32 level);
 const char *table_name(__u32 table);
 
 /*
- * jansson answers NULL when memory is short: a value is checked once, where it
- * is put, so that no answer goes out with a part of it missing.
+ * json.c: an answer as JSON. Each value is written when it is put, into the list or
+ * object that is open; the key of an element of a list is NULL. die() closes all that
+ * is open, and says in the answer why. Until the first row nothing is written, so that
+ * an error before it leaves stdout empty.
  */
-json_t *json_hex(__u64 value);
-json_t *json_name(const char *name); /* null for NULL */
-json_t *json_path(const char *path); /* null if it is not UTF-8 */
-json_t *json_count(__u64 nr); /* no more than JSON's readers take */
-void json_set(json_t *object, const char *key, json_t *value);
-void json_add(json_t *array, json_t *value);
-void json_print(json_t *value);
+void json_begin(const char *command);
+void json_end(void);
 
-/*
- * For answers too long to be built as a whole: a value without the end of the
- * line, and one of a list, with a comma unless it is the first.
- */
-void json_put(json_t *value);
-void json_put_next(bool *begun, json_t *value);
+void json_open_object(const char *key);
+void json_open_list(const char *key);
+
+/* An object that says its type, as all in lists do. */
+void json_open_row(const char *key, const char *type);
+
+/* A string of bytes in hexadecimal, for json_put_bytes(). */
+void json_open_bytes(const char *key);
+void json_put_bytes(const unsigned char *bytes, size_t len);
+
+/* What was opened last. */
+void json_close(void);
+
+void json_put_null(const char *key);
+void json_put_bool(const char *key, bool value);
+void json_put_hex(const char *key, __u64 value);
+void json_put_count(const char *key,
+		    __u64 nr); /* at most JSON's readers' limit */
+void json_put_name(const char *key, const char *name); /* null for NULL */
+void json_put_text(const char *key, const char *text); /* null if no UTF-8 */
+
+/* null unless @has */
+void json_put_hex_if(const char *key, bool has, __u64 value);
+void json_put_count_if(const char *key, bool has, __u64 nr);
+void json_put_bool_if(const char *key, bool has, bool value);
+
+/* If an answer has begun, end it with an error. @advice may be NULL. */
+void json_fail(const char *message, const char *advice);
 
 #endif

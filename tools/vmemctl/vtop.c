@@ -12,14 +12,14 @@
  * @regs: registers of the space
  * @pat: its PAT
  * @given: the addresses as they were given, from the next answer's on
- * @json: JSON of the space, or NULL for text
+ * @json: print JSON
  */
 struct output {
 	const struct libvmem_roots *roots;
 	struct vmem_regs regs;
 	const struct pat *pat;
 	const __u64 *given;
-	struct json_space *json;
+	bool json;
 };
 
 /* The level of the table that entry number @i of a path is in. */
@@ -121,74 +121,37 @@ static void print_text(const struct output *o, __u64 given, __u64 va,
 	out("\n");
 }
 
-static json_t *json_trace(const struct vmem_regs *regs,
-			  const struct vmem_translation *t)
+static void put_trace(const struct vmem_regs *regs,
+		      const struct vmem_translation *t)
 {
-	json_t *trace = json_array();
-
-	for (unsigned int i = 0; i < nr_trace(t); i++) {
-		json_t *o = json_object();
-
-		enum vmem_level level = trace_level(regs, i);
-
-		json_set(o, "level", json_name(level_name(level)));
-		json_set(o, "entry_gpa", json_hex(t->out_trace[i].entry_gpa));
-		json_set(o, "raw", json_hex(t->out_trace[i].raw));
-		json_set_entry(o, regs, level, t->out_trace[i].raw);
-		json_add(trace, o);
-	}
-	return trace;
+	json_open_list("trace");
+	for (unsigned int i = 0; i < nr_trace(t); i++)
+		json_put_entry(NULL, regs, trace_level(regs, i),
+			       &t->out_trace[i]);
+	json_close();
 }
 
-/* Members that are null unless the address is mapped. */
-static void json_set_page(json_t *o, const struct vmem_translation *t)
+static void put_translation(const struct output *o, __u64 given, __u64 va,
+			    const struct vmem_translation *t)
 {
 	bool mapped = t->out_status == VMEM_MAPPED;
-	__u32 perms = t->out_perms;
 
-	json_set(o, "gpa", mapped ? json_hex(t->out_gpa) : json_null());
-	json_set(o, "page_size",
-		 mapped ? json_integer(t->out_page_size) : json_null());
-	json_set(o, "writable",
-		 mapped ? json_boolean(perms & VMEM_WRITABLE) : json_null());
-	json_set(o, "user",
-		 mapped ? json_boolean(perms & VMEM_USER) : json_null());
-	json_set(o, "executable",
-		 mapped ? json_boolean(perms & VMEM_EXECUTABLE) : json_null());
-}
-
-static json_t *json_owner(const struct vmem_translation *t)
-{
-	json_t *o;
-
-	if (!t->out_referenced)
-		return json_null();
-	o = json_object();
-	json_set(o, "space", json_hex(t->out_owner_space));
-	json_set(o, "va", json_hex(t->out_owner_va));
-	return o;
-}
-
-static json_t *json_result(const struct output *output, __u64 given, __u64 va,
-			   const struct vmem_translation *t)
-{
-	const struct vmem_regs *regs = &output->regs;
-	json_t *o = json_object();
-
-	json_set(o, "va", json_hex(given));
-	if (given != va)
-		json_set(o, "translated", json_hex(va));
-	json_set(o, "status", json_name(status_name(t->out_status)));
-	json_set_page(o, t);
-	json_set(o, "attributes",
-		 t->out_status == VMEM_MAPPED ?
-			 json_attributes(regs, output->pat,
-					 attributes_of(regs, t)) :
-			 json_null());
-	json_set(o, "level", json_name(level_name(t->out_level)));
-	json_set(o, "owner", json_owner(t));
-	json_set(o, "trace", json_trace(regs, t));
-	return o;
+	json_open_row(NULL, "translation");
+	json_put_hex("va", given);
+	json_put_hex_if("translated_va", given != va, va);
+	json_put_name("status", status_name(t->out_status));
+	json_put_name("level", level_name(t->out_level));
+	json_put_hex_if("gpa", mapped, t->out_gpa);
+	json_put_page(t);
+	if (mapped)
+		json_put_attributes(&o->regs, o->pat,
+				    attributes_of(&o->regs, t));
+	else
+		json_put_null("attributes");
+	json_put_owner(t->out_referenced, t->out_owner_root, t->out_owner_space,
+		       t->out_owner_va);
+	put_trace(&o->regs, t);
+	json_close();
 }
 
 static int put_answer(__u64 va, const struct vmem_translation *answer,
@@ -198,7 +161,7 @@ static int put_answer(__u64 va, const struct vmem_translation *answer,
 	__u64 given = *o->given++;
 
 	if (o->json)
-		json_put_row(o->json, json_result(o, given, va, answer));
+		put_translation(o, given, va, answer);
 	else
 		print_text(o, given, va, answer);
 	return out_ended();
@@ -233,34 +196,29 @@ static void translate(const struct opts *opts, struct libvmem *vm,
 		      const struct libvmem_roots *roots, unsigned int index,
 		      const struct pat *pat, const __u64 *vas, int nr)
 {
-	struct json_space space = {
-		.roots = roots,
-		.index = index,
-		.key = "results",
-		.pat = pat,
-	};
 	struct output o = {
 		.roots = roots,
 		.regs = libvmem_regs_of_root(roots, index),
 		.pat = pat,
 		.given = vas,
-		.json = opts->json ? &space : NULL,
+		.json = opts->json,
 	};
 	__u64 *translated = data_addresses(&o.regs, vas, nr);
 	struct libvmem_error error;
-	int ret;
 
-	if (!opts->json && roots->nr > 1) {
+	if (opts->json) {
+		json_open_space(roots, index);
+		json_open_list("rows");
+	} else if (roots->nr > 1) {
 		print_space(&roots->regs, index,
 			    libvmem_space_of_root(roots, index));
 		out("\n");
 	}
-	ret = ask(vm, roots, index, translated, nr, &o, &error);
+	check(ask(vm, roots, index, translated, nr, &o, &error), &error);
 	if (opts->json) {
-		json_check(&space, ret, &error);
-		json_end_space(&space);
+		json_close();
+		json_close();
 	}
-	check(ret, &error);
 	free(translated);
 }
 
@@ -284,8 +242,17 @@ static void translate_all(struct opts *opts, const __u64 *vas, int nr)
 	guest_roots(vm, opts, false, &roots);
 	if (roots.nr > 1)
 		find_owners(vm, &roots);
+	if (opts->json) {
+		json_begin("vtop");
+		json_put_pat(&pat);
+		json_open_list("spaces");
+	}
 	for (unsigned int i = 0; i < roots.nr; i++)
 		translate(opts, vm, &roots, i, &pat, vas, nr);
+	if (opts->json) {
+		json_close();
+		json_end();
+	}
 	guest_close(vm, opts);
 }
 

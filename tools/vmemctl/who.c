@@ -225,29 +225,22 @@ static void print_place(const struct who *who, const struct place *place)
 	out("\n");
 }
 
-static json_t *json_place(const struct who *who, const struct place *place)
+static void put_place(const struct who *who, const struct place *place)
 {
 	const struct libvmem_roots *roots = who->walked->roots;
 	struct vmem_translation now = translate(who, place);
-	json_t *o = json_object(), *by = NULL;
 
-	json_set(o, "space",
-		 json_hex(libvmem_space_of_root(roots, place->root)));
-	json_set(o, "va", json_hex(place->va));
-	json_set(o, "status", json_name(status_name(now.out_status)));
-	json_set(o, "page_size", json_count(now.out_page_size));
-	json_set_perms(o, now.out_perms);
-	if (place->by) {
-		by = json_object();
-		json_set(by, "table", json_name(table_name(place->by->table)));
-		json_set(by, "table_gpa", json_hex(place->by->table_gpa));
-		json_set(by, "space", json_hex(place->by->space));
-		json_set(by, "our_va", json_hex(place->by->our_va));
-		json_set(by, "their_va", json_hex(place->by->their_va));
-		json_set(by, "len", json_count(place->by->len));
-	}
-	json_set(o, "by", by ?: json_null());
-	return o;
+	json_open_row(NULL, "place");
+	json_put_count("space", place->root);
+	json_put_hex("root", libvmem_space_of_root(roots, place->root));
+	json_put_hex("va", place->va);
+	json_put_name("status", status_name(now.out_status));
+	json_put_page(&now);
+	if (place->by)
+		json_put_reference("by", place->by);
+	else
+		json_put_null("by");
+	json_close();
 }
 
 static bool is_memory(const struct who *who, __u64 gpa)
@@ -296,42 +289,45 @@ static void print_text(struct who *who, __u64 gpa)
 		print_place(who, &who->places[i]);
 }
 
-static json_t *json_page(struct who *who, __u64 gpa)
+static void put_page(struct who *who, __u64 gpa)
 {
-	json_t *o = json_object(), *places = json_array();
-
+	json_open_row(NULL, "page");
+	json_put_hex("gpa", gpa);
+	json_put_bool("memory", is_memory(who, gpa));
+	json_open_list("places");
 	for (size_t i = 0; i < who->nr; i++)
-		json_add(places, json_place(who, &who->places[i]));
-	json_set(o, "gpa", json_hex(gpa));
-	json_set(o, "memory", json_boolean(is_memory(who, gpa)));
-	json_set(o, "places", places);
-	return o;
+		put_place(who, &who->places[i]);
+	json_close();
+	json_close();
 }
 
 static void answer(struct who *who, const struct addresses *gpas, bool json)
 {
-	bool begun = false;
-
 	who->told = calloc(who->walked->nr + 1, sizeof(*who->told));
 	who->references = calloc(who->walked->nr + 1, sizeof(*who->references));
 	if (!who->told || !who->references)
 		die("out of memory for the records: ask for fewer roots");
 	sort_references(who);
-	if (json)
-		out("{\"pages\":[");
+	if (json) {
+		json_begin("who");
+		json_put_spaces(who->walked->roots);
+		json_open_list("pages");
+	}
 	for (int i = 0; i < gpas->nr; i++) {
 		__u64 gpa = gpas->all[i];
 
 		find(who, gpa);
 		if (json) {
-			json_put_next(&begun, json_page(who, gpa));
+			put_page(who, gpa);
 			continue;
 		}
 		out(i ? "\n" : "");
 		print_text(who, gpa);
 	}
-	if (json)
-		out("]}\n");
+	if (json) {
+		json_close();
+		json_end();
+	}
 	free(who->places);
 	free(who->references);
 	free(who->told);
