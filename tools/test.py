@@ -74,6 +74,7 @@ STEPS = {
     "promises": ["tools/selftest/promises.py"],
     "libvmem": ["tools/selftest/libvmem.py"],
     "python": ["tools/selftest/python.py"],
+    "python-linux": ["tools/selftest/python_linux.py"],
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
