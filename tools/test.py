@@ -75,6 +75,7 @@ STEPS = {
     "libvmem": ["tools/selftest/libvmem.py"],
     "python": ["tools/selftest/python.py"],
     "python-linux": ["tools/selftest/python_linux.py"],
+    "python-gdb": ["tools/selftest/python_gdb.py"],
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
