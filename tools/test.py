@@ -64,7 +64,8 @@ ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
         "tools/selftest/live_memory.py", "tools/selftest/samples.py",
-        "tools/selftest/docs.py", "tools/selftest/live_vcpus.py"]
+        "tools/selftest/docs.py", "tools/selftest/live_linux.py",
+        "tools/selftest/live_vcpus.py"]
 # A thousand processes come and go, which takes where all is slow.
 LIVE_ROOTS = [*LIVE[:-1], "tools/selftest/live_roots.py", LIVE[-1]]
 
@@ -76,6 +77,7 @@ STEPS = {
     "python": ["tools/selftest/python.py"],
     "python-linux": ["tools/selftest/python_linux.py"],
     "python-gdb": ["tools/selftest/python_gdb.py"],
+    "python-boots": ["tools/selftest/python_boots.py"],
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
@@ -92,7 +94,8 @@ STEPS = {
     "newer-device": [*LAB, *LONG, *NEWER, "--", *FEWER, *DEVICE],
     "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
                    "tools/selftest/run", "tools/selftest/live_spaces.py",
-                   "tools/selftest/samples.py", "tools/selftest/docs.py"],
+                   "tools/selftest/samples.py", "tools/selftest/docs.py",
+                   "tools/selftest/live_linux.py"],
     "la57": [*LAB, *LONG, "--guest", "amd64-la57", *LIVE_ROOTS],
     "pae": [*LAB, *LONG, "--guest", "i686-pae", *LIVE_ROOTS],
     "roots": [*LAB, *LONG, "--guest", "amd64-pti", "--guest", "i686-pae-pti", "--",
