@@ -11,7 +11,7 @@ RELEASE = "6.1.0-doc"
 BANNER = b"Linux version 6.1.0-doc (someone@somewhere) #1 SMP\n\0"
 IMAGE = {"amd64": 0xffffffff9d400000, "amd64-la57": 0xffffffff81000000,
          "i686": 0xe1000000, "i686-pae": 0xe1000000}
-IMAGE_PAGES = 24
+IMAGE_PAGES, READ_ONLY_PAGES = 24, 5
 
 # Where task_struct and mm_struct have their members
 PID, TASKS, MM, COMM, PGD = 0x2a4, 0x118, 0x168, 0x2f0, 0x68
@@ -44,8 +44,9 @@ class Btf:
 
     def struct(self, name, *members, kind=STRUCT, bitfields=False, size=0x400):
         """@members: (name, type, offset in bytes)"""
+        width = 32 << 24 if bitfields else 0
         words = [word for member, what, offset in members
-                 for word in (self.string(member), what, offset * 8)]
+                 for word in (self.string(member), what, width | offset * 8)]
         return self.add(name, kind, *words, size=size, members=len(members),
                         flag=bitfields)
 
@@ -94,10 +95,11 @@ class Linux(image_roots.Kernel):
         self.pages = [self.frame() for _ in range(IMAGE_PAGES)]
         self.pages[::2] = reversed(self.pages[::2])
         for index, gpa in enumerate(self.pages):
-            self.map(self.root, self.image_va + index * PAGE, gpa | P | W)
+            self.map(self.root, self.image_va + index * PAGE,
+                     gpa | P | (W if index >= READ_ONLY_PAGES else 0))
         self.put(self.image_va + PAGE - 20, banner)
-        # A module's BTF, its header alone, and the kernel's
-        self.put(self.image_va + 0x1800, Btf().blob())
+        # BTF of modules, a header alone, and the kernel's
+        self.put(self.image_va + 0x1800, Btf().blob() * 10)
         self.put(self.image_va + 0x1f00, kernels_btf(type_len=1 << 31))
         self.put(self.image_va + 0x2f00, kernels_btf() if btf is None else btf)
         self.put(self.image_va + 0x4ffe, b"swapper/%d\0")

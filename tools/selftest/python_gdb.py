@@ -93,6 +93,16 @@ class Gdb(unittest.TestCase):
         self.assertEqual(self.ask("vmem-vtop 1LL << 62"),
                          "0x4000000000000000: non-canonical\n")
 
+    def test_levels(self):
+        """tables have their names in another mode"""
+        self.file(images.pae_core())
+        self.assertEqual(self.ask("vmem-vtop 0x1ff000"), """\
+0x1ff000 -> 0x7000 rw-u
+  PDPT 0x1000: 0x2001
+  PD   0x2000: 0x5007
+  PT   0x5ff8: 0x8000000000007007
+""")
+
     def test_maps(self):
         """rows of all, from an address on, and between two"""
         everything = self.ask("vmem-maps").splitlines()
@@ -128,8 +138,9 @@ class Gdb(unittest.TestCase):
         # A core has no such register, so gdb takes a variable of the user's.
         self.assertIn(want[images.B], self.ask("core-file guest.elf",
                                                "set $cr3 = 0x5018", thread))
-        self.assertIn(want[images.A], self.ask(
-            "core-file guest.elf", "vmem-root 0x5000", "vmem-root", thread))
+        for back in ("vmem-root", "vmem-image guest.elf"):
+            self.assertIn(want[images.A], self.ask(
+                "core-file guest.elf", "vmem-root 0x5000", back, thread))
 
     def test_tasks(self):
         """processes of a Linux guest, and their roots"""

@@ -113,6 +113,21 @@ class OnKernels(unittest.TestCase):
         kernel.memory.page(empty)
         guest = self.core(kernel, 0x7fff000, empty, kernel.tasks[0][2])
         self.same(vmem.linux.tasks(guest), kernel)
+        kernel = kernel_of("amd64", btf=b"")
+        empty = kernel.frame()
+        kernel.memory.page(empty)
+        with self.assertRaisesRegex(vmem.Error, "no BTF"):
+            vmem.linux.tasks(self.core(kernel, empty, kernel.tasks[0][2]))
+
+    def test_pieces(self):
+        """what is looked for may lie across the end of what is read at once"""
+        before = vmem.linux.PIECE
+        self.addCleanup(setattr, vmem.linux, "PIECE", before)
+        kernel = kernel_of("amd64")
+        # In the banner, in the magic of the types, and in the first task's name
+        for size in (0x1000 - 18, 0x2f02, 0x6ec0 + COMM - 0x5000 + 3):
+            vmem.linux.PIECE = size
+            self.same(self.tasks(kernel), kernel)
 
     def test_no_kernel(self):
         """what is no Linux kernel, or has no types, is refused with the reason"""
@@ -157,6 +172,15 @@ class OnKernels(unittest.TestCase):
             kernel.link(kernel.list[2], kernel.list[2])
             self.refused(kernel, "not linked to the one before")
 
+    def test_many(self):
+        """more processes than any kernel has are an error"""
+        self.addCleanup(setattr, vmem.linux, "MOST_TASKS", vmem.linux.MOST_TASKS)
+        kernel = kernel_of("amd64")
+        vmem.linux.MOST_TASKS = 4
+        self.same(self.tasks(kernel), kernel)
+        vmem.linux.MOST_TASKS = 2
+        self.assertEqual(self.refused(kernel, "has more than 2").code, vmem.Code.TOO_MUCH)
+
     def test_root(self):
         """a process's root that is not mapped is an error that names it"""
         for at in (MM, PGD):
@@ -169,6 +193,49 @@ class OnKernels(unittest.TestCase):
                 kernel.put_word(mm, value)
                 self.refused(kernel, "process 70|cannot be read")
 
+    def test_changes(self):
+        """a list that changes while it is read is read again"""
+        kernel = kernel_of("amd64")
+        guest = self.open(kernel.image())
+        space = guest.space(kernel.root, arch="amd64")
+        found = vmem.linux.Kernel(guest, space)
+        first, init, _, shell = kernel.list
+        read, passes = space.read, 0
+
+        def changing(va, length):
+            """In the first pass an element, in the second a process's mm, and in the
+            third the page that its root is in changes."""
+            nonlocal passes
+            data = read(va, length)
+            passes += va <= first + TASKS < va + length
+            if passes == 1 and va <= init + TASKS < va + length or \
+                    passes == 2 and va == shell + MM or \
+                    passes == 3 and length == 8 and va % 4096 == 0x80 + PGD:
+                return bytes(length)
+            return data
+
+        space.read = changing
+        self.same(found.tasks(), kernel)
+        self.assertEqual(passes, 4)
+        space.read = lambda va, length: read(va, length - 1)
+        with self.assertRaisesRegex(vmem.Error, "not in order: .*cannot be read"):
+            found.tasks()
+
+    def test_user_memory(self):
+        """a kernel in a process's memory is none"""
+        for arch in ("i686", "i686-pae"):
+            kernel = kernel_of(arch)
+            page = kernel.frame()
+            kernel.fill(page, images_linux.BANNER.replace(b"6.1.0", b"6.6.6"))
+            kernel.map(kernel.root, 0x90000000, page | images.P | images.U)
+            first = kernel.base + kernel.frame()
+            kernel.put(first + COMM, b"swapper/0")
+            kernel.link(first, first)
+            guest = self.open(kernel.image())
+            found = vmem.linux.Kernel(guest, guest.space(kernel.root, arch=arch))
+            self.assertEqual(found.release, images_linux.RELEASE)
+            self.same(found.tasks(), kernel)
+
     def test_names(self):
         """a name is shown without what a terminal would obey"""
         kernel = kernel_of("amd64", [(7, b"\x1b[2J\n\xff", True),
@@ -180,11 +247,13 @@ class OnKernels(unittest.TestCase):
     def test_first(self):
         """what is only named as the first task is passed over"""
         kernel = kernel_of("amd64")
-        decoy = kernel.first - 0x2000
+        decoy = kernel.first - 0xd00
         for offset in (0, 0x500, 0x900):
             kernel.put(decoy + offset + COMM, b"swapper/0")
         kernel.put_word(decoy + TASKS, kernel.list[1] + TASKS)
         kernel.put_word(decoy + 0x500 + MM, 1)
+        kernel.link(decoy + 0x900, decoy + 0x900)
+        kernel.put(decoy + 0x900 + PID, b"\x09")
         self.same(self.tasks(kernel), kernel)
 
 

@@ -105,8 +105,8 @@ class Kernel:
                         "the guest may not have booted yet, or run something else")
         self.space, self.banner = space, found.banner
         self._word = struct.Struct("<I" if found.is_32 else "<Q")
-        self._layout = self._read_layout(found)
-        self._first = self._find_first(found)
+        self._layout, behind = self._read_layout(found)
+        self._first = self._find_first(found, behind)
 
     @property
     def release(self) -> str:
@@ -124,21 +124,25 @@ class Kernel:
                     why, "ask again: the guest may have changed it all the while; an "
                     "image may be of a guest that ran")
 
-    def _read_layout(self, found: _Found) -> _Layout:
+    def _read_layout(self, found: _Found) -> tuple[_Layout, int]:
+        """It, and where the kernel has its types"""
         found_all = (_Btf(self.space, va) for va in found.places[BTF_MAGIC])
         kernels = (btf for btf in found_all if b"\0task_struct\0" in btf.strings)
         for btf in itertools.islice(kernels, MOST_KERNELS):
             with contextlib.suppress(LookupError):
                 return _Layout(*btf.offsets("task_struct", "pid", "comm", "tasks", "mm"),
-                               *btf.offsets("mm_struct", "pgd"))
+                               *btf.offsets("mm_struct", "pgd")), btf.va
         raise Error(Code.UNREADABLE, "the guest's kernel, %s, has no BTF in memory that "
                     "names task_struct and mm_struct" % self.release,
                     "it must be built with CONFIG_DEBUG_INFO_BTF, which Debian's for i686 "
                     "are not")
 
-    def _find_first(self, found: _Found) -> int:
+    def _find_first(self, found: _Found, behind: int) -> int:
+        """A kernel's data come after its types, with nothing of a process's between."""
         for va in found.places[FIRST_COMM]:
-            task = va - self._layout.comm & LAST
+            task = va - self._layout.comm
+            if task < behind:
+                continue
             with contextlib.suppress(_Changed):
                 row = self._row(task)
                 head = task + self._layout.tasks
@@ -187,7 +191,8 @@ class Kernel:
                                row.task)
             before = here
             yield row
-        raise _Changed("it does not end")
+        raise Error(Code.TOO_MUCH, "the kernel's list of processes has more than %d" %
+                    MOST_TASKS, "no kernel has: the guest made it up")
 
     def _roots_of(self, rows: list[_Row]) -> list[Task]:
         users = [row for row in rows if row.mm]
@@ -258,12 +263,15 @@ class _Found:
 
     def __init__(self, space: Space):
         self.space = space
-        self.is_32 = space.registers.mode in ("pae", "2-level")
+        self.is_32 = space.registers.mode not in ("4-level", "5-level")
         self.banner = ""
         self.places: dict[bytes, dict[int, None]] = {
             pattern: {} for pattern in (BTF_MAGIC, BANNER, FIRST_COMM)}
-        for va, data in self._pieces():
+        for va, data, writable in self._pieces():
             for pattern, places in self.places.items():
+                # Kernels of 32 bits map the memory of processes there, too.
+                if self.is_32 and writable and pattern != FIRST_COMM:
+                    continue
                 at = data.find(pattern)
                 while at >= 0 and len(places) < MOST_PLACES:
                     places[va + at] = None
@@ -273,14 +281,14 @@ class _Found:
                 self.banner = match[0].decode()
                 break
 
-    def _pieces(self) -> Iterator[tuple[int, bytes]]:
+    def _pieces(self) -> Iterator[tuple[int, bytes, bool]]:
         """All that can be read, with the end of the piece before in front of each"""
         before = b""
-        for va, end in self._runs():
+        for va, end, writable in self._runs():
             while va < end:
                 data = self.space.read(va, min(PIECE, end - va))
                 if data:
-                    yield va - len(before), before + data
+                    yield va - len(before), before + data, writable
                     before = data[-len(BANNER):]
                     va += len(data)
                 else:
@@ -288,17 +296,17 @@ class _Found:
                     va = (va | PAGE - 1) + 1
             before = b""
 
-    def _runs(self) -> Iterator[tuple[int, int]]:
-        """(first, end) of what is mapped to the kernel alone, whatever it is in pieces"""
-        first = end = 0
+    def _runs(self) -> Iterator[tuple[int, int, bool]]:
+        """(first, end, writable) of what is mapped to the kernel alone"""
+        first, end, writable = 0, 0, False
         for row in self.space.maps(*(IMAGE_32 if self.is_32 else IMAGE_64)):
             if row.user:
                 continue
-            if row.va != end:
-                yield first, end
-                first = row.va
+            if (row.va, row.writable) != (end, writable):
+                yield first, end, writable
+                first, writable = row.va, row.writable
             end = row.last_va + 1
-        yield first, end
+        yield first, end, writable
 
 
 class _Btf:
@@ -311,6 +319,7 @@ class _Btf:
     LAST_KIND = 19
 
     def __init__(self, space: Space, va: int):
+        self.va = va
         self.strings = b""
         self.words: tuple[int, ...] = ()
         head = space.read(va, 24)
