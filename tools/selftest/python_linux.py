@@ -165,12 +165,12 @@ class OnKernels(unittest.TestCase):
             for where in (0, 0x1000, 1 << 47, last, last - 7, last - TASKS):
                 kernel = kernel_of(arch)
                 kernel.put_word(kernel.list[2] + TASKS, where & last)
-                self.refused(kernel, "list of processes is not in order: ", "ask again")
+                self.refused(kernel, "list of processes is inconsistent: ", "ask again")
             kernel = kernel_of(arch)
             kernel.put_word(kernel.list[3] + TASKS, kernel.list[2] + TASKS)
-            self.refused(kernel, "not linked to the one before")
+            self.refused(kernel, "does not point back")
             kernel.link(kernel.list[2], kernel.list[2])
-            self.refused(kernel, "not linked to the one before")
+            self.refused(kernel, "does not point back")
 
     def test_many(self):
         """more processes than any kernel has are an error"""
@@ -218,7 +218,7 @@ class OnKernels(unittest.TestCase):
         self.same(found.tasks(), kernel)
         self.assertEqual(passes, 4)
         space.read = lambda va, length: read(va, length - 1)
-        with self.assertRaisesRegex(vmem.Error, "not in order: .*cannot be read"):
+        with self.assertRaisesRegex(vmem.Error, "inconsistent: .*cannot be read"):
             found.tasks()
 
     def test_user_memory(self):

@@ -18,6 +18,9 @@ b'\\x7fcode'
 
 All addresses are integers. What cannot be answered is a vmem.Error, whose text says
 why and what to do next.
+
+vmem.linux lists the processes of a Linux guest. vmem.gdb, which only gdb can import, has
+commands for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Processes of a Linux guest, by its kernel's own account of them. All that is needed is
-in the guest's memory.
+"""Processes of a Linux guest. All that is needed is in the guest's memory.
 
 >>> from vmem import linux
 >>> for task in linux.tasks(guest):
@@ -9,10 +8,10 @@ in the guest's memory.
 2 kthreadd None
 70 sh 0x47000
 
-BTF, a description of the kernel's structs that it carries with it, says where they have
-their members. So the kernel must be built with CONFIG_DEBUG_INFO_BTF: those that
-distributions have for 64 bits are. Where it lies is found by looking, so no symbols are
-needed, and KASLR does not matter.
+BTF, the kernel's own description of its structs, gives the offsets of their members. So
+the kernel must be built with CONFIG_DEBUG_INFO_BTF, as distributions' 64-bit kernels are.
+The module searches the kernel's image for it, so it needs no symbols, and KASLR does not
+matter.
 """
 
 from __future__ import annotations
@@ -51,18 +50,16 @@ BANNER_TEXT = re.compile(rb"Linux version \d[ -~]+ #\d[ -~]*")
 
 
 class _Changed(Exception):
-    """The guest changed what was read, or it never was in order"""
+    """The guest changed what was read, or it never was consistent"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A process.
 
-    @comm: its name, of which the kernel keeps 15 bytes. Of threads of the kernel's `ps`
-        may show more.
-    @root: guest-physical address of its root table; where page tables are isolated, of
-        the kernel's one of the two. None for a thread of the kernel's, and for a process
-        that has ended.
+    @comm: name, cut to 15 bytes; `ps` may show longer names of kernel threads
+    @root: guest-physical address of the root table; with isolated page tables, of the
+        kernel's one of the two. None for a kernel thread or a process that has ended.
     @address: virtual address of its task_struct
     """
     pid: int
@@ -72,7 +69,7 @@ class Task:
 
 
 class Kernel:
-    """The kernel of a Linux guest. It is searched for once, and can be asked often.
+    """The kernel of a Linux guest: searched for once, asked often
 
     >>> kernel = vmem.linux.Kernel(guest)
     >>> kernel.release
@@ -114,15 +111,15 @@ class Kernel:
         return self.banner.split()[2]
 
     def tasks(self) -> list[Task]:
-        """All processes, without the idle ones, at a moment when their list was in order"""
+        """All processes but the idle ones, from a list that was consistent"""
         for _ in range(TRIES):
             try:
                 return self._roots_of(list(self._list()))
             except _Changed as changed:
                 why = str(changed)
-        raise Error(Code.UNREADABLE, "the kernel's list of processes is not in order: " +
-                    why, "ask again: the guest may have changed it all the while; an "
-                    "image may be of a guest that ran")
+        raise Error(Code.UNREADABLE, "the kernel's list of processes is inconsistent: " +
+                    why, "ask again if the guest runs; an image that was taken while the "
+                    "guest ran may stay so")
 
     def _read_layout(self, found: _Found) -> tuple[_Layout, int]:
         """It, and where the kernel has its types"""
@@ -138,7 +135,7 @@ class Kernel:
                     "are not")
 
     def _find_first(self, found: _Found, behind: int) -> int:
-        """A kernel's data come after its types, with nothing of a process's between."""
+        """In a kernel's image data follow types, so no process's memory is between them."""
         for va in found.places[FIRST_COMM]:
             task = va - self._layout.comm
             if task < behind:
@@ -177,8 +174,7 @@ class Kernel:
                     word.unpack_from(data, at + word.size)[0])
 
     def _list(self) -> Iterator[_Row]:
-        """Each element's @prev is to be the one before, so there is no loop in it but
-        for a guest that makes one meanwhile."""
+        """Each element must point back to the one before, which rules out loops."""
         head = before = self._first + self._layout.tasks
         row = self._row(self._first)
         for _ in range(MOST_TASKS):
@@ -187,7 +183,7 @@ class Kernel:
             here = row.next
             row = self._row(here - self._layout.tasks)
             if row.prev != before:
-                raise _Changed("the one at %#x is not linked to the one before" %
+                raise _Changed("the task at %#x does not point back to the one before" %
                                row.task)
             before = here
             yield row
@@ -209,8 +205,8 @@ class Kernel:
 
 
 def tasks(guest: Guest, space: Optional[Space] = None) -> list[Task]:
-    """All processes of a Linux guest. @space is any that maps its kernel, where that of a
-    vCPU does not; who asks often makes a Kernel, and asks that."""
+    """All processes of a Linux guest. @space: one that maps its kernel, where those of the
+    vCPUs do not. To ask repeatedly, keep a Kernel."""
     return Kernel(guest, space).tasks()
 
 
@@ -224,7 +220,7 @@ class _Layout(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What was read of a task"""
+    """Members of a task_struct"""
     task: int
     pid: int
     comm: str
@@ -234,7 +230,7 @@ class _Row(NamedTuple):
 
 
 def _printable(raw: bytes) -> str:
-    """The guest chooses it, and someone prints it."""
+    """Without control characters: the guest chooses the name, and callers print it"""
     return "".join(char if char.isprintable() else "\\x%02x" % ord(char)
                    for char in raw.decode(errors="replace"))
 
