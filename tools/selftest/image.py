@@ -632,7 +632,7 @@ class Answers(Case):
         self.assertEqual(second, {
             "type": "space", "space": 1, "root": hex(B), "same_as": None,
             "rows": [{"type": "reference", "va": "0x400000",
-                      "last_va": "0x5fffff", "len": 2 << 20, "table": "PT",
+                      "last_va": "0x5fffff", "len": 2 << 20, "level": "PT",
                       "table_gpa": "0x4000", "owner_space": 0,
                       "owner_root": hex(A), "owner_va": "0x400000",
                       "writable": True, "user": True, "executable": True,
@@ -645,7 +645,7 @@ class Answers(Case):
             "status": "reserved", "level": "PD", "table_gpa": None,
             "raw": "0x2081"})
         found = self.json(image, "aliases")
-        self.assertEqual([(t["table"], t["table_gpa"], t["leaves"],
+        self.assertEqual([(t["level"], t["table_gpa"], t["leaves"],
                            t["expands_to"]) for t in found["tables"]],
                          [("PT", "0x4000", 4, 8), ("PDPT", "0x8000", 1, 1)])
         self.assertEqual(
@@ -1155,7 +1155,7 @@ class Modes(Case):
             for row in lablib.of_type("reference", space["rows"]):
                 ours, theirs = (int(row[key], 16) for key in ("va", "owner_va"))
                 self.assertEqual(row["len"], 1 << guest.mode.shift(
-                    modes.TABLES.index(row["table"]) + 2))
+                    modes.TABLES.index(row["level"]) + 2))
                 pages |= {ours + va - theirs: page for va, page in
                           known[row["owner_space"]].items()
                           if theirs <= va < theirs + row["len"]}
@@ -1182,7 +1182,7 @@ class Modes(Case):
             with self.subTest(mode=guest.mode.name):
                 found = self.json(image, *self.roots(guest), "aliases")["tables"]
                 self.assertEqual(
-                    {(table["table"], int(table["table_gpa"], 16)):
+                    {(table["level"], int(table["table_gpa"], 16)):
                      len(table["references"]) for table in found},
                     {table: nr - 1 for table, nr in guest.parents().items()
                      if nr > 1})
@@ -1926,7 +1926,7 @@ class Greed(Case):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"no memory where CR3 points", done.stderr)
         found = answers.broken(done.stdout)
-        self.assertIn("no memory where CR3 points", found["error"]["message"])
+        self.assertIn("no memory where CR3 points", found["error"]["advice"])
         first, second = found["spaces"]
         self.assertEqual(first["anomalies"], 2)
         self.assertTrue(first["rows"])

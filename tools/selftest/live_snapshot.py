@@ -309,8 +309,8 @@ class Snapshot(lablib.GuestTest):
         path = self.files.snapshot + ".dump"
         self.addCleanup(os.unlink, path)
         told = answers.whole(ask(["--image", self.files.dump],
-                              self.options(self.roots), "-j", "snapshot",
-                              "-o", path, "--base", "%x" % BASE))
+                                 self.options(self.roots), "-j", "snapshot",
+                                 "-o", path, "--base", "%x" % BASE))
         for key in told.keys() - {"file", "guest_bytes"}:
             self.assertEqual(told[key], self.files.told[key], key)
         core = Core(path)
@@ -416,7 +416,7 @@ class Snapshot(lablib.GuestTest):
                 (table["owner_space"], table["owner_root"])
                 for table in shared]:
             self.assertEqual(lablib.number(root), roots[name])
-        return {(ref["space"], ref["va"], table["table"], ref["writable"],
+        return {(ref["space"], ref["va"], table["level"], ref["writable"],
                  ref["user"], ref["executable"], table["owner_space"],
                  table["owner_va"])
                 for table in shared if table["leaves"]

@@ -211,11 +211,11 @@ class Spaces(lablib.GuestTest):
             (len(directory["references"]) + 1)
         tap.diagnostic("%s %s at %s: %d references, and %d to the %s that it "
                        "is in: %d paths to %d leaves" % (
-                           table["table"], table["table_gpa"],
+                           table["level"], table["table_gpa"],
                            table["owner_va"], len(table["references"]),
-                           len(directory["references"]), directory["table"],
+                           len(directory["references"]), directory["level"],
                            paths, table["leaves"]))
-        self.assertEqual((table["table"], directory["table"]), ("PT", "PD"))
+        self.assertEqual((table["level"], directory["level"]), ("PT", "PD"))
         self.assertEqual(lablib.number(table["owner_va"]),
                          lablib.number(directory["owner_va"]))
         self.assertGreaterEqual(paths, 2000)

@@ -304,7 +304,7 @@ static void put_table(const struct walked *walked, const struct table *table)
 	const struct vmem_reference *a = &table->refs->reference;
 
 	json_open_row(NULL, "table");
-	json_put_name("table", table_name(a->table));
+	json_put_name("level", table_name(a->table));
 	json_put_hex("table_gpa", a->table_gpa);
 	json_put_owner(true, a->owner_root, a->space, a->their_va);
 	json_put_count("len", a->len);

@@ -129,7 +129,7 @@ void json_put_reference(const char *key, const struct vmem_reference *reference)
 {
 	json_open_row(key, "reference");
 	put_range(reference->our_va, reference->our_va + (reference->len - 1));
-	json_put_name("table", table_name(reference->table));
+	json_put_name("level", table_name(reference->table));
 	json_put_hex("table_gpa", reference->table_gpa);
 	json_put_owner(true, reference->owner_root, reference->space,
 		       reference->their_va);
