@@ -44,12 +44,19 @@ void print_attributes(const struct vmem_regs *regs, const struct pat *pat,
 		      __u32 attributes)
 {
 	bool keys = has_keys(regs), encryption = has_encryption(regs);
+	const char *type = libvmem_memory_type(pat->value, attributes);
+	const char flags[] = {
+		' ',
+		attributes & VMEM_ATTR_ACCESSED ? 'a' : '-',
+		attributes & VMEM_ATTR_DIRTY ? 'd' : '-',
+		attributes & VMEM_ATTR_GLOBAL ? 'g' : '-',
+		' ',
+	};
 
-	out(" %c%c%c %-*s", attributes & VMEM_ATTR_ACCESSED ? 'a' : '-',
-	    attributes & VMEM_ATTR_DIRTY ? 'd' : '-',
-	    attributes & VMEM_ATTR_GLOBAL ? 'g' : '-',
-	    keys || encryption ? 3 : 0,
-	    libvmem_memory_type(pat->value, attributes));
+	out_bytes(flags, sizeof(flags));
+	out_text(type);
+	for (size_t len = strlen(type); len < 3 && (keys || encryption); len++)
+		out_char(' ');
 	if (keys)
 		out(" key %-*u", encryption ? 2 : 0, VMEM_ATTR_KEY(attributes));
 	if (encryption)

@@ -57,8 +57,30 @@ void progress_end(void)
 
 void out_bytes(const void *bytes, size_t len)
 {
-	if (fwrite(bytes, 1, len, stdout) != len)
+	if (fwrite_unlocked(bytes, 1, len, stdout) != len)
 		note_error();
+}
+
+void out_char(char c)
+{
+	if (putc_unlocked(c, stdout) == EOF)
+		note_error();
+}
+
+void out_text(const char *text)
+{
+	out_bytes(text, strlen(text));
+}
+
+void out_hex(__u64 value, int digits)
+{
+	char text[16];
+	char *end = text + sizeof(text);
+	char *at = end;
+
+	for (; value || end - at < digits; value >>= 4)
+		*--at = "0123456789abcdef"[value & 15];
+	out_bytes(at, end - at);
 }
 
 int out_ended(void)

@@ -24,36 +24,56 @@ void print_page_size(__u64 size)
 {
 	static const char units[] = "BKMGTPE";
 	unsigned int unit = 0;
+	char text[4];
+	char *end = text + sizeof(text);
+	char *at = end;
 
 	for (; size >= 1024; size /= 1024)
 		unit++;
-	out("%2llu%c", size, units[unit]);
+	for (; size || end - at < 1; size /= 10)
+		*--at = '0' + size % 10;
+	if (end - at < 2)
+		*--at = ' ';
+	out_bytes(at, end - at);
+	out_char(units[unit]);
 }
 
 void print_region(const struct vmem_regs *regs, __u64 va, __u64 last_va)
 {
 	int digits = va_digits(regs);
 
-	out("%0*llx-%0*llx", digits, va, digits, last_va);
+	out_hex(va, digits);
+	out_char('-');
+	out_hex(last_va, digits);
 }
 
 void print_perms(__u32 perms)
 {
-	out("r%c%c%c", perms & VMEM_WRITABLE ? 'w' : '-',
-	    perms & VMEM_EXECUTABLE ? 'x' : '-', perms & VMEM_USER ? 'u' : 's');
+	const char text[] = {
+		'r',
+		perms & VMEM_WRITABLE ? 'w' : '-',
+		perms & VMEM_EXECUTABLE ? 'x' : '-',
+		perms & VMEM_USER ? 'u' : 's',
+	};
+
+	out_bytes(text, sizeof(text));
 }
 
 void print_mapping(const struct vmem_regs *regs, const struct vmem_mapping *m,
 		   const struct pat *pat)
 {
 	print_region(regs, m->va, m->last_va);
-	out(" %0*llx ", gpa_digits(regs), m->gpa);
+	out_char(' ');
+	out_hex(m->gpa, gpa_digits(regs));
+	out_char(' ');
 	print_page_size(m->page_size);
-	out(" ");
+	out_char(' ');
 	print_perms(m->perms);
 	if (pat)
 		print_attributes(regs, pat, m->attributes);
-	out("%s\n", m->kind == VMEM_KIND_COW ? " cow" : "");
+	if (m->kind == VMEM_KIND_COW)
+		out_text(" cow");
+	out_char('\n');
 }
 
 void print_space(const struct vmem_regs *regs, __u32 index, __u64 space)

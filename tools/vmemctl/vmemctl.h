@@ -395,6 +395,11 @@ void json_put_stats(const struct walked *walked);
 __printf(1, 2) void out(const char *fmt, ...);
 void out_bytes(const void *bytes, size_t len);
 
+/* For the rows that there are many of: vfprintf() takes most of their time. */
+void out_char(char c);
+void out_text(const char *text);
+void out_hex(__u64 value, int digits); /* with zeros in front */
+
 /* 1 if stdout cannot be written any more: the return value of a callback. */
 int out_ended(void);
 
