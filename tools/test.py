@@ -81,6 +81,7 @@ STEPS = {
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
     "image-access": ["tools/selftest/image_access.py"],
+    "image-debugger": ["tools/selftest/image_debugger.py"],
     "image-json": ["tools/selftest/image_json.py"],
     "image-roots": ["tools/selftest/image_roots.py"],
     "qmp": ["tools/selftest/qmp.py"],

@@ -17,6 +17,9 @@
 
 #define PAGE 4096ull
 
+/* libelf makes no section header 0 alone. */
+#define NR_SECTIONS 2
+
 /* What is known of a task in a Linux core: NT_PRSTATUS of either machine. */
 struct prstatus64 {
 	__u8 pad[32];
@@ -162,10 +165,27 @@ static unsigned char *make_notes(const struct core *core)
 	return notes;
 }
 
+static size_t nr_phdrs(const struct core *core)
+{
+	return core->nr_loads + 1;
+}
+
+/* A number that does not fit in the ELF header is in section header 0. */
+static bool has_sections(const struct core *core)
+{
+	return nr_phdrs(core) >= PN_XNUM;
+}
+
 /* Room for the headers of the larger class, whichever it is. */
+static __u64 sections_offset(const struct core *core)
+{
+	return sizeof(GElf_Ehdr) + nr_phdrs(core) * sizeof(GElf_Phdr);
+}
+
 static __u64 notes_offset(const struct core *core)
 {
-	return sizeof(GElf_Ehdr) + (core->nr_extents + 1) * sizeof(GElf_Phdr);
+	return sections_offset(core) +
+	       (has_sections(core) ? NR_SECTIONS * sizeof(GElf_Shdr) : 0);
 }
 
 __u64 core_memory_offset(const struct core *core)
@@ -175,18 +195,23 @@ __u64 core_memory_offset(const struct core *core)
 	return (end + PAGE - 1) & ~(PAGE - 1);
 }
 
-/* As QEMU chooses it; but what is in the file has to be within reach as well. */
+static bool is_above_4g(const struct core_load *load)
+{
+	return load->gpa + load->len >= 1ull << 32;
+}
+
+/*
+ * As QEMU chooses it; but what is in the file has to be within reach as well. Outside
+ * of long mode debuggers read no core of 64 bits.
+ */
 static int elf_class(const struct core *core)
 {
-	const struct libvmem_extent *last =
-		&core->extents[core->nr_extents - 1];
-	__u64 size = core_memory_offset(core);
-
-	for (unsigned int i = 0; i < core->nr_extents; i++)
-		size += core->extents[i].len;
-	if (core->long_mode || last->gpa + last->len >= 1ull << 32 ||
-	    size >= 1ull << 32)
+	if (core->long_mode ||
+	    core_memory_offset(core) + core->memory_size >= 1ull << 32)
 		return ELFCLASS64;
+	for (size_t i = 0; i < core->nr_loads && !core->is_virtual; i++)
+		if (is_above_4g(&core->loads[i]))
+			return ELFCLASS64;
 	return ELFCLASS32;
 }
 
@@ -204,6 +229,43 @@ static bool put_ehdr(const struct core *core, Elf *elf, int class)
 	return gelf_update_ehdr(elf, &ehdr);
 }
 
+static bool put_sections(const struct core *core, Elf *elf)
+{
+	Elf_Scn *section;
+	GElf_Shdr shdr;
+	GElf_Ehdr ehdr;
+
+	if (!has_sections(core))
+		return true;
+	section = elf_newscn(elf);
+	if (!section || !gelf_getshdr(section, &shdr) ||
+	    !gelf_getehdr(elf, &ehdr))
+		return false;
+	ehdr.e_shoff = sections_offset(core);
+	/* It is empty, but libelf clears what is in front of it. */
+	shdr.sh_offset = notes_offset(core);
+	return gelf_update_ehdr(elf, &ehdr) && gelf_update_shdr(section, &shdr);
+}
+
+static bool put_load(const struct core *core, Elf *elf, size_t i)
+{
+	const struct core_load *load = &core->loads[i];
+	GElf_Phdr phdr = {
+		.p_type = PT_LOAD,
+		.p_flags = load->flags,
+		.p_offset = core_memory_offset(core) + load->offset,
+		.p_vaddr = load->va,
+		.p_paddr = load->gpa,
+		.p_filesz = load->len,
+		.p_memsz = load->len,
+	};
+
+	/* As a kernel's core has it where the address is not known */
+	if (gelf_getclass(elf) == ELFCLASS32 && is_above_4g(load))
+		phdr.p_paddr = ~0u;
+	return gelf_update_phdr(elf, i + 1, &phdr);
+}
+
 static bool put_phdrs(const struct core *core, Elf *elf)
 {
 	GElf_Phdr phdr = {
@@ -212,24 +274,13 @@ static bool put_phdrs(const struct core *core, Elf *elf)
 		.p_filesz = notes_size(core),
 		.p_memsz = notes_size(core),
 	};
-	__u64 offset = core_memory_offset(core);
 
-	if (!gelf_newphdr(elf, core->nr_extents + 1) ||
+	if (!gelf_newphdr(elf, nr_phdrs(core)) ||
 	    !gelf_update_phdr(elf, 0, &phdr))
 		return false;
-	for (unsigned int i = 0; i < core->nr_extents; i++) {
-		phdr = (GElf_Phdr){
-			.p_type = PT_LOAD,
-			.p_offset = offset,
-			.p_vaddr = core->extents[i].gpa,
-			.p_paddr = core->extents[i].gpa,
-			.p_filesz = core->extents[i].len,
-			.p_memsz = core->extents[i].len,
-		};
-		if (!gelf_update_phdr(elf, i + 1, &phdr))
+	for (size_t i = 0; i < core->nr_loads; i++)
+		if (!put_load(core, elf, i))
 			return false;
-		offset += phdr.p_filesz;
-	}
 	return true;
 }
 
@@ -269,7 +320,7 @@ static int write_headers(const struct core *core, int fd,
 	errno = 0;
 	elf = elf_begin(fd, ELF_C_WRITE, NULL);
 	done = elf && put_ehdr(core, elf, elf_class(core)) &&
-	       put_phdrs(core, elf) &&
+	       put_sections(core, elf) && put_phdrs(core, elf) &&
 	       elf_flagelf(elf, ELF_C_SET, ELF_F_LAYOUT) &&
 	       elf_update(elf, ELF_C_WRITE) >= 0;
 	if (done) {

@@ -52,26 +52,49 @@ struct core_cpu {
 };
 
 /**
+ * struct core_load - a piece of memory by one address
+ * @va: virtual address by which debuggers know it
+ * @gpa: guest-physical address
+ * @len: its size in bytes
+ * @offset: where in the file, from the beginning of the memory on
+ * @flags: PF_*
+ */
+struct core_load {
+	__u64 va;
+	__u64 gpa;
+	__u64 len;
+	__u64 offset;
+	__u32 flags;
+};
+
+/**
  * struct core - what a core is to say
  * @long_mode: of an amd64 guest
+ * @is_virtual: what counts of the memory is the virtual address
  * @cpus: the vCPUs
  * @nr_cpus: how many they are
  * @note: the contents of our own note
  * @note_size: its size in bytes
- * @extents: the memory, by rising address
- * @nr_extents: how many pieces it is in
+ * @loads: the memory
+ * @nr_loads: elements of @loads, no more than CORE_MAX_LOADS
+ * @memory_size: bytes of it in the file
  */
 struct core {
 	bool long_mode;
+	bool is_virtual;
 	const struct core_cpu *cpus;
 	unsigned int nr_cpus;
 	const void *note;
 	size_t note_size;
-	const struct libvmem_extent *extents;
-	unsigned int nr_extents;
+	const struct core_load *loads;
+	size_t nr_loads;
+	__u64 memory_size;
 };
 
-/* Where in the file the memory begins; an extent follows the one before it. */
+/* Of 56 bytes each in the file */
+#define CORE_MAX_LOADS 1048576u
+
+/* Where in the file the memory begins. */
 __u64 core_memory_offset(const struct core *core);
 
 /* Write all that is in front of the memory to @fd, which is empty. */

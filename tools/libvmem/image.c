@@ -44,8 +44,11 @@ int refuse(const struct image *image, struct libvmem_error *error,
 void *image_grow(void *array, size_t nr, size_t size,
 		 struct libvmem_error *error)
 {
-	void *new = reallocarray(array, nr + 1, size);
+	void *new = array;
 
+	/* Room for twice as many, where their number is a power of two */
+	if (!array || !(nr & (nr - 1)))
+		new = reallocarray(array, 2 * nr + 1, size);
 	if (!new)
 		error_memory(error, "what the image says");
 	return new;

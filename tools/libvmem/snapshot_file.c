@@ -16,10 +16,19 @@
 #include "image.h"
 #include "note.h"
 #include "qmp.h"
+#include "space_memory.h"
 #include "vm.h"
 
 /* Entries read between two calls of the user's @progress. */
 #define ENTRIES_A_CALL BIT(20)
+
+/*
+ * Where a debugger sees a snapshot's memory: a virtual address is no guest-physical one,
+ * and would show other pages. Long mode has addresses that no guest can have, and
+ * otherwise the last page has to do, where what is beyond it has none.
+ */
+#define NO_VA BIT_ULL(56)
+#define NO_VA_32 0xfffff000u
 
 /* CR3.LAM_U48 and CR3.LAM_U57 */
 #define CR3_LAM (BIT_ULL(62) | BIT_ULL(61))
@@ -40,12 +49,14 @@
  * @made: the answer
  * @error: for the user
  * @memory: the guest's memory
+ * @space: what the one space maps, with LIBVMEM_SNAPSHOT_VIRTUAL
  * @snapshot: the new tables, and a place for each page
  * @roots: the spaces, for @snapshot
  * @cpus: the vCPUs' registers
  * @nr_cpus: elements of @cpus
  * @note: the note of the spaces
  * @note_size: its size in bytes
+ * @loads: its memory, without LIBVMEM_SNAPSHOT_VIRTUAL
  */
 struct job {
 	struct libvmem *vm;
@@ -54,13 +65,20 @@ struct job {
 	struct libvmem_snapshot *made;
 	struct libvmem_error *error;
 	struct guest_memory memory;
+	struct space_memory space;
 	struct vmem_snapshot snapshot;
 	struct vmem_root *roots;
 	struct core_cpu *cpus;
 	unsigned int nr_cpus;
 	struct vmem_note *note;
 	size_t note_size;
+	struct core_load loads[LIBVMEM_MAX_EXTENTS];
 };
+
+static bool is_virtual(const struct job *job)
+{
+	return job->args->flags & LIBVMEM_SNAPSHOT_VIRTUAL;
+}
 
 static int progress(const struct job *job, u64 done, u64 todo)
 {
@@ -114,8 +132,14 @@ static int check_args(const struct job *job)
 		return bad_argument(job, base,
 				    "give a multiple of 4096 below 2^52");
 	if (job->args->flags &
-	    ~(LIBVMEM_SNAPSHOT_COW | LIBVMEM_SNAPSHOT_STRICT))
+	    ~(LIBVMEM_SNAPSHOT_COW | LIBVMEM_SNAPSHOT_STRICT |
+	      LIBVMEM_SNAPSHOT_VIRTUAL))
 		return bad_argument(job, 0, "a flag is not known");
+	if (is_virtual(job) &&
+	    (roots->nr != 1 || job->args->flags & LIBVMEM_SNAPSHOT_COW))
+		return bad_argument(
+			job, 0,
+			"by virtual address it is of one space, as it is");
 	if (job->args->flags & LIBVMEM_SNAPSHOT_COW && !roots->regs.cow_mask)
 		return bad_argument(
 			job, 0,
@@ -140,6 +164,8 @@ static bool is_long_mode(const struct vmem_regs *regs)
 /* Where the snapshot has a root table. */
 static u64 new_root(const struct job *job, unsigned int index)
 {
+	if (is_virtual(job))
+		return libvmem_space_of_root(job->args->roots, index);
 	return job->args->base + index * VMEM_PAGE_SIZE;
 }
 
@@ -167,12 +193,44 @@ static int cpu_of_vm(struct job *job, unsigned int index, struct core_cpu *cpu)
 		.size = sizeof(*cpu),
 		.cr = { [0] = vcpu.out_regs.cr0, [4] = vcpu.out_regs.cr4 },
 	};
+	if (!ret && is_virtual(job) && libvmem_has_own_root(&vcpu)) {
+		cpu->cr[3] = vcpu.out_regs.cr3;
+		cpu->rip = vcpu.out_rip;
+	}
 	return ret;
+}
+
+/* Those in the space, with the CR3 that they have */
+static void keep_cpus_of_space(struct job *job)
+{
+	const struct libvmem_roots *roots = job->args->roots;
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < job->nr_cpus; i++)
+		if (find_space(roots, 1, job->cpus[i].cr[3]) >= 0)
+			job->cpus[nr++] = job->cpus[i];
+	job->nr_cpus = nr;
+	job->made->vcpus = nr;
+}
+
+/* Those of the snapshot's own tables */
+static void move_cpus(struct job *job, bool known)
+{
+	const struct libvmem_roots *roots = job->args->roots;
+	unsigned int i;
+
+	job->made->vcpus = job->nr_cpus;
+	for (i = 0; i < job->nr_cpus; i++) {
+		struct core_cpu *cpu = &job->cpus[i];
+		int space = find_space(roots, roots->nr, cpu->cr[3]);
+
+		job->made->strays += known && space < 0;
+		cpu->cr[3] = new_cr3(job, space < 0 ? 0 : space, cpu->cr[3]);
+	}
 }
 
 static int get_cpus(struct job *job)
 {
-	const struct libvmem_roots *roots = job->args->roots;
 	const struct libvmem_qmp_vcpu *vcpus = NULL;
 	unsigned int i;
 	int ret = 0;
@@ -188,17 +246,17 @@ static int get_cpus(struct job *job)
 		return error_memory(job->error, NULL);
 	for (i = 0; i < job->nr_cpus && !ret; i++) {
 		struct core_cpu *cpu = &job->cpus[i];
-		int space;
 
 		if (vcpus)
 			ret = qmp_cpu(job->args->qmp, vcpus[i].index, cpu,
 				      job->error);
 		else
 			ret = cpu_of_vm(job, i, cpu);
-		space = find_space(roots, roots->nr, cpu->cr[3]);
-		job->made->strays += vcpus && space < 0;
-		cpu->cr[3] = new_cr3(job, space < 0 ? 0 : space, cpu->cr[3]);
 	}
+	if (!ret && is_virtual(job))
+		keep_cpus_of_space(job);
+	else if (!ret)
+		move_cpus(job, vcpus);
 	return ret;
 }
 
@@ -216,8 +274,9 @@ static int make_note(struct job *job)
 	job->note->size = sizeof(*job->note);
 	job->note->regs = roots->regs;
 	job->note->regs.cr3 = new_cr3(job, 0, roots->cr3s[0]);
-	/* What is in the file is not encrypted. */
-	job->note->regs.rules &= ~ENCRYPTION;
+	/* What is in the file is not encrypted, nor do its own tables say so. */
+	if (!is_virtual(job))
+		job->note->regs.rules &= ~ENCRYPTION;
 	job->note->nr_spaces = roots->nr;
 	for (i = 0; i < roots->nr; i++) {
 		job->note->spaces[i].space = libvmem_space_of_root(roots, i);
@@ -309,6 +368,43 @@ static int make_tables(struct job *job)
 	} while (ret && !ended);
 	tell(job);
 	return ended;
+}
+
+static int make_loads(struct job *job)
+{
+	const struct libvmem_snapshot *made = job->made;
+	const u64 none = is_long_mode(&job->args->roots->regs) ? NO_VA : 0;
+	u64 offset = 0;
+	unsigned int i;
+	int ret = make_tables(job);
+
+	for (i = 0; i < made->nr_extents && !ret; i++) {
+		const struct libvmem_extent *extent = &made->extents[i];
+
+		job->loads[i] = (struct core_load){
+			.va = none ? none + extent->gpa : NO_VA_32,
+			.gpa = extent->gpa,
+			.len = extent->len,
+			.offset = offset,
+		};
+		offset += extent->len;
+	}
+	return ret;
+}
+
+/* What a space maps as it is: no tables are made. */
+static int find_memory(struct job *job)
+{
+	struct libvmem_snapshot *made = job->made;
+	struct libvmem_found found;
+	int ret = space_memory_find(&job->space, &job->memory, job->args,
+				    &found, job->error);
+
+	made->dropped = found.anomalies;
+	made->unreadable = job->space.unreadable;
+	made->segments = job->space.nr_loads;
+	made->guest_size = job->memory.size;
+	return ret;
 }
 
 /* Memory */
@@ -411,6 +507,25 @@ static int write_chunk(const struct job *job, const struct copy *copy,
 	return ret;
 }
 
+/* Fill the buffer with what there is at @gpa, which is moved on. */
+static int next_chunk(struct job *job, struct copy *copy, u64 *gpa, u64 end)
+{
+	int ret = 0;
+
+	end = min_t(u64, end, *gpa + CHUNK);
+	copy->len = 0;
+	if (is_virtual(job)) {
+		copy->from = *gpa;
+		copy->wanted = end - *gpa;
+		copy->len = copy->wanted;
+		*gpa = end;
+	} else {
+		ret = vmem_snapshot_read(&job->snapshot, &copy->mem, gpa, end,
+					 sink, copy);
+	}
+	return ret ? ret : read_wanted(copy);
+}
+
 /* Copy the extent at @gpa to @offset of the file. */
 static int copy_extent(struct job *job, struct copy *copy, u64 gpa, u64 end,
 		       u64 offset)
@@ -420,12 +535,7 @@ static int copy_extent(struct job *job, struct copy *copy, u64 gpa, u64 end,
 	while (gpa < end && !ret) {
 		u64 at = gpa;
 
-		copy->len = 0;
-		ret = vmem_snapshot_read(&job->snapshot, &copy->mem, &gpa,
-					 min_t(u64, end, gpa + CHUNK), sink,
-					 copy);
-		if (!ret)
-			ret = read_wanted(copy);
+		ret = next_chunk(job, copy, &gpa, end);
 		if (ret)
 			return error_of(job->error, STEP_COPY, -ret, at, NULL,
 					"cannot read the snapshot at %#llx",
@@ -440,46 +550,63 @@ static int copy_extent(struct job *job, struct copy *copy, u64 gpa, u64 end,
 
 static int copy_memory(struct job *job, u64 offset)
 {
-	const struct libvmem_snapshot *made = job->made;
+	const struct libvmem_extent *extents =
+		is_virtual(job) ? job->space.pieces : job->made->extents;
+	const size_t nr = is_virtual(job) ? job->space.nr_pieces :
+					    job->made->nr_extents;
 	struct copy *copy = kzalloc(sizeof(*copy), GFP_KERNEL);
-	unsigned int i;
+	size_t i;
 	int ret = 0;
 
 	if (!copy)
 		return error_memory(job->error, NULL);
 	copy->mem.ops = &copy_ops;
 	copy->vm = job->vm;
-	for (i = 0; i < made->nr_extents && !ret; i++) {
-		const struct libvmem_extent *extent = &made->extents[i];
-
-		ret = copy_extent(job, copy, extent->gpa,
-				  extent->gpa + extent->len, offset);
-		offset += extent->len;
+	for (i = 0; i < nr && !ret; i++) {
+		ret = copy_extent(job, copy, extents[i].gpa,
+				  extents[i].gpa + extents[i].len, offset);
+		offset += extents[i].len;
 	}
 	kfree(copy);
 	return ret;
 }
 
+/* Debuggers read no core of 64 bits of a guest that is not in long mode. */
+static int check_size(const struct job *job, bool long_mode)
+{
+	if (!is_virtual(job) || long_mode || !(job->made->file_size >> 32))
+		return 0;
+	return error_set(job->error, LIBVMEM_TOO_MUCH, STEP_SNAPSHOT, 0,
+			 "give a smaller range",
+			 "what the space maps does not fit in a file of 4 GiB");
+}
+
 static int write_file(struct job *job)
 {
 	struct libvmem_snapshot *made = job->made;
-	const struct core core = {
+	struct core core = {
 		.long_mode = is_long_mode(&job->args->roots->regs),
+		.is_virtual = is_virtual(job),
 		.cpus = job->cpus,
 		.nr_cpus = job->nr_cpus,
 		.note = job->note,
 		.note_size = job->note_size,
-		.extents = made->extents,
-		.nr_extents = made->nr_extents,
+		.loads = is_virtual(job) ? job->space.loads : job->loads,
+		.nr_loads = is_virtual(job) ? job->space.nr_loads :
+					      made->nr_extents,
+		.memory_size = job->space.size,
 	};
-	u64 offset = core_memory_offset(&core);
+	u64 offset;
 	unsigned int i;
 	int ret;
 
-	made->file_size = offset;
 	for (i = 0; i < made->nr_extents; i++)
-		made->file_size += made->extents[i].len;
-	ret = core_write(&core, job->fd, job->error);
+		core.memory_size += made->extents[i].len;
+	offset = core_memory_offset(&core);
+	made->file_size = offset + core.memory_size;
+	ret = check_size(job, core.long_mode);
+	if (!ret)
+		ret = core_write(&core, job->fd, job->error);
 	if (!ret && ftruncate(job->fd, made->file_size))
 		ret = error_write(job->error);
 	return ret ? ret : copy_memory(job, offset);
@@ -498,10 +625,10 @@ static int run(struct job *job)
 		ret = get_cpus(job);
 	if (!ret)
 		ret = make_note(job);
-	if (!ret)
-		ret = begin(job);
-	if (!ret)
-		ret = make_tables(job);
+	if (!ret && is_virtual(job))
+		ret = find_memory(job);
+	else if (!ret)
+		ret = begin(job) ?: make_loads(job);
 	if (!ret)
 		ret = write_file(job);
 	if (!ret && qmp)
@@ -526,6 +653,7 @@ int libvmem_snapshot(struct libvmem *vm,
 	job->error = error;
 	ret = run(job);
 	vmem_snapshot_destroy(&job->snapshot);
+	space_memory_destroy(&job->space);
 	guest_memory_destroy(&job->memory);
 	kvfree(job->snapshot.rebuild.built);
 	kvfree(job->roots);

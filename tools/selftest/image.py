@@ -781,6 +781,7 @@ class Snapshot(Case):
             "extents": [{"type": "extent", "gpa": "0x100000",
                          "len": 14 * PAGE}],
             "tables_read": 10, "tables": 10, "leaves": 6, "links": 3,
+            "segments": 0, "vcpus": 0,
             "dropped": 2, "unreadable": 0, "strays": 0, "error": None})
 
     def test_text(self):
@@ -1904,6 +1905,10 @@ class Greed(Case):
             "aliases": [*records, "aliases"],
             "who": [*records, "who", "0x5000"],
             "snapshot": [*records, "snapshot", "-o", out],
+            "snapshot --virtual": [
+                "--image", self.file(images.alternating(2048), "two pages"),
+                "--arch", "amd64", "--cr3", "1000", "snapshot", "--virtual", "-o",
+                out],
         }
         limits = {name: float(row["MiB"].replace(",", ""))
                   for row in promises.rows_with(promises.LIMITS, "command",

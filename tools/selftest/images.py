@@ -202,6 +202,20 @@ def amd64_snapshot(**changed):
     return elf([Segment(*piece) for piece in amd64().segments()], notes)
 
 
+def alternating(nr):
+    """Raw memory, where @nr tables of root 1000 are one, of 512 pages that are two
+    in turn."""
+    memory = Memory("<Q")
+    memory.table(0x1000, {0: 0x2000 | P | W | U})
+    memory.table(0x2000, {i: 0x3000 | P | W | U for i in range((nr + 511) // 512)})
+    memory.table(0x3000, {i: 0x5000 | P | W | U for i in range(min(nr, 512))})
+    memory.table(0x5000, {i: 0x8000 | P | W | U if i & 1 else 0x4000 | P | U
+                          for i in range(512)})
+    memory.fill(0x4000, b"even")
+    memory.fill(0x8000, b"odd")
+    return memory.raw()
+
+
 # The one space of the i686 guest
 R = 0x1000
 

@@ -37,6 +37,9 @@ NOTE_RULES = 44
 
 BASE = 0x100000
 
+# Where gdb sees a snapshot's memory
+NO_VA, NO_VA_32 = 1 << 56, 0xfffff000
+
 
 class Core:
     """An ELF core: its memory and its notes."""
@@ -160,7 +163,7 @@ class Snapshot(lablib.GuestTest):
         self.assertEqual(set(told), {
             "version", "command", "file", "file_bytes", "guest_bytes", "spaces",
             "extents", "tables_read", "tables", "leaves", "links", "dropped",
-            "unreadable", "strays", "error"})
+            "unreadable", "strays", "segments", "vcpus", "error"})
         self.assertEqual(told["file"], self.files.snapshot)
         self.assertEqual([(lablib.number(space["root"]),
                            lablib.number(space["new_root"]))
@@ -230,26 +233,54 @@ class Snapshot(lablib.GuestTest):
         }
 
     def test_gdb(self):
-        """gdb opens it, and reads registers and memory"""
-        piece = self.core.pieces[-1]
-        at = piece.gpa + piece.size - 16
+        """gdb opens it, reads registers, and memory where no guest has any"""
+        def address(gpa):
+            return NO_VA + gpa if self.core.wide else NO_VA_32 + gpa - BASE
+
+        piece = self.core.pieces[0]
+        at = address(piece.gpa) + PAGE - 16
         counter = {"amd64": "$rip", "i686": "$eip"}[self.guest.arch]
         done = subprocess.run(
             ["gdb", "-nx", "-batch", "-ex", "info files", "-ex",
              "printf \"at %%llx\\n\", (unsigned long long)%s" % counter, "-ex",
-             "x/16xb %#x" % BASE, "-ex", "x/16xb %#x" % at,
+             "x/16xb %#x" % address(BASE), "-ex", "x/16xb %#x" % at,
              "-core", self.files.snapshot],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=True)
         for number, piece in enumerate(self.core.pieces):
+            first = address(piece.gpa) if self.core.wide else NO_VA_32
             self.assertRegex(done.stdout, r"(?m)0x0*%x - 0x0*%x is load%d" % (
-                piece.gpa, piece.gpa + piece.size, number + 1))
+                first, first + piece.size, number + 1))
         raw, _ = self.guest.read_registers(self.stopped.qmp)
         self.assertIn("at %x\n" % raw.get("RIP", raw.get("EIP")), done.stdout)
         read = bytes(int(byte, 16) for byte in
                      re.findall(r"\t0x([0-9a-f]{2})\b", done.stdout))
         self.assertEqual(read, self.core.memory(BASE, 16) +
-                         self.core.memory(at, 16))
+                         self.core.memory(BASE + PAGE - 16, 16))
+
+    def test_gdb_virtual(self):
+        """and by virtual address: the code that the vCPU is at, its stack, registers"""
+        path = os.path.join(os.path.dirname(self.files.snapshot), "virtual")
+        registers, stop = self.registers, self.stopped
+        with stop.qmp.away():
+            lablib.vmemctl_ok(*self.target, "--qmp", self.guest.qmp_path, "snapshot",
+                              "--virtual", "-o", path)
+        self.addCleanup(os.unlink, path)
+        raw, _ = self.guest.read_registers(stop.qmp)
+        pc, sp = ("$rip", "$rsp") if self.guest.arch == "amd64" else ("$eip", "$esp")
+        done = subprocess.run(
+            ["gdb", "-nx", "-batch", "-ex", "info threads", "-ex", "p/x %s" % pc,
+             "-ex", "x/16xb %s" % pc, "-ex", "x/16xb %s" % sp, "-ex", "x/i %s" % pc,
+             "-ex", "bt 3", "-core", path], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=True)
+        tap.diagnostic(done.stdout)
+        read = bytes(int(byte, 16) for byte in
+                     re.findall(r"\t0x([0-9a-f]{2})\b", done.stdout))
+        want = b""
+        for name in ("RIP", "RSP") if "RIP" in raw else ("EIP", "ESP"):
+            want += lablib.vmemctl(*self.target, *registers.options(), "read",
+                                   "-r", "%x" % raw[name], "16").stdout
+        self.assertEqual(read, want)
 
     def test_notes(self):
         """the vCPU's notes are QEMU's own but for CR3"""

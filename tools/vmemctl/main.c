@@ -37,6 +37,7 @@ enum {
 	OPT_HOLE,
 	OPT_BASE,
 	OPT_STRICT,
+	OPT_VIRTUAL,
 	OPT_WATCH,
 	OPT_ALL,
 	OPT_FETCH,
@@ -129,6 +130,8 @@ static const struct argp_option options[] = {
 	{ "strict", OPT_STRICT, NULL, 0,
 	  "snapshot: fail if a page or a table is unreadable", 3 },
 
+	{ "virtual", OPT_VIRTUAL, NULL, 0,
+	  "snapshot: one space by its virtual addresses, for a debugger", 3 },
 	{ "watch", OPT_WATCH, "SECONDS", 0,
 	  "vcpus: sample for so long, and show the roots that were seen", 3 },
 
@@ -318,6 +321,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_STRICT:
 		opts->strict = true;
 		return 0;
+	case OPT_VIRTUAL:
+		opts->by_va = true;
+		return 0;
 	case OPT_ALL:
 		opts->all = true;
 		return 0;
@@ -428,9 +434,9 @@ static void run(const struct command *command, struct opts *opts)
 		usage("%s has no --attributes", command->name);
 	if (opts->scope.nr_excluded && !command->can_exclude)
 		usage("%s has no --exclude", command->name);
-	if ((opts->output || opts->has_base || opts->strict) &&
+	if ((opts->output || opts->has_base || opts->strict || opts->by_va) &&
 	    !command->can_write)
-		usage("%s has no --output, no --base and no --strict",
+		usage("%s has no --output, --base, --strict and --virtual",
 		      command->name);
 	if (opts->all && !command->can_search)
 		usage("%s has no --all", command->name);

@@ -12,12 +12,14 @@
 /**
  * struct snapshot - all that snapshot prints
  * @path: of the file
+ * @by_va: it is by virtual address
  * @roots: the spaces, none twice
  * @base: guest-physical address where its memory begins
  * @made: what the library made
  */
 struct snapshot {
 	const char *path;
+	bool by_va;
 	struct libvmem_roots roots;
 	__u64 base;
 	struct libvmem_snapshot made;
@@ -31,12 +33,13 @@ static __u64 new_root(const struct snapshot *s, unsigned int index)
 
 static int show_progress(__u64 done, __u64 todo, void *priv)
 {
-	(void)priv;
+	const struct snapshot *s = priv;
+
 	new_file_check_signals();
 	if (todo)
 		progress("%llu of %llu MiB", done >> 20, todo >> 20);
 	else
-		progress("%llu tables read", done);
+		progress(s->by_va ? "%llu mappings" : "%llu tables read", done);
 	return 0;
 }
 
@@ -47,9 +50,11 @@ static void make(struct libvmem *vm, const struct opts *opts,
 		.roots = &s->roots,
 		.scope = &opts->scope,
 		.base = s->base,
-		.flags = opts->strict ? LIBVMEM_SNAPSHOT_STRICT : 0,
+		.flags = (opts->strict ? LIBVMEM_SNAPSHOT_STRICT : 0) |
+			 (s->by_va ? LIBVMEM_SNAPSHOT_VIRTUAL : 0),
 		.qmp = opts->source.qmp,
 		.progress = show_progress,
+		.priv = s,
 	};
 	struct libvmem_error error;
 	int ret = libvmem_snapshot(vm, &args, new_file_fd(file), &s->made,
@@ -84,7 +89,7 @@ static void warn_of(const struct libvmem_snapshot *made)
 		     made->strays);
 }
 
-static void print_text(const struct snapshot *s)
+static void print_new_roots(const struct snapshot *s)
 {
 	const struct libvmem_snapshot *made = &s->made;
 	const struct vmem_regs *regs = &s->roots.regs;
@@ -105,6 +110,22 @@ static void print_text(const struct snapshot *s)
 	}
 	out("tables: %llu, of %llu read; %llu links to shared ones, %llu leaves\n",
 	    made->tables, made->tables_read, made->links, made->leaves);
+}
+
+static void print_text(const struct snapshot *s)
+{
+	const struct libvmem_snapshot *made = &s->made;
+	char size[SIZE_TEXT_MAX];
+
+	if (!s->by_va) {
+		print_new_roots(s);
+	} else {
+		print_space(&s->roots.regs, 0,
+			    libvmem_space_of_root(&s->roots, 0));
+		out("\nby virtual address: %llu segment%s, %u vCPU%s\n",
+		    made->segments, made->segments == 1 ? "" : "s", made->vcpus,
+		    made->vcpus == 1 ? "" : "s");
+	}
 	out("%s: %s", s->path, size_text(made->file_size, size));
 	out(", of a guest with %s\n", size_text(made->guest_size, size));
 }
@@ -114,7 +135,7 @@ static void put_spaces(const struct snapshot *s)
 	json_open_list("spaces");
 	for (unsigned int i = 0; i < s->roots.nr; i++) {
 		json_open_space(&s->roots, i);
-		json_put_hex("new_root", new_root(s, i));
+		json_put_hex_if("new_root", !s->by_va, new_root(s, i));
 		json_close();
 	}
 	json_close();
@@ -149,6 +170,8 @@ static void print_json(const struct snapshot *s)
 	json_put_count("dropped", made->dropped);
 	json_put_count("unreadable", made->unreadable);
 	json_put_count("strays", made->strays);
+	json_put_count("segments", made->segments);
+	json_put_count("vcpus", made->vcpus);
 	json_end();
 }
 
@@ -160,6 +183,10 @@ static void check_args(const struct opts *opts, __u64 base)
 		usage("snapshot: where to? give -o FILE");
 	if (base & (PAGE - 1) || base >> 52)
 		usage("--base %#llx: give a multiple of 1000 below 2^52", base);
+	if (opts->by_va && opts->has_base)
+		usage("--virtual and --base exclude each other");
+	if (opts->by_va && (opts->source.nr_cr3s > 1 || opts->all))
+		usage("--virtual takes one address space: give one --cr3");
 	check_whole_pages("snapshot", scope->va, scope->last_va);
 	for (unsigned int i = 0; i < scope->nr_excluded; i++)
 		check_whole_pages("--exclude", scope->excluded[i].va,
@@ -174,11 +201,12 @@ static void run(struct opts *opts, int nr_args, char **args)
 
 	parse_range("snapshot", nr_args, args, &opts->scope);
 	s.path = opts->output;
+	s.by_va = opts->by_va;
 	s.base = opts->has_base ? opts->base : LIBVMEM_SNAPSHOT_BASE;
 	check_args(opts, s.base);
 	vm = guest_open(opts);
 	check_stopped(opts);
-	guest_roots(vm, opts, true, &s.roots);
+	guest_roots(vm, opts, !s.by_va, &s.roots);
 	libvmem_drop_repeated_roots(&s.roots);
 	file = new_file_open(s.path);
 	make(vm, opts, file, &s);
@@ -204,7 +232,9 @@ const struct command snapshot_command = {
 		"alone for those of all vCPUs; of an image, the default is all that it\n"
 		"names. FILE appears when it is complete; a file that was there before is\n"
 		"replaced. Pages that are unreadable are left out, and counted in a\n"
-		"warning; with --strict, they are an error.",
+		"warning; with --strict, they are an error.\n\n"
+		"With --virtual, FILE is for a debugger: what one space maps, by virtual\n"
+		"address, and the registers of the vCPUs in it.",
 	.can_search = true,
 	.can_exclude = true,
 	.can_write = true,

@@ -50,6 +50,7 @@
  * @base: guest-physical address where a snapshot's memory begins
  * @has_base: --base was given
  * @strict: snapshot: fail if a page cannot be read
+ * @by_va: snapshot: by virtual address
  * @all: all spaces that are found in the guest
  * @fetch: roots, all: look at memory too that is swapped out or in a file
  * @watch: vcpus: sample for so many seconds; 0 for now
@@ -85,6 +86,7 @@ struct opts {
 	__u64 base;
 	bool has_base;
 	bool strict;
+	bool by_va;
 	bool all;
 	bool fetch;
 	unsigned int watch;
@@ -111,7 +113,7 @@ struct opts {
  * @can_exclude: it takes --exclude
  * @can_search: it takes --all, and with it --fetch
  * @can_watch: it takes --watch
- * @can_write: it takes --output, --base and --strict
+ * @can_write: it takes --output, --base, --strict and --virtual
  * @run: runs it, with the arguments behind the name
  */
 struct command {

@@ -996,6 +996,8 @@ int libvmem_translate_shared(
 #define LIBVMEM_SNAPSHOT_COW 0x1u
 /* Fail where guest memory that is mapped cannot be read. */
 #define LIBVMEM_SNAPSHOT_STRICT 0x2u
+/* One space as debuggers see it: by virtual address. */
+#define LIBVMEM_SNAPSHOT_VIRTUAL 0x4u
 
 /* Where a snapshot's memory begins by default: above a PC's low memory. */
 #define LIBVMEM_SNAPSHOT_BASE 0x100000ull
@@ -1015,15 +1017,16 @@ struct libvmem_extent {
 
 /**
  * struct libvmem_snapshot_args - the snapshot to make
- * @roots: the spaces, none twice
+ * @roots: the spaces, none twice; one with LIBVMEM_SNAPSHOT_VIRTUAL
  * @scope: the part of each, made of whole pages
- * @base: guest-physical address of its memory, a multiple of 4096 below 2^52
+ * @base: guest-physical address of its memory, a multiple of 4096 below 2^52; of no
+ *	account with LIBVMEM_SNAPSHOT_VIRTUAL
  * @flags: LIBVMEM_SNAPSHOT_*
  * @qmp: to take the vCPUs' registers from, and to check that the guest stands
  *	still, or NULL
  * @progress: optional: called now and then with what is done and what is to
- *	do, in bytes, or with tables read and 0 while the tables are rebuilt.
- *	Returns 0, or a positive value to end it.
+ *	do, in bytes, or with tables read and 0 while the tables are rebuilt, or
+ *	with mappings and 0 while they are listed. Returns 0, or a positive value to end it.
  * @priv: passed to it
  */
 struct libvmem_snapshot_args {
@@ -1046,12 +1049,14 @@ struct libvmem_snapshot_args {
  * @dropped: entries that lead nowhere; left out
  * @unreadable: pages, in units of 4 KiB, each mapping counted, and tables that
  *	cannot be read; left out
- * @strays: vCPUs whose space is none of the roots; they have the first one's root
+ * @vcpus: vCPUs whose registers it has
+ * @strays: those whose space is none of the roots; they have the first one's root
+ * @segments: with LIBVMEM_SNAPSHOT_VIRTUAL: pieces of memory by virtual address
  * @file_size: bytes of the file
  * @guest_size: bytes of the guest's memory
  * @extents: its memory, by rising address; the first begins with the root
  *	tables: the i-th at base + i * 4096
- * @nr_extents: elements of @extents
+ * @nr_extents: elements of @extents; 0 with LIBVMEM_SNAPSHOT_VIRTUAL
  */
 struct libvmem_snapshot {
 	__u64 tables_read;
@@ -1061,7 +1066,9 @@ struct libvmem_snapshot {
 	__u64 empty_links;
 	__u64 dropped;
 	__u64 unreadable;
+	unsigned int vcpus;
 	unsigned int strays;
+	__u64 segments;
 	__u64 file_size;
 	__u64 guest_size;
 	struct libvmem_extent extents[LIBVMEM_MAX_EXTENTS];
@@ -1081,7 +1088,14 @@ struct libvmem_snapshot {
  *
  * The core has the pages that the spaces map, each once, and new tables that map
  * them as the guest's do. Pages that are no memory, a device's for one, are mapped
- * where they were.
+ * where they were. Its segments have virtual addresses that no guest has, so that a
+ * debugger shows no page in another one's place.
+ *
+ * With LIBVMEM_SNAPSHOT_VIRTUAL it has what the one space maps, each page once, in
+ * segments by the virtual addresses and with the rights that it has there, and the
+ * registers of the vCPUs in that space; of a guest that runs without @qmp, RIP alone.
+ * No table is made, and pages that are no memory are left out. Guest-physical addresses
+ * are those of the guest, but for all ones in a core of 32 bits where they do not fit.
  *
  * Return: 0; -LIBVMEM_BAD_ARGUMENT; -LIBVMEM_GUEST_RUNS if the guest ran, or
  * changed its tables; -LIBVMEM_UNREADABLE with LIBVMEM_SNAPSHOT_STRICT;
