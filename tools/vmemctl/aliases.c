@@ -4,45 +4,13 @@
  */
 #include <stdlib.h>
 
-#include "vmemctl.h"
+#include "aliases.h"
 
 /* Rows of references that the text shows of one table. */
 #define ROWS_A_TABLE 8
 
 /* Sequences of spaces that a row of these names. */
 #define PARTS_A_ROW 6
-
-/**
- * struct table - a shared table
- * @refs: the references to it, in order of their spaces and addresses
- * @nr: length of @refs
- * @leaves: leaves that the table's region in the owner's space expands to
- * @expands_to: leaves that the references expand to
- */
-struct table {
-	const struct vmem_record *refs;
-	size_t nr;
-	__u64 leaves;
-	__u64 expands_to;
-};
-
-/**
- * struct aliases - all of them
- * @walked: the records
- * @refs: the references, those to one table side by side
- * @nr_refs: length of @refs
- * @tables: the tables, the most referenced first
- * @nr_tables: length of @tables
- * @runs: room for the runs of one table's references
- */
-struct aliases {
-	struct walked walked;
-	struct vmem_record *refs;
-	size_t nr_refs;
-	struct table *tables;
-	size_t nr_tables;
-	struct run *runs;
-};
 
 static int compare(__u64 a, __u64 b)
 {
@@ -98,7 +66,7 @@ static int compare_runs(const void *a, const void *b)
 	return compare_shapes(x, y) ?: compare(x->first->root, y->first->root);
 }
 
-static void *array(size_t nr, size_t size)
+void *aliases_array(size_t nr, size_t size)
 {
 	void *new = calloc(nr ? nr : 1, size);
 
@@ -111,7 +79,7 @@ static void collect_refs(struct aliases *aliases)
 {
 	const struct walked *walked = &aliases->walked;
 
-	aliases->refs = array(walked->nr, sizeof(*aliases->refs));
+	aliases->refs = aliases_array(walked->nr, sizeof(*aliases->refs));
 	for (size_t i = 0; i < walked->nr; i++) {
 		if (walked->records[i].type == VMEM_ALIASING)
 			aliases->refs[aliases->nr_refs++] = walked->records[i];
@@ -135,7 +103,8 @@ static void collect_tables(struct aliases *aliases)
 {
 	struct table *table = NULL;
 
-	aliases->tables = array(aliases->nr_refs, sizeof(*aliases->tables));
+	aliases->tables =
+		aliases_array(aliases->nr_refs, sizeof(*aliases->tables));
 	for (size_t i = 0; i < aliases->nr_refs; i++) {
 		const struct vmem_record *ref = &aliases->refs[i];
 
@@ -147,8 +116,35 @@ static void collect_tables(struct aliases *aliases)
 	}
 	for (size_t i = 0; i < aliases->nr_tables; i++)
 		count_table(&aliases->walked, &aliases->tables[i]);
-	qsort(aliases->tables, aliases->nr_tables, sizeof(*aliases->tables),
-	      compare_tables);
+}
+
+void aliases_collect(struct aliases *aliases)
+{
+	collect_refs(aliases);
+	collect_tables(aliases);
+}
+
+const struct table *aliases_find(const struct aliases *aliases,
+				 const struct vmem_record *ref)
+{
+	size_t first = 0, end = aliases->nr_tables;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+
+		if (compare_targets(aliases->tables[middle].refs, ref) < 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return &aliases->tables[first];
+}
+
+void aliases_free(struct aliases *aliases)
+{
+	free(aliases->refs);
+	free(aliases->tables);
+	walked_free(&aliases->walked);
 }
 
 static void print_owner(const struct vmem_regs *regs, const struct table *table)
@@ -274,7 +270,7 @@ static void print_table(const struct aliases *aliases,
 
 static void print_text(struct aliases *aliases)
 {
-	aliases->runs = array(aliases->nr_refs, sizeof(*aliases->runs));
+	aliases->runs = aliases_array(aliases->nr_refs, sizeof(*aliases->runs));
 	for (size_t i = 0; i < aliases->nr_tables; i++)
 		print_table(aliases, &aliases->tables[i]);
 	free(aliases->runs);
@@ -343,15 +339,14 @@ static void run(struct opts *opts, int nr_args, char **args)
 	check(walk_spaces(vm, &roots, &opts->scope, NULL, NULL, &aliases.walked,
 			  &error),
 	      &error);
-	collect_refs(&aliases);
-	collect_tables(&aliases);
+	aliases_collect(&aliases);
+	qsort(aliases.tables, aliases.nr_tables, sizeof(*aliases.tables),
+	      compare_tables);
 	if (opts->json)
 		print_json(&aliases);
 	else
 		print_text(&aliases);
-	free(aliases.refs);
-	free(aliases.tables);
-	walked_free(&aliases.walked);
+	aliases_free(&aliases);
 	guest_close(vm, opts);
 }
 

@@ -14,9 +14,10 @@
 #include "vmemctl.h"
 
 static const struct command *const commands[] = {
-	&info_command,	 &vcpus_command, &roots_command,    &vtop_command,
-	&access_command, &maps_command,	 &spaces_command,   &aliases_command,
-	&who_command,	 &read_command,	 &snapshot_command, &debugfs_command,
+	&info_command,	  &vcpus_command, &roots_command,    &vtop_command,
+	&access_command,  &maps_command,  &spaces_command,   &aliases_command,
+	&who_command,	  &read_command,  &snapshot_command, &graph_command,
+	&debugfs_command,
 };
 
 /* Options that have a long name only. */
@@ -124,7 +125,7 @@ static const struct argp_option options[] = {
 	  3 },
 	{ "phys", OPT_PHYS, NULL, 0,
 	  "read: the address is a guest-physical one", 3 },
-	{ "output", 'o', "FILE", 0, "snapshot: the file to write", 3 },
+	{ "output", 'o', "FILE", 0, "snapshot, graph: the file to write", 3 },
 	{ "base", OPT_BASE, "GPA", 0,
 	  "snapshot: where its memory begins (default: 100000)", 3 },
 	{ "strict", OPT_STRICT, NULL, 0,

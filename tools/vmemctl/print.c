@@ -85,7 +85,7 @@ void out_hex(__u64 value, int digits)
 
 int out_ended(void)
 {
-	return out_errno != 0;
+	return out_errno;
 }
 
 void out_flush(void)

@@ -144,6 +144,7 @@ extern const struct command spaces_command;
 extern const struct command aliases_command;
 extern const struct command read_command;
 extern const struct command snapshot_command;
+extern const struct command graph_command;
 
 /* error.c */
 
@@ -333,6 +334,10 @@ int walk_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 		void *priv, struct walked *walked, struct libvmem_error *error);
 void walked_free(struct walked *walked);
 
+/* Index of the first of a space's records @first to @end that is not below @va. */
+size_t walked_find(const struct walked *walked, size_t first, size_t end,
+		   __u64 va);
+
 /* Leaves that a table's region in its owner's space expands to, saturated. */
 __u64 walked_leaves(const struct walked *walked, __u32 root, __u64 va,
 		    __u64 len);
@@ -402,7 +407,7 @@ void out_char(char c);
 void out_text(const char *text);
 void out_hex(__u64 value, int digits); /* with zeros in front */
 
-/* 1 if stdout cannot be written any more: the return value of a callback. */
+/* Why stdout cannot be written any more, or 0: the return value of a callback. */
 int out_ended(void);
 
 /* Flush stdout; die() if that failed, or a write before it. */

@@ -40,9 +40,8 @@ static __u64 record_va(const struct vmem_record *record)
 	}
 }
 
-/* Index of the first of the records @first to @end that is not below @va. */
-static size_t find_record(const struct walked *walked, size_t first, size_t end,
-			  __u64 va)
+size_t walked_find(const struct walked *walked, size_t first, size_t end,
+		   __u64 va)
 {
 	while (first < end) {
 		size_t middle = first + (end - first) / 2;
@@ -65,7 +64,7 @@ static __u64 nr_pages(__u64 va, __u64 last_va, __u64 page_size)
 static __u64 leaves_below(const struct walked *walked, __u32 root, __u64 va)
 {
 	const struct walked_space *space = &walked->spaces[root];
-	size_t i = find_record(walked, space->first, space->end, va);
+	size_t i = walked_find(walked, space->first, space->end, va);
 	const struct vmem_record *last;
 	__u64 sum;
 
