@@ -36,7 +36,7 @@ packages_of() {
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
-		binutils strace python3-jsonschema ;;
+		binutils strace graphviz python3-jsonschema ;;
 	style) echo clang-format sparse perl python3 groff shellcheck pyflakes3 ;;
 	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
 		syslinux-common gcc binutils python3 kmod ;;

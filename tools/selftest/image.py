@@ -1903,6 +1903,7 @@ class Greed(Case):
             "read -j": [*records, "-j", "read", "0", "0x40000000"],
             "spaces": [*records, "spaces"],
             "aliases": [*records, "aliases"],
+            "graph": [*records, "--cr3", "1000", "graph"],
             "who": [*records, "who", "0x5000"],
             "snapshot": [*records, "snapshot", "-o", out],
             "snapshot --virtual": [
@@ -1918,7 +1919,7 @@ class Greed(Case):
         self.assertEqual(set(limits), set(asked))
         for name, words in asked.items():
             with self.subTest(command=name):
-                few = name in ("info", "info -j", "spaces", "aliases")
+                few = name in ("info", "info -j", "spaces", "aliases", "graph")
                 most = self.most(words, 1 << 40 if few else 32 << 20)
                 tap.diagnostic("%s: %d MiB" % (name, most))
                 self.assertLessEqual(most, limits[name])
@@ -2221,7 +2222,8 @@ COMMANDS = (["info"], ["spaces"], ["aliases", "-j"], ["vtop", hex(DATA)],
             ["read", hex(DATA), "5000"],
             ["info", "-j"], ["spaces", "--arch", "amd64"],
             ["vtop", "--cr3", "%x,%x" % (A, B), hex(HIGH)],
-            ["read", "--phys", hex(A), "5000"], ["snapshot", "-o", NEW])
+            ["read", "--phys", hex(A), "5000"], ["snapshot", "-o", NEW],
+            ["graph"], ["graph", "--cr3", "%x,%x" % (A, B)])
 
 
 def complaint(path, words):

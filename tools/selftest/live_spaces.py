@@ -7,10 +7,14 @@ guest's pagemap says, and its half of kernel addresses is that of any other.
 """
 
 import os
+import re
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
+import xml.etree.ElementTree
 
 import lablib
 import tap
@@ -197,6 +201,27 @@ class Spaces(lablib.GuestTest):
                            0xc0000000, 0xffffffff)
         return next(page.va for page in lablib.pages_of(rows)
                     if page.size == lablib.PAGE)
+
+    def test_pictures(self):
+        """the pictures have the numbers of aliases, and are kept: see README.md"""
+        words = ["-p", str(self.guest.pid), *self.options(self.roots)]
+        told = lablib.vmemctl_ok(*words, "aliases").decode()
+        drawn = lablib.vmemctl_ok(*words, "graph").decode()
+        tables, spaces, references = (
+            sum(map(int, re.findall(pattern, drawn, re.M))) for pattern in
+            (r"^t.* \[tables=(\d+)", r"^s.* \[spaces=(\d+)",
+             r"^t.* \[.* references=\"(\d+)"))
+        self.assertEqual(spaces, len(self.roots))
+        self.assertIn("\n%d shared table" % tables, "\n" + told)
+        self.assertRegex(told, r"total: %d spaces.* %d reference" % (spaces,
+                                                                   references))
+        for name, options in (("spaces", words),
+                              ("map", [*self.target, *self.registers.options()])):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "%s-%s.svg" % (name, self.guest.name))
+                lablib.vmemctl_ok(*options, "graph", "-o", path)
+                xml.etree.ElementTree.parse(path)
+                shutil.copy(path, os.environ["VMEM_LAB_OUT"])
 
     def test_aliases(self):
         """the most shared table, and what it would expand to"""

@@ -54,6 +54,12 @@ __u64 amount_total(const struct amount *amount)
 	return total;
 }
 
+void amount_add(struct amount *to, const struct amount *amount)
+{
+	for (int i = 0; i < NR_RIGHTS; i++)
+		to->bytes[i] += amount->bytes[i];
+}
+
 __u64 amount_exposed(const struct amount *amount)
 {
 	__u64 total = 0;

@@ -22,6 +22,8 @@ struct amount {
 __u64 amount_total(const struct amount *amount);
 __u64 amount_exposed(const struct amount *amount);
 
+void amount_add(struct amount *to, const struct amount *amount);
+
 /* The next one of the rights by falling amount, the exposed first; -1 behind the last. */
 int amount_next(const struct amount *amount, int rights);
 

@@ -23,7 +23,7 @@
 #define X_MAPPED 388
 #define X_BAR 400
 #define BAR_BIT 12
-#define MAX_BAR 296
+#define MAX_BAR (25 * BAR_BIT)
 #define RIGHTS_WIDTH 110
 #define X_RIGHTS 712
 #define X_PAGES 1120
@@ -419,6 +419,10 @@ static void print_head(const struct opts *opts, const struct vmem_regs *regs,
 		    size_text(amount_exposed(&map->amount), size));
 	else
 		out("; nothing is writable and executable");
+	if (found->anomalies)
+		out("; entries that lead nowhere: %llu", found->anomalies);
+	if (found->torn)
+		out("; tables that were replaced meanwhile: %llu", found->torn);
 	out("</text>\n");
 }
 

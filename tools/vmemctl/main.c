@@ -113,7 +113,7 @@ static const struct argp_option options[] = {
 	  "Bits of an entry by which the guest marks pages copy-on-write", 2 },
 
 	{ "exclude", OPT_EXCLUDE, "VA-LAST_VA", 0,
-	  "spaces, aliases, who, debugfs, snapshot: leave these addresses out; can be repeated",
+	  "spaces, aliases, who, debugfs, snapshot, graph: leave these addresses out; can be repeated",
 	  2 },
 
 	{ .doc = "Output:", .group = 3 },
