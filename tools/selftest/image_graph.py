@@ -404,6 +404,19 @@ class Graph(image.Case):
                                                       (1000, 1000)))
             self.assertFalse(os.path.exists(path + suffix))
 
+    def test_nothing_is_missed(self):
+        """with Graphviz, too, no system call is asked for that was given up"""
+        log = os.path.join(self.folder, "log")
+        done = image.run("strace", [
+            "-o", log, image.VMEMCTL, "--image", self.file(images.amd64_core()),
+            "--cr3", "1000,5000", "graph", "-o",
+            os.path.join(self.folder, "picture.svg")])
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        with open(log) as file:
+            calls = file.read().rpartition("\nseccomp(SECCOMP_SET_MODE_FILTER")
+        self.assertIn("wait4", calls[2])
+        self.assertNotIn("EPERM", calls[2])
+
     def test_refused(self):
         """what is not to be drawn, and dot that is not there or fails"""
         core = self.file(images.amd64_core())

@@ -209,8 +209,8 @@ class Spaces(lablib.GuestTest):
         drawn = lablib.vmemctl_ok(*words, "graph").decode()
         tables, spaces, references = (
             sum(map(int, re.findall(pattern, drawn, re.M))) for pattern in
-            (r"^t.* \[tables=(\d+)", r"^s.* \[spaces=(\d+)",
-             r"^t.* \[.* references=\"(\d+)"))
+            (r"^.tables .* \[tables=(\d+)", r"^.spaces .* \[spaces=(\d+)",
+             r"^.tables .* \[.* references=\"(\d+)"))
         self.assertEqual(spaces, len(self.roots))
         self.assertIn("\n%d shared table" % tables, "\n" + told)
         self.assertRegex(told, r"total: %d spaces.* %d reference" % (spaces,

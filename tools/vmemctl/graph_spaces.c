@@ -83,7 +83,7 @@ static void print_stack(const struct graph *graph, unsigned int index)
 	share += COLUMNS - share % COLUMNS;
 	cells = stack->nr < share ? stack->nr : share;
 	columns = cells < columns ? cells : columns;
-	out("s%u [spaces=%u, kinds=%u, bytes=\"%llu\",\n"
+	out("\"spaces %u\" [spaces=%u, kinds=%u, bytes=\"%llu\",\n"
 	    "label=<<TABLE BORDER=\"1\" CELLBORDER=\"1\"\n"
 	    " CELLSPACING=\"2\" CELLPADDING=\"3\">\n<TR><TD COLSPAN=\"%u\" BORDER=\"0\">\n"
 	    "<FONT POINT-SIZE=\"13\"><B>%u space%s</B></FONT><BR/>",
@@ -183,7 +183,7 @@ static void print_node(const struct graph *graph, unsigned int index)
 	const struct node *node = &graph->nodes[index];
 	char size[SIZE_TEXT_MAX];
 
-	out("t%u [tables=%u, kinds=%u, users=%u, references=\"%llu\", bytes=\"%llu\",\n"
+	out("\"tables %u\" [tables=%u, kinds=%u, users=%u, references=\"%llu\", bytes=\"%llu\",\n"
 	    " label=<<TABLE BORDER=\"2\" STYLE=\"ROUNDED\" CELLBORDER=\"0\" CELLSPACING=\"0\"\n"
 	    " CELLPADDING=\"3\">\n<TR><TD COLSPAN=\"4\"><FONT POINT-SIZE=\"13\">\n"
 	    "<B>%u table%s</B></FONT><BR/>",
@@ -213,7 +213,7 @@ static void print_edges(const struct graph *graph, unsigned int stack)
 	for (unsigned int i = 0; i < graph->nr_nodes; i++) {
 		if (!(from->uses >> i & 1))
 			continue;
-		out("s%u -> t%u [references=\"%llu\", style=%s,\n"
+		out("\"spaces %u\" -> \"tables %u\" [references=\"%llu\", style=%s,\n"
 		    " tooltip=\"%u space%s, %u table%s, %llu reference%s\"];\n",
 		    stack, i, graph->references[stack][i],
 		    from->kinds > 1 || graph->nodes[i].kinds > 1 ? "dashed" :
