@@ -304,6 +304,8 @@ static void print_bar(const struct vmem_regs *regs, const struct piece *pieces,
 				 va + scale(len, bin + 1, width) - 1);
 		}
 	}
+	out("<path d=\"M%d %dh%d\" stroke=\"#999\"/>\n", X_BAR, y + ROW - 5,
+	    width);
 	for (int first = 0; first < width; first = end) {
 		for (end = first + 1;
 		     end < width && is_like(&bins[first], &bins[end]); end++)
