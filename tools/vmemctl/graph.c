@@ -273,7 +273,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 
 const struct command graph_command = {
 	.name = "graph",
-	.args = "[-o FILE] [VA LAST_VA]",
+	.args = "[VA LAST_VA]",
 	.summary =
 		"a picture of the spaces and what they share, or a map of one",
 	.help = "Draw the spaces and the tables that they share, or a map of one space:\n"

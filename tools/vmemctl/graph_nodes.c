@@ -169,6 +169,12 @@ static int compare_sets(const struct graph *graph, unsigned int a,
 		      graph->words * sizeof(__u64));
 }
 
+bool shared_is_inner(const struct graph *graph, const struct shared *shared)
+{
+	return shared->parent != NONE &&
+	       !compare_sets(graph, shared - graph->shared, shared->parent);
+}
+
 static int compare_users(const void *a, const void *b, void *priv)
 {
 	const unsigned int x = *(const unsigned int *)a;
@@ -219,7 +225,7 @@ static void add_table(const struct graph *graph, struct node *node,
 	node->nr++;
 	node->references += shared->table->nr;
 	/* What is below another one has been counted with it. */
-	if (shared->parent == NONE || compare_sets(graph, i, shared->parent))
+	if (!shared_is_inner(graph, shared))
 		amount_add(&node->amount, &shared->amount);
 }
 

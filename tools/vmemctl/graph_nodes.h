@@ -100,6 +100,9 @@ struct graph {
 /* The first of the references to a table, which has its place in the owner's space. */
 const struct vmem_reference *place(const struct shared *shared);
 
+/* The same spaces use the shared table above it. */
+bool shared_is_inner(const struct graph *graph, const struct shared *shared);
+
 /* Find all of it from the roots on, or fail(). */
 void graph_find(struct libvmem *vm, const struct libvmem_scope *scope,
 		struct graph *graph);

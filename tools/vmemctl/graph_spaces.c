@@ -153,8 +153,10 @@ static void print_tables(const struct graph *graph, unsigned int first,
 		     place(last)->their_va + (place(last)->len - 1));
 	out("&#10;references: %llu", references);
 	print_plain_rights(amount);
-	out("\"><FONT FACE=\"monospace\">%0*llx</FONT></TD><TD>",
-	    va_digits(regs), place(from)->their_va);
+	/* One that is in another one of them stands in from the margin. */
+	out("\"><FONT FACE=\"monospace\">%s%0*llx</FONT></TD><TD>",
+	    shared_is_inner(graph, from) ? "&#160; " : "", va_digits(regs),
+	    place(from)->their_va);
 	if (nr > 1)
 		out("%u ", nr);
 	out("%s%s</TD><TD ALIGN=\"RIGHT\">%s</TD><TD ALIGN=\"LEFT\">",
