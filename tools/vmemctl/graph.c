@@ -275,7 +275,7 @@ const struct command graph_command = {
 	.name = "graph",
 	.args = "[VA LAST_VA]",
 	.summary =
-		"a picture of the spaces and what they share, or a map of one",
+		"a picture of what spaces share, or of one",
 	.help = "Draw the spaces and the tables that they share, or a map of one space:\n"
 		"where what is mapped, with which rights, in pages of which size.\n"
 		"\vWith --all or more than one --cr3, spaces that use the same shared tables\n"
