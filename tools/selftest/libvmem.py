@@ -228,6 +228,7 @@ class Installed(unittest.TestCase):
             "lib/libvmem.a", "lib/libvmem.so", "lib/libvmem.so.0",
             "lib/libvmem.so." + version, "lib/pkgconfig/libvmem.pc",
             "share/man/man3/libvmem.3", "share/man/man8/vmemctl.8",
+            "share/vmemctl/vmemctl.schema.json",
             "share/bash-completion/completions/vmemctl",
             "share/zsh/site-functions/_vmemctl", package + "__init__.py",
             package + "_abi.py", package + "py.typed"})
