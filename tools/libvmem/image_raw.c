@@ -28,15 +28,15 @@
 	"give the .vmem file beside it, with --hole c0000000 if it has more than 3 GiB"
 
 /**
- * struct magic - how files of a format begin
- * @offset: where
+ * struct magic - how files of a format begin, or end
+ * @offset: where; if it is negative, from the end of the file
  * @len: bytes of @bytes
  * @bytes: what is there
  * @name: the format
  * @advice: what to do
  */
 static const struct magic {
-	size_t offset;
+	__s64 offset;
 	size_t len;
 	const char *bytes;
 	const char *name;
@@ -106,6 +106,10 @@ static const struct magic {
 	AT(64, "\x7f\x10\xda\xbe", "a VDI disk", NO_MEMORY),
 	AT(0, "vhdxfile", "a VHDX disk", NO_MEMORY),
 	AT(0, "conectix", "a VHD disk", NO_MEMORY),
+	/* Of a fixed size, and one by an old writer */
+	AT(-512, "conectix", "a VHD disk", NO_MEMORY),
+	AT(-511, "conectix", "a VHD disk", NO_MEMORY),
+	AT(-512, "koly\x00\x00\x00\x04", "a DMG disk", NO_MEMORY),
 	AT(0, "WithoutFreeSpace", "a Parallels disk", NO_MEMORY),
 	AT(0, "WithouFreSpacExt", "a Parallels disk", NO_MEMORY),
 	AT(0, "Bochs Virtual HD Image", "a Bochs disk", NO_MEMORY),
@@ -150,9 +154,11 @@ static int check_magics(const struct image *image, struct libvmem_error *error)
 
 	for (size_t i = 0; i < ARRAY_SIZE(magics); i++) {
 		const struct magic *magic = &magics[i];
+		size_t at =
+			magic->offset + (magic->offset < 0 ? file->size : 0);
 
-		if (file->size < magic->offset + magic->len ||
-		    memcmp(file->map + magic->offset, magic->bytes, magic->len))
+		if (at > file->size || file->size - at < magic->len ||
+		    memcmp(file->map + at, magic->bytes, magic->len))
 			continue;
 		snprintf(what, sizeof(what), "is not raw memory, but %s",
 			 magic->name);

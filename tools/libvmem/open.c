@@ -347,6 +347,15 @@ static void describe(struct libvmem *vm)
 	};
 }
 
+const char *libvmem_image_file(const struct libvmem *vm, __u32 id)
+{
+	const struct image *image = vm->image;
+
+	if (!image || id >= image->nr_segments)
+		return NULL;
+	return image->files[image->segments[id].file].path;
+}
+
 int libvmem_open_image(struct libvmem **vm, const char *path,
 		       struct libvmem_error *error)
 {

@@ -908,7 +908,7 @@ CR3  MODE
                       "file_bytes": 5 * PAGE + 3, "rules": None},
             "spaces": [], "vcpus": [],
             "memslots": [{"type": "memslot", "id": 0, "gpa": "0x0",
-                          "len": 5 * PAGE, "offset": "0x0",
+                          "len": 5 * PAGE, "offset": "0x0", "file": image,
                           "readonly": False}],
             "error": None})
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import lzma
 import os
+import re
 import struct
 import sys
 import tarfile
@@ -132,6 +133,16 @@ class Files(image.Case):
             self.damaged(data.ljust(3 * PAGE, b"\0"), "is not raw memory, but ",
                          "(?i)%s.*--region" % name)
 
+    def test_others_by_their_end(self):
+        """disks whose header is behind them"""
+        memory = images.amd64().raw()
+        for tail, name in ((b"conectix".ljust(512), "VHD"),
+                           (b"conectix".ljust(511), "VHD"),
+                           (b"koly\0\0\0\4".ljust(512), "DMG")):
+            self.damaged(memory + tail, "is not raw memory, but a %s disk" % name)
+            self.maps(memory + tail, "--region", "0::0")
+            self.maps(memory + tail + bytes(PAGE - len(tail) + 1))
+
     def test_others_as_memory(self):
         """--region takes any file for memory"""
         memory = images.amd64()
@@ -175,6 +186,42 @@ class Files(image.Case):
             path = self.file(b"12345678" + piece, "part%d" % next(files))
             words += ["--region", "%x::8:%s" % (gpa, path)]
         self.maps(b"anything", *words)
+
+    def test_files(self):
+        """info says which file each piece is in"""
+        words, files = [], []
+        for i, (gpa, piece) in enumerate(pieces()):
+            files.append(self.file(piece, "part%d" % i) if i else None)
+            words += ["--region", "%x::0" % gpa + (":" + files[i] if i else "")]
+        path = files[0] = self.file(pieces()[0][1])
+        slots = self.json(path, *words, "info")["memslots"]
+        self.assertEqual([slot["file"] for slot in slots], files)
+        text = self.ask(["--image", path, *words, "info"]).stdout.decode()
+        self.assertRegex(text, r"(?m)^SLOT .*  FLAGS  FILE$")
+        for file in files:
+            self.assertRegex(text, r"(?m)^ .*  -      %s$" % re.escape(file))
+        text = self.ask(["--image", path, "info"]).stdout.decode()
+        self.assertNotIn("FILE\n", text)
+
+    def test_output(self):
+        """no file of the image is replaced by a snapshot"""
+        files = [self.file(piece, "part%d" % i)
+                 for i, (_, piece) in enumerate(pieces())]
+        words = ["--image", files[0], *ROOT, "--region", "%x::0" % pieces()[0][0]]
+        for (gpa, _), file in list(zip(pieces(), files))[1:]:
+            words += ["--region", "%x::0:%s" % (gpa, file)]
+        os.link(files[-1], os.path.join(self.folder, "link"))
+        before = set(os.listdir(self.folder))
+        for file in (*files, self.folder + "/link"):
+            self.refuses([*words, "snapshot", "-o", file],
+                         "cannot write %s: it is a file of the image" % file,
+                         "another FILE")
+        self.assertEqual(set(os.listdir(self.folder)), before)
+        for file, (_, piece) in zip(files, pieces()):
+            with open(file, "rb") as now:
+                self.assertEqual(now.read(), piece)
+        new = self.file(b"", "new")
+        self.assertEqual(self.ask([*words, "snapshot", "-o", new]).returncode, 0)
 
     def test_overlaps_of_zeros(self):
         """zeros that are not in the file are zeros"""

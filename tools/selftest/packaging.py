@@ -32,7 +32,7 @@ compopt() { :; }
 find() { printf '/proc/%s/fd/9\n' 4242 815 4242; }
 shift
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
-COMP_LINE=${COMP_LINE/ =/=}
+COMP_LINE=${COMP_LINE/ = /=} COMP_LINE=${COMP_LINE/ =/=} COMP_LINE=${COMP_LINE// : /:}
 COMP_POINT=${#COMP_LINE} COMP_TYPE=9 COMP_KEY=9
 _vmemctl vmemctl "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
 printf '%s\n' "${COMPREPLY[@]}"
@@ -131,6 +131,11 @@ class Completion(unittest.TestCase):
                          {"amd64", "amd64-la57", "i686", "i686-pae"})
         self.assertEqual(self.bash("--image", os.path.join(TOP, "READ")),
                          {os.path.join(TOP, "README.md")})
+        for words in (["--region"], ["--region", "="]):     # as bash divides them
+            region = [*words, "0", ":", "1000", ":", "0", ":"]
+            self.assertEqual(self.bash(*region, os.path.join(TOP, "READ")),
+                             {os.path.join(TOP, "README.md")})
+            self.assertEqual(self.bash(*region[:-2], TOP), set())
 
     def test_zsh(self):
         """zsh: commands, options, values"""
@@ -143,7 +148,9 @@ class Completion(unittest.TestCase):
                     ("vmemctl --arch=i", "vmemctl --arch=i686 "),
                     ("vmemctl -p 8", "vmemctl -p 815 "),
                     ("vmemctl --image=%s/READ" % TOP,
-                     "vmemctl --image=%s/README.md " % TOP)):
+                     "vmemctl --image=%s/README.md " % TOP),
+                    ("vmemctl --region=0:1000:0:%s/READ" % TOP,
+                     "vmemctl --region=0:1000:0:%s/README.md " % TOP)):
                 with self.subTest(line):
                     self.assertEqual(zsh.complete(line).rstrip(),
                                      whole.rstrip())

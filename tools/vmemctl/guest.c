@@ -44,6 +44,31 @@ static void find_hole(struct opts *opts)
 	};
 }
 
+static bool is_same(const char *path, const struct stat *file)
+{
+	struct stat st;
+
+	return !stat(path, &st) && st.st_dev == file->st_dev &&
+	       st.st_ino == file->st_ino;
+}
+
+/* What is written replaces no file that is read. */
+static void check_output(const struct opts *opts)
+{
+	struct stat output;
+	bool same;
+
+	if (!opts->output || !opts->image || stat(opts->output, &output))
+		return;
+	same = is_same(opts->image, &output);
+	for (unsigned int i = 0; i < opts->nr_regions && !same; i++)
+		same = opts->regions[i].path &&
+		       is_same(opts->regions[i].path, &output);
+	if (same)
+		die("cannot write %s: it is a file of the image: give another FILE",
+		    opts->output);
+}
+
 struct libvmem *guest_open(struct opts *opts)
 {
 	struct libvmem_error error;
@@ -64,6 +89,7 @@ struct libvmem *guest_open(struct opts *opts)
 	else
 		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
 	check(ret, &error);
+	check_output(opts);
 	confine(opts->output);
 	return vm;
 }

@@ -9,12 +9,18 @@
 
 /**
  * struct guest - all that info prints except memory slots, which are streamed
+ * @vm: the guest
  * @image: the image that it is, or NULL
+ * @has_files: the image is in several files
+ * @is_packed: memory has no place of its own in the image's file
  * @info: version and limits
  * @vcpus: @info.out_nr_vcpus of them; @size is 0 where the registers are withheld
  */
 struct guest {
+	struct libvmem *vm;
 	const struct libvmem_image *image;
+	bool has_files;
+	bool is_packed;
 	struct vmem_info_args info;
 	struct vmem_vcpu_args *vcpus;
 };
@@ -65,12 +71,23 @@ static void get_cr3s(struct libvmem_qmp *qmp, struct guest *guest)
 	}
 }
 
+static bool has_files(const struct opts *opts)
+{
+	for (unsigned int i = 0; i < opts->nr_regions; i++)
+		if (opts->regions[i].path)
+			return true;
+	return false;
+}
+
 static void get_guest(struct libvmem *vm, struct libvmem_qmp *qmp,
 		      struct guest *guest)
 {
 	struct libvmem_error error;
 
+	guest->vm = vm;
 	guest->image = libvmem_image(vm);
+	guest->is_packed = guest->image &&
+			   !strcmp(guest->image->format, "kdump");
 	check(libvmem_info(vm, &guest->info, &error), &error);
 	get_vcpus(vm, guest);
 	if (qmp)
@@ -142,22 +159,30 @@ static const char *mode_text(const struct vmem_regs *regs)
 static int print_slot(const struct vmem_memslot *slot, void *priv)
 {
 	bool readonly = slot->flags & VMEM_MEMSLOT_READONLY;
+	const struct guest *guest = priv;
 	char size[SIZE_TEXT_MAX];
 
-	(void)priv;
-	out("%4u  %013llx-%013llx  %10s  %016llx  %s\n", slot->id, slot->gpa,
-	    slot->gpa + slot->len - 1, size_text(slot->len, size), slot->hva,
-	    readonly ? "readonly" : "-");
+	out("%4u  %013llx-%013llx  %10s  ", slot->id, slot->gpa,
+	    slot->gpa + slot->len - 1, size_text(slot->len, size));
+	if (guest->is_packed)
+		out("%-16s", "packed");
+	else
+		out("%016llx", slot->hva);
+	out("  %s", readonly ? "readonly" : "-");
+	if (guest->has_files)
+		out("      %s", libvmem_image_file(guest->vm, slot->id));
+	out("\n");
 	return out_ended();
 }
 
-static void print_slots(struct libvmem *vm, const struct guest *guest)
+static void print_slots(struct libvmem *vm, struct guest *guest)
 {
 	struct libvmem_error error;
 
-	out("\n%4s  %-27s  %10s  %-16s  FLAGS\n", "SLOT", "GUEST-PHYSICAL",
-	    "SIZE", guest->image ? "FILE OFFSET" : "HVA");
-	check(libvmem_memslots(vm, print_slot, NULL, &error), &error);
+	out("\n%4s  %-27s  %10s  %-16s  FLAGS%s\n", "SLOT", "GUEST-PHYSICAL",
+	    "SIZE", guest->image ? "FILE OFFSET" : "HVA",
+	    guest->has_files ? "  FILE" : "");
+	check(libvmem_memslots(vm, print_slot, guest, &error), &error);
 }
 
 static void print_vcpus(const struct guest *guest)
@@ -222,7 +247,7 @@ static void print_module(const struct vmem_info_args *info)
 			out("protection: %s\n", protections[i].text);
 }
 
-static void print_text(struct libvmem *vm, const struct guest *guest)
+static void print_text(struct libvmem *vm, struct guest *guest)
 {
 	if (guest->image)
 		print_image(guest->image);
@@ -256,7 +281,10 @@ static int put_slot(const struct vmem_memslot *slot, void *priv)
 	json_put_count("id", slot->id);
 	json_put_hex("gpa", slot->gpa);
 	json_put_count("len", slot->len);
-	json_put_hex(guest->image ? "offset" : "hva", slot->hva);
+	json_put_hex_if(guest->image ? "offset" : "hva", !guest->is_packed,
+			slot->hva);
+	if (guest->image)
+		json_put_text("file", libvmem_image_file(guest->vm, slot->id));
 	json_put_bool("readonly", slot->flags & VMEM_MEMSLOT_READONLY);
 	json_close();
 	return out_ended();
@@ -336,7 +364,7 @@ static void print_json(struct libvmem *vm, struct guest *guest)
 
 static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct guest guest = {};
+	struct guest guest = { .has_files = has_files(opts) };
 	struct libvmem *vm;
 
 	if (nr_args)

@@ -228,6 +228,16 @@ struct libvmem_image {
 const struct libvmem_image *libvmem_image(const struct libvmem *vm);
 
 /**
+ * libvmem_image_file - the file that a piece of an image's memory is in
+ * @vm: the guest
+ * @id: the piece, as libvmem_memslots() has it
+ *
+ * Return: the file's path, valid until libvmem_close(); NULL if the guest runs, or has
+ * no such piece.
+ */
+const char *libvmem_image_file(const struct libvmem *vm, __u32 id);
+
+/**
  * libvmem_info - version, limits, source, and the number of vCPUs
  * @vm: the guest
  * @info: set
@@ -242,7 +252,8 @@ int libvmem_info(struct libvmem *vm, struct vmem_info_args *info,
  * libvmem_memslots - list the guest's memory, by rising address
  * @vm: the guest
  * @row: called for each piece; returns 0, or a positive value to end the list.
- *	@hva of an image's piece is its offset in the file.
+ *	@hva of an image's piece is its offset in the file, or 0 if that is packed:
+ *	see libvmem_image_file().
  * @priv: passed to @row
  * @error: the failure, or NULL
  *

@@ -11,7 +11,7 @@ _vmemctl_pids() {
 
 _vmemctl() {
 	local cur prev words cword split=false commands word
-	_init_completion -s || return
+	_init_completion -s -n : || return
 
 	case $prev in
 	-p | --pid)
@@ -20,6 +20,11 @@ _vmemctl() {
 		;;
 	--image | --qmp | -o | --output)
 		_filedir
+		return
+		;;
+	--region)
+		# bash replaces what is behind the last colon.
+		[[ $cur != *:*:*:* ]] || { cur=${cur#*:*:*:} && _filedir; }
 		return
 		;;
 	--arch)
