@@ -32,18 +32,19 @@ packages_of() {
 	case $1 in
 	module) echo gcc make kmod xz-utils pahole ;;
 	user) echo gcc g++ make binutils libc6-dev libjansson-dev libelf-dev \
-		libseccomp-dev pkg-config python3-jsonschema ;;
+		liblzo2-dev libseccomp-dev libzstd-dev pkg-config python3-jsonschema \
+		zlib1g-dev ;;
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
-		binutils strace graphviz python3-jsonschema ;;
+		binutils strace graphviz makedumpfile python3-jsonschema ;;
 	style) echo clang-format sparse perl python3 groff shellcheck pyflakes3 ;;
 	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
 		syslinux-common gcc binutils python3 kmod ;;
 	completion) echo bash-completion zsh python3 make ;;
 	budget) echo gcc make libc6-dev python3 valgrind ;;
 	fuzz) echo clang libclang-rt-dev llvm make libjansson-dev libelf-dev \
-		pkg-config python3 ;;
+		liblzo2-dev libzstd-dev zlib1g-dev pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
 	matrix) echo debootstrap ;;
 	deb) echo build-essential debhelper dh-dkms dpkg-dev lintian debootstrap ;;

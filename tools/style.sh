@@ -21,7 +21,7 @@ format() {
 		"${all_c[@]}"
 }
 
-# libelf's types, libFuzzer's functions and C's words have the names that they
+# libelf's types, libFuzzer's and zstd's functions and C's words have the names that they
 # have, and tracepoints the layout that they have in the kernel. Of a call with a
 # message longer than a line, clang-format and checkpatch want different layouts.
 # checkpatch ends with 1 if it has something to say, and with another status if it
@@ -32,7 +32,7 @@ checkpatch() {
 		--terse --no-summary --file "${all_c[@]}") ||
 		[ $? = 1 ] || return
 	rm -f .checkpatch-camelcase.*
-	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+|_Static_assert)>$' \
+	! grep -vE -e '^$|Avoid CamelCase: <(G?Elf(_[A-Z][a-z]+)?|LLVMFuzzer\w+|ZSTD_\w+|_Static_assert)>$' \
 		-e '^include/trace/.* CHECK: (Alignment|Lines) should ' \
 		-e "^tools/libvmem/.* CHECK: Lines should not end with a '\('$" \
 		<<<"$said"

@@ -80,6 +80,7 @@ STEPS = {
     "python-boots": ["tools/selftest/python_boots.py"],
     "image": ["tools/selftest/image.py"],
     "image-files": ["tools/selftest/image_files.py"],
+    "image-kdump": ["tools/selftest/image_kdump.py"],
     "image-access": ["tools/selftest/image_access.py"],
     "image-debugger": ["tools/selftest/image_debugger.py"],
     "image-json": ["tools/selftest/image_json.py"],

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Target: images. Any bytes as a file that libvmem is to open: a raw image, a
- * core or a snapshot. It is refused with an error that has a message, or its
- * memory lies in the file, and the library answers from it. Now and then an
- * allocation fails. In any case nothing is left behind.
+ * core, a snapshot or a kdump, or regions of any file. It is refused with an error
+ * that has a message, or its memory lies in the file, and the library answers from
+ * it. Now and then an allocation fails. In any case nothing is left behind.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -60,14 +60,14 @@ static void check_segments(size_t size)
 
 		REQUIRE(s->len && s->file_len <= s->len);
 		REQUIRE(s->gpa + s->len > s->gpa);
-		REQUIRE(!s->file_len ||
+		REQUIRE(!s->file_len || image->kdump ||
 			(s->offset <= size && s->file_len <= size - s->offset));
 		REQUIRE(!i || s->gpa >= s[-1].gpa + s[-1].len);
 	}
 	REQUIRE(image->nr_spaces <= VMEM_MAX_ROOTS);
 }
 
-/* What the guest has at an address, by the list of its segments. */
+/* What the guest has at an address, by the list of its segments; 0 if it is packed. */
 static int byte_at(const u8 *data, u64 gpa)
 {
 	size_t i;
@@ -76,7 +76,7 @@ static int byte_at(const u8 *data, u64 gpa)
 		const struct image_segment *s = &image->segments[i];
 
 		if (gpa - s->gpa < s->len)
-			return gpa - s->gpa < s->file_len ?
+			return gpa - s->gpa < s->file_len && !image->kdump ?
 				       data[s->offset + (gpa - s->gpa)] :
 				       0;
 	}
@@ -87,23 +87,26 @@ static void check_page(const u8 *data, u64 gpa)
 {
 	const u8 *whole = image_page(image, gpa);
 	unsigned char page[4096], copy[4096];
-	bool all = true, there = image_compose(image, gpa, page);
+	int i, byte, ret = image_compose(image, gpa, page);
+	bool all = true, there = !ret;
 	struct libvmem_read read;
-	int i, byte;
 
 	REQUIRE(!whole || (there && !memcmp(whole, page, sizeof(page))));
 	for (i = 0; i < 4096; i++) {
 		byte = byte_at(data, gpa + i);
-		REQUIRE(!there || page[i] == byte);
+		REQUIRE(!there || image->kdump || page[i] == byte);
 		all &= byte >= 0;
 	}
-	REQUIRE(all == there);
+	REQUIRE(all == (ret != -ENXIO));
+	REQUIRE(there || !all || image->kdump);
 	if (libvmem_read_phys(vm, gpa, copy, sizeof(copy), &read, &error)) {
 		REQUIRE(error.code == LIBVMEM_NO_MEMORY && short_of_memory);
 		return;
 	}
 	REQUIRE(read.len == (there ? sizeof(copy) : 0));
-	REQUIRE(read.status == (there ? VMEM_MAPPED : VMEM_UNBACKED));
+	REQUIRE(read.status == (there ? VMEM_MAPPED :
+				all   ? VMEM_UNREADABLE :
+					VMEM_UNBACKED));
 	REQUIRE(!memcmp(copy, page, read.len));
 }
 
@@ -251,7 +254,7 @@ static void ask_snapshot(const struct libvmem_source *source, struct input *in)
 		return;
 	check_answer(ret);
 	REQUIRE(ret || made.tables >= roots.nr);
-	REQUIRE(ret || !made.unreadable);
+	REQUIRE(ret || !made.unreadable || image->kdump);
 }
 
 static int take_slot(const struct vmem_memslot *slot, void *priv)
@@ -297,16 +300,33 @@ void fuzz_init(void)
 {
 }
 
+/* Of the one file that there is */
+static u32 choose_regions(struct input *in, struct libvmem_region *regions)
+{
+	u32 i, nr = choose(in, 4) ? 0 : 1 + choose(in, 3);
+
+	for (i = 0; i < nr; i++)
+		regions[i] = (struct libvmem_region){
+			.gpa = choose(in, 4) ? choose(in, 256) * 4096ULL :
+					       choose_bits(in, 8),
+			.len = choose(in, 16) * 4096ULL,
+			.offset = choose(in, 65536),
+		};
+	return nr;
+}
+
 void fuzz_one(const u8 *data, size_t size)
 {
 	/* The end of the file says as well what it is asked. */
 	struct input in = { data, data, data + size };
 	u32 fails = choose(&in, 3) ? 0 : 1 + choose(&in, 300);
+	struct libvmem_region regions[3];
+	u32 nr = choose_regions(&in, regions);
 	int ret;
 
 	file_set(data, size);
 	fuzz_fail_alloc(fails);
-	ret = libvmem_open_image(&vm, "image", &error);
+	ret = libvmem_open_regions(&vm, "image", regions, nr, &error);
 	if (ret) {
 		REQUIRE(error.code == -ret && error.message[0] && !vm);
 		REQUIRE(ret == -LIBVMEM_BAD_IMAGE ||

@@ -41,6 +41,12 @@ int refuse(const struct image *image, struct libvmem_error *error,
 	return refuse_file(image->files[0].path, error, what, why);
 }
 
+int refuse_notes(const struct image *image, struct libvmem_error *error)
+{
+	return refuse(image, error, "is damaged",
+		      "it has more than %u MiB of notes", MAX_NOTES_SIZE >> 20);
+}
+
 void *image_grow(void *array, size_t nr, size_t size,
 		 struct libvmem_error *error)
 {
@@ -308,7 +314,7 @@ static void drop_empty_segments(struct image *image)
 	image->nr_segments = nr;
 }
 
-static int check_segments(struct image *image, struct libvmem_error *error)
+int image_check(struct image *image, struct libvmem_error *error)
 {
 	int ret = 0;
 
@@ -336,11 +342,13 @@ static int read_file(struct image *image, const char *path,
 
 	if (!ret && !nr && image_is_elf(image))
 		ret = image_read_elf(image, fd, error);
+	else if (!ret && !nr && image_is_kdump(image))
+		ret = image_read_kdump(image, error);
 	else if (!ret)
 		ret = image_read_raw(image, regions, nr, error);
 	if (fd >= 0)
 		close(fd);
-	return ret ? ret : check_segments(image, error);
+	return ret || image->kdump ? ret : image_check(image, error);
 }
 
 int image_open(struct image **image, const char *path,
@@ -368,6 +376,7 @@ void image_close(struct image *image)
 		return;
 	for (unsigned int i = 0; i < image->nr_files; i++)
 		close_file(&image->files[i]);
+	kdump_close(image->kdump);
 	free(image->files);
 	free(image->segments);
 	free(image->vcpus);
@@ -398,26 +407,42 @@ const void *image_page(const struct image *image, __u64 gpa)
 	const struct image_segment *s = image_find(image, gpa);
 	const unsigned char *page;
 
-	if (s == end || s->gpa > gpa || gpa - s->gpa + PAGE_BYTES > s->file_len)
+	if (s == end || s->gpa > gpa || image->kdump ||
+	    gpa - s->gpa + PAGE_BYTES > s->file_len)
 		return NULL;
 	page = bytes_at(image, s, gpa);
 	return (uintptr_t)page % sizeof(__u64) ? NULL : page;
 }
 
-bool image_compose(const struct image *image, __u64 gpa, unsigned char *page)
+bool image_copy(const struct image *image, __u64 gpa, void *buf, __u64 len)
 {
 	const struct image_segment *end = image->segments + image->nr_segments;
 	const struct image_segment *s = image_find(image, gpa);
 	__u64 done = 0;
 
-	memset(page, 0, PAGE_BYTES);
-	for (; s < end && done < PAGE_BYTES && s->gpa <= gpa + done; s++) {
-		__u64 len = in_file(s, gpa + done, PAGE_BYTES - done);
+	memset(buf, 0, len);
+	for (; s < end && s->gpa < gpa + len; s++) {
+		__u64 from = s->gpa > gpa ? s->gpa : gpa;
+		__u64 left = gpa + len - from, of_s = s->gpa + s->len - from;
+		__u64 in = in_file(s, from, left);
 
-		if (len)
-			memcpy(page + done, bytes_at(image, s, gpa + done),
-			       len);
-		done = s->gpa + s->len - gpa;
+		if (in)
+			memcpy((char *)buf + (from - gpa),
+			       bytes_at(image, s, from), in);
+		done += of_s < left ? of_s : left;
 	}
-	return done >= PAGE_BYTES;
+	return done == len;
+}
+
+int image_compose(const struct image *image, __u64 gpa, unsigned char *page)
+{
+	const struct image_segment *end = image->segments + image->nr_segments;
+	const struct image_segment *s;
+
+	if (!image->kdump)
+		return image_copy(image, gpa, page, PAGE_BYTES) ? 0 : -ENXIO;
+	s = image_find(image, gpa);
+	if (s == end || s->gpa > gpa)
+		return -ENXIO;
+	return kdump_page(image->kdump, gpa, page);
 }

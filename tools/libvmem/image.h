@@ -3,8 +3,8 @@
  * Images: files that hold the memory of a guest
  *
  * An ELF core as QEMU's dump-guest-memory writes it, a snapshot of ours, which
- * is one with a note more, LiME's ranges, or memory as it is: from guest-physical
- * address 0, or as regions say where it lies.
+ * is one with a note more, a kdump-compressed dump, LiME's ranges, or memory as it
+ * is: from guest-physical address 0, or as regions say where it lies.
  */
 #ifndef IMAGE_H
 #define IMAGE_H
@@ -22,7 +22,7 @@
  * @gpa: its guest-physical address
  * @len: its size in bytes, not 0
  * @file_len: how much of that the file has; the rest is zeros
- * @offset: where in the file
+ * @offset: where in the file; 0 if pages are packed
  * @file: index of the file
  * @number: of its program header, for messages
  */
@@ -51,7 +51,8 @@ struct image_file {
  * struct image - an image; does not change once it is open
  * @files: its files; the first one is the image's own
  * @nr_files: how many they are
- * @format: "raw", "elf32", "elf64" or "lime"
+ * @format: "raw", "elf32", "elf64", "lime" or "kdump"
+ * @kdump: how packed pages are found, or NULL
  * @segments: the memory, by rising address, disjoint
  * @nr_segments: how many pieces it is in
  * @notes_size: bytes of notes that were read
@@ -69,6 +70,7 @@ struct image {
 	struct image_file *files;
 	unsigned int nr_files;
 	const char *format;
+	struct kdump *kdump;
 	struct image_segment *segments;
 	size_t nr_segments;
 	size_t notes_size;
@@ -83,12 +85,17 @@ struct image {
 	unsigned int nr_spaces;
 };
 
+/* Of all notes. Far beyond those of 4096 vCPUs and spaces. */
+#define MAX_NOTES_SIZE (64u << 20)
+
 /* image.c */
 
 /* The image cannot be used. @what: the rest of "the image PATH", and why. */
 __printf(4, 5) int refuse(const struct image *image,
 			  struct libvmem_error *error, const char *what,
 			  const char *fmt, ...);
+
+int refuse_notes(const struct image *image, struct libvmem_error *error);
 
 /* After a failure as well, what was opened is to be closed. */
 int image_open(struct image **image, const char *path,
@@ -111,8 +118,20 @@ const void *image_page(const struct image *image, __u64 gpa);
 
 bool image_is_zero(const unsigned char *bytes, __u64 len);
 
-/* Put the page at @gpa together; false if not all of it is memory. */
-bool image_compose(const struct image *image, __u64 gpa, unsigned char *page);
+/*
+ * What is at @gpa, and zeros where that is not in the file, or no memory; false if not
+ * all of it is memory. No page is packed.
+ */
+bool image_copy(const struct image *image, __u64 gpa, void *buf, __u64 len);
+
+/*
+ * Put the page at @gpa together. Return 0; -ENXIO if not all of it is memory; -EIO if it
+ * was left out of the file, or is damaged; -ENOMEM.
+ */
+int image_compose(const struct image *image, __u64 gpa, unsigned char *page);
+
+/* Check, sort and disjoin what was added. */
+int image_check(struct image *image, struct libvmem_error *error);
 
 /* Add memory, of which no more is checked before all is read. */
 int image_add(struct image *image, const struct image_segment *segment,
@@ -134,6 +153,25 @@ bool image_is_elf(const struct image *image);
 
 /* Read segments, registers and spaces from an ELF core. */
 int image_read_elf(struct image *image, int fd, struct libvmem_error *error);
+
+/* Read registers and spaces from notes. @long_mode: the first vCPU is in it. */
+int image_read_notes(struct image *image, const unsigned char *bytes,
+		     size_t size, bool long_mode, struct libvmem_error *error);
+
+/* Was the first vCPU in long mode, by the size of QEMU's note for debuggers? */
+bool image_notes_long_mode(const unsigned char *bytes, size_t size);
+
+/* image_kdump.c */
+
+bool image_is_kdump(const struct image *image);
+
+/* Read segments, registers and spaces from a kdump-compressed dump. */
+int image_read_kdump(struct image *image, struct libvmem_error *error);
+
+/* The page at @gpa, which is memory; as image_compose() */
+int kdump_page(const struct kdump *kdump, __u64 gpa, unsigned char *page);
+
+void kdump_close(struct kdump *kdump);
 
 /* offline.c */
 

@@ -30,8 +30,8 @@
 #define VBOX_CPU_NAME "VBCPU"
 #define VBOX_CPU_TYPE 0xb01
 
-/* Of all segments of notes. Far beyond the notes of 4096 vCPUs and spaces. */
-#define MAX_NOTES_SIZE (64u << 20)
+/* What QEMU writes for debuggers of a vCPU of an amd64 guest, in bytes */
+#define PRSTATUS64_SIZE 336
 
 bool image_is_elf(const struct image *image)
 {
@@ -359,56 +359,102 @@ static int read_spaces(struct image *image, const unsigned char *desc,
 	return check_spaces(image, error);
 }
 
+/**
+ * struct note - a note
+ * @type: its type
+ * @name: its name
+ * @name_len: bytes of @name
+ * @desc: its contents
+ * @len: bytes of @desc
+ */
+struct note {
+	__u32 type;
+	const char *name;
+	size_t name_len;
+	const unsigned char *desc;
+	size_t len;
+};
+
+/* Take the note at @at. Where the next one is, or 0: it makes no sense. */
+static size_t take_note(const unsigned char *bytes, size_t size, size_t at,
+			struct note *note)
+{
+	GElf_Nhdr header;
+	size_t name, end;
+
+	if (size - at < sizeof(header))
+		return 0;
+	memcpy(&header, bytes + at, sizeof(header));
+	at += sizeof(header);
+	name = ((size_t)header.n_namesz + 3) & -4;
+	end = ((size_t)header.n_descsz + 3) & -4;
+	if (name > size - at || header.n_descsz > size - at - name)
+		return 0;
+	*note = (struct note){
+		.type = header.n_type,
+		.name = (const char *)bytes + at,
+		.name_len = header.n_namesz,
+		.desc = bytes + at + name,
+		.len = header.n_descsz,
+	};
+	/* Behind the last one there may be no padding. */
+	return end < size - at - name ? at + name + end : size;
+}
+
 /* VirtualBox counts no NUL. */
-static bool is_note(const GElf_Nhdr *nhdr, const char *name, const char *want,
-		    GElf_Word type)
+static bool is_note(const struct note *note, const char *want, __u32 type)
 {
 	const size_t len = strlen(want);
 
-	return nhdr->n_type == type &&
-	       (nhdr->n_namesz == len + 1 || nhdr->n_namesz == len) &&
-	       !memcmp(name, want, nhdr->n_namesz);
+	return note->type == type &&
+	       (note->name_len == len + 1 || note->name_len == len) &&
+	       !memcmp(note->name, want, note->name_len);
 }
 
-/* Notes of other names, QEMU's own "CORE" among them, tell nothing needed. */
-static int read_notes(struct image *image, Elf_Data *data, bool long_mode,
-		      struct libvmem_error *error)
+/* Notes of other names tell nothing needed. */
+int image_read_notes(struct image *image, const unsigned char *bytes,
+		     size_t size, bool long_mode, struct libvmem_error *error)
 {
-	const char *bytes = data->d_buf;
-	size_t next, name, desc;
-	GElf_Nhdr nhdr;
+	struct note n;
+	size_t next;
 	int ret = 0;
 
-	for (size_t at = 0; at < data->d_size && !ret; at = next) {
-		next = gelf_getnote(data, at, &nhdr, &name, &desc);
+	for (size_t at = 0; at < size && !ret; at = next) {
+		next = take_note(bytes, size, at, &n);
 		if (!next)
 			return refuse(
 				image, error, "is damaged",
 				"its notes make no sense from byte %zu on", at);
-		if (is_note(&nhdr, bytes + name, CORE_CPU_NAME, CORE_CPU_TYPE))
-			ret = read_vcpu(image, bytes + desc, nhdr.n_descsz,
-					long_mode, error);
-		else if (is_note(&nhdr, bytes + name, VMEM_NOTE_NAME,
-				 VMEM_NOTE_TYPE))
-			ret = read_spaces(image, data->d_buf + desc,
-					  nhdr.n_descsz, error);
-		else if (is_note(&nhdr, bytes + name, VBOX_NAME, VBOX_TYPE))
-			ret = read_virtualbox(image, data->d_buf + desc,
-					      nhdr.n_descsz, error);
-		else if (is_note(&nhdr, bytes + name, VBOX_CPU_NAME,
-				 VBOX_CPU_TYPE))
-			ret = read_virtualbox_vcpu(image, data->d_buf + desc,
-						   nhdr.n_descsz, error);
+		if (is_note(&n, CORE_CPU_NAME, CORE_CPU_TYPE))
+			ret = read_vcpu(image, n.desc, n.len, long_mode, error);
+		else if (is_note(&n, VMEM_NOTE_NAME, VMEM_NOTE_TYPE))
+			ret = read_spaces(image, n.desc, n.len, error);
+		else if (is_note(&n, VBOX_NAME, VBOX_TYPE))
+			ret = read_virtualbox(image, n.desc, n.len, error);
+		else if (is_note(&n, VBOX_CPU_NAME, VBOX_CPU_TYPE))
+			ret = read_virtualbox_vcpu(image, n.desc, n.len, error);
 	}
 	return ret;
 }
 
-static int read_note_segment(struct image *image, Elf *elf,
-			     const GElf_Phdr *phdr, bool long_mode,
-			     struct libvmem_error *error)
+bool image_notes_long_mode(const unsigned char *bytes, size_t size)
 {
-	Elf_Data *data;
+	struct note n;
+	size_t next;
 
+	for (size_t at = 0; at < size; at = next) {
+		next = take_note(bytes, size, at, &n);
+		if (!next)
+			break;
+		if (is_note(&n, "CORE", NT_PRSTATUS))
+			return n.len >= PRSTATUS64_SIZE;
+	}
+	return false;
+}
+
+static int read_note_segment(struct image *image, const GElf_Phdr *phdr,
+			     bool long_mode, struct libvmem_error *error)
+{
 	if (!phdr->p_filesz)
 		return 0;
 	if (phdr->p_offset > image->files->size ||
@@ -417,16 +463,10 @@ static int read_note_segment(struct image *image, Elf *elf,
 			image, error, "is truncated",
 			"its notes end behind the end of the file: dump or copy it again");
 	if (phdr->p_filesz > MAX_NOTES_SIZE - image->notes_size)
-		return refuse(image, error, "is damaged",
-			      "it has more than %u MiB of notes",
-			      MAX_NOTES_SIZE >> 20);
+		return refuse_notes(image, error);
 	image->notes_size += phdr->p_filesz;
-	data = elf_getdata_rawchunk(elf, phdr->p_offset, phdr->p_filesz,
-				    ELF_T_NHDR);
-	if (!data)
-		return refuse(image, error, "has notes that cannot be read",
-			      "%s", elf_errmsg(-1));
-	return read_notes(image, data, long_mode, error);
+	return image_read_notes(image, image->files->map + phdr->p_offset,
+				phdr->p_filesz, long_mode, error);
 }
 
 static int read_phdr(struct image *image, Elf *elf, size_t number,
@@ -442,7 +482,7 @@ static int read_phdr(struct image *image, Elf *elf, size_t number,
 	if (phdr.p_type == PT_LOAD)
 		return add_segment(image, &phdr, number, error);
 	if (phdr.p_type == PT_NOTE)
-		return read_note_segment(image, elf, &phdr, long_mode, error);
+		return read_note_segment(image, &phdr, long_mode, error);
 	return 0;
 }
 

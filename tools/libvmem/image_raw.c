@@ -46,14 +46,11 @@ static const struct magic {
 	{                                                      \
 		offset, sizeof(bytes) - 1, bytes, name, advice \
 	}
-	AT(0, "KDUMP   ", "kdump-compressed", AS_ELF),
 	AT(0, "DISKDUMP", "diskdump", AS_ELF),
 	AT(0, "sadump\0\0", "a sadump partition",
 	   "convert it with makedumpfile -E"),
 	AT(0, "\xed\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump", AS_RAW),
 	AT(0, "\xcd\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump", AS_RAW),
-	AT(0, "makedumpfile", "a flattened makedumpfile dump",
-	   "rearrange it with makedumpfile -R, as ELF"),
 	AT(0, "minidump FreeBSD/", "a FreeBSD minidump", NO_MEMORY),
 	AT(0, "FreeBSD Kernel Dump", "a FreeBSD dump device", AS_RAW),
 	AT(0, "PAGEDU64", "a Windows crash dump", WINDOWS),

@@ -35,13 +35,15 @@ struct offline {
 static const void *copy_page(const struct image *image, u64 gpa)
 {
 	void *page = kmalloc(VMEM_PAGE_SIZE, GFP_KERNEL);
+	int ret;
 
 	if (!page)
 		return ERR_PTR(-ENOMEM);
-	if (image_compose(image, gpa, page))
+	ret = image_compose(image, gpa, page);
+	if (!ret)
 		return page;
 	kfree(page);
-	return ERR_PTR(-ENXIO);
+	return ERR_PTR(ret);
 }
 
 static const void *offline_pin(struct vmem_mem *mem, u64 gpa)

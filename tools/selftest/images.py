@@ -4,6 +4,7 @@ formats that vmemctl reads."""
 
 import dataclasses
 import struct
+import zlib
 
 PAGE = 4096
 
@@ -151,6 +152,122 @@ def elf(segments, notes=b"", fmt=ELF64, machine=EM_X86_64, kind=ET_CORE,
     return bytes(out)
 
 
+# --- kdump-compressed dumps --------------------------------------------------
+
+ZLIB, LZO, SNAPPY, ZSTD = 1, 2, 4, 0x20
+
+ZSTD_PAGE = b"\x28\xb5\x2f\xfd\x60\0\x0f"      # of a page, in one block
+LZO_END = b"\x11\0\0"
+
+
+def lzo(page):
+    """The beginning as it is, and a copy of its last byte, a zero, for the rest"""
+    def long(size):
+        zeros, last = divmod(size - 1, 255)
+        return bytes(1 + zeros) + bytes([last + 1])
+
+    head = page.rstrip(b"\0") + bytes(4)
+    rest = len(page) - len(head) - 33
+    if rest <= 0:
+        return page
+    begin = bytes([17 + len(head)]) if len(head) < 239 else long(len(head) - 18)
+    rest = long(rest)
+    return begin + head + b"\x20" + rest[1:] + bytes(2) + LZO_END
+
+
+def snappy(page):
+    """With all that the format has: literals of each length, and copies of each kind."""
+    out = bytearray(b"\x80\x20")
+    at = literal = 0
+
+    def put_literal():
+        last = at - literal - 1
+        if last < 0:
+            return
+        size = 0 if last < 60 else 1 if last < 256 else 2
+        out.append((59 + size if size else last) << 2)
+        out.extend(last.to_bytes(size, "little") if size else b"")
+        out.extend(page[literal:at])
+
+    while at < len(page):
+        before = page.rfind(page[at:at + 4], 0, at + 3) if at + 4 <= len(page) else -1
+        if before < 0:
+            at += 1
+            continue
+        size, back = 4, at - before
+        while size < 64 and at + size < len(page) and \
+                page[at + size] == page[before + size]:
+            size += 1
+        put_literal()
+        if size < 12 and back < 2048:
+            out += bytes([(back >> 8) << 5 | (size - 4) << 2 | 1, back & 0xff])
+        elif size % 2:
+            out += struct.pack("<BH", (size - 1) << 2 | 2, back)
+        else:
+            out += struct.pack("<BI", (size - 1) << 2 | 3, back)
+        at += size
+        literal = at
+    put_literal()
+    return bytes(out)
+
+
+def zstd(page):
+    """As it is, or one byte many times"""
+    if page == page[:1] * len(page):
+        return ZSTD_PAGE + (len(page) << 3 | 3).to_bytes(3, "little") + page[:1]
+    return ZSTD_PAGE + (len(page) << 3 | 1).to_bytes(3, "little") + page
+
+
+PACKERS = {0: bytes, ZLIB: zlib.compress, LZO: lzo, SNAPPY: snappy, ZSTD: zstd}
+
+
+def kdump(memory, notes=b"", flags=ZLIB, *, wide=True, machine=None, version=6,
+          level=0, split=0, status=0, block=PAGE, left_out=(), pages=None,
+          page_flags=None):
+    """@left_out are pages that are memory, and not in the file."""
+    there = sorted(set(memory.pages) - set(left_out))
+    nr = max(memory.pages) // PAGE + 1
+    bits = (nr + 8 * PAGE - 1) // (8 * PAGE) * PAGE
+
+    def bitmap(gpas):
+        out = bytearray(bits)
+        for gpa in gpas:
+            out[gpa // PAGE // 8] |= 1 << gpa // PAGE % 8
+        return bytes(out)
+
+    machine = machine or (b"x86_64" if wide else b"i686")
+    head = struct.pack("<8si390s", b"KDUMP   ", version,
+                       bytes(260) + machine.ljust(65, b"\0"))
+    head = head.ljust(424 if wide else 412, b"\0")
+    sub = struct.pack("<QIIQQQQQQ" if wide else "<IIIIIQIQI", 0, level, split, 0, 0,
+                      0, 0, PAGE + (104 if wide else 80), len(notes))
+    sub = sub.ljust(96 if wide else 72, b"\0")
+    sub += struct.pack("<Q", nr if pages is None else pages) + notes
+    sub += bytes(-len(sub) % PAGE)
+    head += struct.pack("<5I", status, block, len(sub) // PAGE, 2 * bits // PAGE, nr)
+    out = head.ljust(PAGE, b"\0") + sub + bitmap(memory.pages) + bitmap(there)
+    at, descriptors, packed = len(out) + 24 * len(there), b"", b""
+    for gpa in there:
+        page = bytes(memory.pages[gpa])
+        data = PACKERS[flags](page)
+        if len(data) >= PAGE:
+            data = page
+        how = page_flags or (flags if len(data) < PAGE else 0)
+        descriptors += struct.pack("<QIIQ", at + len(packed), len(data), how, 0)
+        packed += data
+    return out + descriptors + packed
+
+
+def flattened(data, size, order=lambda pieces: None, end=b"\xff" * 16):
+    """In pieces, without those that are all zeros, as QEMU writes it"""
+    pieces = [struct.pack(">QQ", at, len(piece)) + piece
+              for at in range(0, len(data), size)
+              if any(piece := data[at:at + size]) or at + size >= len(data)]
+    order(pieces)
+    return (struct.pack(">16sQQ", b"makedumpfile", 1, 1).ljust(PAGE, b"\0") +
+            b"".join(pieces) + end)
+
+
 # --- two guests --------------------------------------------------------------
 
 # Spaces A and B of the amd64 guest, and where they have things
@@ -186,12 +303,15 @@ def amd64():
     return memory
 
 
+def amd64_notes():
+    cr0, cr4 = AMD64[:2]
+    return (prstatus(ELF64) * 3 + qemu_note(cr0, A | 0x18, cr4) +
+            qemu_note(cr0, B, cr4) + qemu_note(0x60000010, 0, 0))
+
+
 def amd64_core(**changed):
     """As QEMU dumps it, with one vCPU in each space, and one that is parked."""
-    cr0, cr4 = AMD64[:2]
-    notes = prstatus(ELF64) * 3 + qemu_note(cr0, A | 0x18, cr4)
-    notes += qemu_note(cr0, B, cr4) + qemu_note(0x60000010, 0, 0)
-    return elf([Segment(*piece) for piece in amd64().segments()], notes,
+    return elf([Segment(*piece) for piece in amd64().segments()], amd64_notes(),
                **changed)
 
 
@@ -245,15 +365,21 @@ def pae():
     return memory
 
 
-def pae_core(**changed):
-    notes = prstatus(ELF32) + b"".join(
+def pae_notes():
+    return prstatus(ELF32) + b"".join(
         qemu_note(PAE[0], R + root, PAE[1], cs=CS32)
         for root in (0, 0x20, 0xfe0))
-    return elf([Segment(*piece) for piece in pae().segments()], notes, ELF32,
-               EM_386, **changed)
+
+
+def pae_core(**changed):
+    return elf([Segment(*piece) for piece in pae().segments()], pae_notes(),
+               ELF32, EM_386, **changed)
+
+
+def i686_notes():
+    return prstatus(ELF32) + qemu_note(I686[0], R, I686[1], size=432)
 
 
 def i686_core(fmt=ELF32, **changed):
-    notes = prstatus(ELF32) + qemu_note(I686[0], R, I686[1], size=432)
-    return elf([Segment(*piece) for piece in i686().segments()], notes, fmt,
-               EM_386, **changed)
+    return elf([Segment(*piece) for piece in i686().segments()], i686_notes(),
+               fmt, EM_386, **changed)

@@ -314,7 +314,8 @@ class Installed(unittest.TestCase):
             os.path.join(TOP, "samples/walk.c"),
             "-I" + os.path.join(self.root, "include"),
             os.path.join(self.root, "lib/libvmem.a"),
-            *run("pkg-config", "--libs", "libelf", "jansson").split())
+            *run("pkg-config", "--libs", "libelf", "jansson", "zlib", "lzo2",
+                 "libzstd").split())
         self.assertNotIn("libvmem", run("readelf", "-d", program))
         self.check_walk(program)
 
@@ -341,7 +342,7 @@ class Installed(unittest.TestCase):
         program = self.compile(
             os.path.join(TOP, "tools/selftest/libvmem_threads.c"),
             "-I" + os.path.join(self.root, "include"), *flags.split(), archive,
-            "-lelf", "-ljansson", "-pthread")
+            "-lelf", "-ljansson", "-lz", "-llzo2", "-lzstd", "-pthread")
         run(program, self.image(), "401000", "11000")
 
     def test_cplusplus(self):

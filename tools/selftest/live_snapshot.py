@@ -93,7 +93,7 @@ class Core:
 
 
 class Files:
-    """A stopped guest in files: QEMU's dump, raw memory, and a snapshot."""
+    """A stopped guest in files: QEMU's dumps, raw memory, and a snapshot."""
 
     def __init__(self, folder, guest, stopped, roots):
         self.dump = os.path.join(folder, "dump")
@@ -101,6 +101,13 @@ class Files:
         self.snapshot = os.path.join(folder, "snapshot")
         stopped.qmp.execute("dump-guest-memory", paging=False,
                             protocol="file:" + self.dump)
+        self.dumps = [self.dump]
+        can = stopped.qmp.execute("query-dump-guest-memory-capability")
+        for name in can["formats"]:
+            if name.startswith("kdump"):
+                self.dumps.append(os.path.join(folder, name))
+                stopped.qmp.execute("dump-guest-memory", paging=False, format=name,
+                                    protocol="file:" + self.dumps[-1])
         self.size = max(last + 1 for _, last in guest.system_ram)
         stopped.qmp.execute("pmemsave", val=0, size=self.size,
                             filename=self.raw)
@@ -297,27 +304,29 @@ class Snapshot(lablib.GuestTest):
     # One guest in several files
 
     def test_maps_agree(self):
-        """maps of the guest, of QEMU's dump, and of raw memory is one text"""
+        """maps of the guest, of QEMU's dumps, and of raw memory is one text"""
         options = self.options(self.roots[:3])
         live = ask(self.target, options, "maps")
         self.assertGreater(live.count(b"\n"), 500)
-        for path in (self.files.dump, self.files.raw):
+        for path in (*self.files.dumps, self.files.raw):
             self.assertTrue(ask(["--image", path], options, "maps") == live,
                             path)
         tap.diagnostic("%d lines" % live.count(b"\n"))
 
     def test_dump_alone(self):
-        """and so is maps of QEMU's dump by its own registers, which lack EFER"""
+        """and so is maps of QEMU's dumps by their own registers, which lack EFER"""
         live = ask(self.target, self.registers.options(), "maps")
         width = ["--maxphyaddr", str(self.registers.maxphyaddr)]
-        alone = ask(["--image", self.files.dump], width, "maps")
-        self.assertEqual(first_difference(alone, live), None)
+        for path in self.files.dumps:
+            alone = ask(["--image", path], width, "maps")
+            self.assertEqual(first_difference(alone, live), None, path)
+        self.assertGreater(len(self.files.dumps), 1)
 
     def test_spaces_agree(self):
         """and so is spaces of all roots"""
         options = self.options(self.roots)
         live = ask(self.target, options, "spaces")
-        for path in (self.files.dump, self.files.raw):
+        for path in (*self.files.dumps, self.files.raw):
             self.assertTrue(ask(["--image", path], options, "spaces") == live,
                             path)
         tap.diagnostic("%d lines" % live.count(b"\n"))

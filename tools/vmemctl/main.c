@@ -63,7 +63,7 @@ static const struct argp_option options[] = {
 	{ "vm-fd", OPT_VM_FD, "FD", 0,
 	  "Its descriptor of the VM, if it holds more than one VM", 1 },
 	{ "image", OPT_IMAGE, "FILE", 0,
-	  "Ask no process but a file: an ELF core, a snapshot, LiME or raw memory",
+	  "Ask no process but a file: an ELF core, a kdump, a snapshot, LiME or raw memory",
 	  1 },
 	{ "region", OPT_REGION, "GPA:LEN:OFFSET[:FILE]", 0,
 	  "LEN bytes at OFFSET of the image, or of FILE, are at GPA; can be repeated",

@@ -147,9 +147,9 @@ int libvmem_open_vm(struct libvmem **vm, int vm_fd,
  * libvmem_open_image - open a file with a guest's memory
  * @vm: set to the handle; NULL after a failure
  * @path: an ELF core of QEMU's dump-guest-memory, of VirtualBox or of a kernel that
- *	has crashed, a snapshot, a file of LiME's, or raw memory from
- *	guest-physical address 0 on. The file must not become shorter while it
- *	is open: the process would get SIGBUS.
+ *	has crashed, a kdump-compressed dump, a snapshot, a file of LiME's, or raw
+ *	memory from guest-physical address 0 on. The file must not become shorter
+ *	while it is open: the process would get SIGBUS.
  * @error: the failure, or NULL
  *
  * Return: 0; -LIBVMEM_BAD_IMAGE; -LIBVMEM_DENIED; -LIBVMEM_SYSTEM.
@@ -204,7 +204,7 @@ struct libvmem_space {
 /**
  * struct libvmem_image - the file of an image
  * @path: path of the file, as it was given
- * @format: "raw", "elf32", "elf64" or "lime"
+ * @format: "raw", "elf32", "elf64", "lime" or "kdump"
  * @size: bytes of the file
  * @spaces: the spaces of a snapshot, in order of primacy
  * @nr_spaces: elements of @spaces; 0 if the image is no snapshot
