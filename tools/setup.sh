@@ -32,12 +32,13 @@ packages_of() {
 	case $1 in
 	module) echo gcc make kmod xz-utils pahole ;;
 	user) echo gcc g++ make binutils libc6-dev libjansson-dev libelf-dev \
-		liblzo2-dev libseccomp-dev libzstd-dev pkg-config python3-jsonschema \
-		zlib1g-dev ;;
+		libfuse3-dev liblzo2-dev libseccomp-dev libzstd-dev pkg-config \
+		python3-jsonschema zlib1g-dev ;;
 	kunit) echo gcc make flex bison bc libelf-dev libssl-dev python3 kmod \
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
-		binutils strace graphviz makedumpfile python3-jsonschema ;;
+		binutils strace fuse3 graphviz makedumpfile \
+		python3-jsonschema ;;
 	style) echo clang-format sparse perl python3 groff shellcheck pyflakes3 ;;
 	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
 		syslinux-common gcc binutils python3 kmod ;;

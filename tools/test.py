@@ -63,6 +63,7 @@ ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
           "build/bin/access"]
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
+        "tools/selftest/live_mount.py", "tools/selftest/image_mount.py",
         "tools/selftest/live_memory.py", "tools/selftest/samples.py",
         "tools/selftest/docs.py", "tools/selftest/live_linux.py",
         "tools/selftest/live_vcpus.py"]

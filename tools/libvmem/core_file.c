@@ -113,12 +113,17 @@ static size_t status_size(const struct core *core)
 				 sizeof(struct prstatus32);
 }
 
-static size_t notes_size(const struct core *core)
+size_t core_notes_size(const struct core *core)
 {
-	size_t cpu = note_size("CORE", status_size(core)) +
-		     note_size(CORE_CPU_NAME, sizeof(*core->cpus));
+	size_t size = note_size("CORE", status_size(core)) +
+		      note_size(CORE_CPU_NAME, sizeof(*core->cpus));
 
-	return core->nr_cpus * cpu + note_size(VMEM_NOTE_NAME, core->note_size);
+	size *= core->nr_cpus;
+	if (core->vmcoreinfo_size)
+		size += note_size(VMCOREINFO_NAME, core->vmcoreinfo_size);
+	if (core->note_size)
+		size += note_size(VMEM_NOTE_NAME, core->note_size);
+	return size;
 }
 
 /* Append a note to the bytes at @at, which are zero; returns its end. */
@@ -148,21 +153,21 @@ static unsigned char *put_status(unsigned char *at, const struct core *core,
 			status_size(core));
 }
 
-static unsigned char *make_notes(const struct core *core)
+void core_put_notes(const struct core *core, void *notes)
 {
-	unsigned char *notes = calloc(1, notes_size(core));
 	unsigned char *at = notes;
 
-	if (!notes)
-		return NULL;
 	for (unsigned int i = 0; i < core->nr_cpus; i++)
 		at = put_status(at, core, i);
 	for (unsigned int i = 0; i < core->nr_cpus; i++)
 		at = put_note(at, CORE_CPU_NAME, CORE_CPU_TYPE, &core->cpus[i],
 			      sizeof(core->cpus[i]));
-	put_note(at, VMEM_NOTE_NAME, VMEM_NOTE_TYPE, core->note,
-		 core->note_size);
-	return notes;
+	if (core->vmcoreinfo_size)
+		at = put_note(at, VMCOREINFO_NAME, VMCOREINFO_TYPE,
+			      core->vmcoreinfo, core->vmcoreinfo_size);
+	if (core->note_size)
+		put_note(at, VMEM_NOTE_NAME, VMEM_NOTE_TYPE, core->note,
+			 core->note_size);
 }
 
 static size_t nr_phdrs(const struct core *core)
@@ -190,7 +195,7 @@ static __u64 notes_offset(const struct core *core)
 
 __u64 core_memory_offset(const struct core *core)
 {
-	__u64 end = notes_offset(core) + notes_size(core);
+	__u64 end = notes_offset(core) + core_notes_size(core);
 
 	return (end + PAGE - 1) & ~(PAGE - 1);
 }
@@ -271,8 +276,8 @@ static bool put_phdrs(const struct core *core, Elf *elf)
 	GElf_Phdr phdr = {
 		.p_type = PT_NOTE,
 		.p_offset = notes_offset(core),
-		.p_filesz = notes_size(core),
-		.p_memsz = notes_size(core),
+		.p_filesz = core_notes_size(core),
+		.p_memsz = core_notes_size(core),
 	};
 
 	if (!gelf_newphdr(elf, nr_phdrs(core)) ||
@@ -339,16 +344,17 @@ static int write_headers(const struct core *core, int fd,
 
 int core_write(const struct core *core, int fd, struct libvmem_error *error)
 {
-	unsigned char *notes = make_notes(core);
+	unsigned char *notes = calloc(1, core_notes_size(core));
 	int ret;
 
 	if (!notes)
 		return error_memory(error, "the notes");
+	core_put_notes(core, notes);
 	/* First of all: libelf cuts the file off behind them. */
 	ret = write_headers(core, fd, error);
 	if (!ret)
-		ret = write_at(fd, notes, notes_size(core), notes_offset(core),
-			       error);
+		ret = write_at(fd, notes, core_notes_size(core),
+			       notes_offset(core), error);
 	free(notes);
 	return ret;
 }

@@ -73,8 +73,10 @@ struct core_load {
  * @is_virtual: what counts of the memory is the virtual address
  * @cpus: the vCPUs
  * @nr_cpus: how many they are
+ * @vmcoreinfo: what the guest's kernel says of itself
+ * @vmcoreinfo_size: its size in bytes; 0 for no such note
  * @note: the contents of our own note
- * @note_size: its size in bytes
+ * @note_size: its size in bytes; 0 for no such note
  * @loads: the memory
  * @nr_loads: elements of @loads, no more than CORE_MAX_LOADS
  * @memory_size: bytes of it in the file
@@ -84,6 +86,8 @@ struct core {
 	bool is_virtual;
 	const struct core_cpu *cpus;
 	unsigned int nr_cpus;
+	const void *vmcoreinfo;
+	size_t vmcoreinfo_size;
 	const void *note;
 	size_t note_size;
 	const struct core_load *loads;
@@ -93,6 +97,10 @@ struct core {
 
 /* Of 56 bytes each in the file */
 #define CORE_MAX_LOADS 1048576u
+
+/* The notes, and their size in bytes. @notes is filled with zeros before. */
+size_t core_notes_size(const struct core *core);
+void core_put_notes(const struct core *core, void *notes);
 
 /* Where in the file the memory begins. */
 __u64 core_memory_offset(const struct core *core);

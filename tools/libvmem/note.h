@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the file of a snapshot has besides what any ELF core has
+ * Notes of an ELF core that QEMU does not write
  */
 #ifndef NOTE_H
 #define NOTE_H
@@ -14,6 +14,10 @@
 #define VMEM_NOTE_NAME "VMEM"
 #define VMEM_NOTE_TYPE 0x564d454d
 #define VMEM_NOTE_VERSION 1
+
+/* The kernel's note of itself, for whoever reads its memory. */
+#define VMCOREINFO_NAME "VMCOREINFO"
+#define VMCOREINFO_TYPE 0
 
 /**
  * struct vmem_note_space - a space of a snapshot

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,7 +19,7 @@
 #include "vmemctl.h"
 
 /* A snapshot may go wherever root may write. */
-static void drop_capabilities(bool writes)
+static void drop_capabilities(enum confined confined)
 {
 	const __u32 keep = 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
 	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
@@ -28,7 +29,7 @@ static void drop_capabilities(bool writes)
 
 	if (syscall(SYS_capget, &header, caps))
 		die("cannot read capabilities: %m");
-	caps[0].permitted &= writes ? keep : 0;
+	caps[0].permitted &= confined == CONFINED_WRITER ? keep : 0;
 	caps[0].effective = caps[0].permitted;
 	caps[0].inheritable = 0;
 	caps[1] = (struct __user_cap_data_struct){};
@@ -80,6 +81,25 @@ static const int writing[] = {
 	SCMP_SYS(linkat),   SCMP_SYS(rename),	 SCMP_SYS(unlink),
 };
 
+/* Allowed to begin a thread, and to be one */
+static const int serving[] = {
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(rseq),
+};
+
+/* No process: clone3() does not let the filter see which it would be. */
+static int allow_threads(scmp_filter_ctx filter)
+{
+	int ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+				   SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD,
+					   CLONE_THREAD));
+
+	if (ret)
+		return ret;
+	return seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS),
+				SCMP_SYS(clone3), 0);
+}
+
 static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
 {
 	int ret = 0;
@@ -117,7 +137,7 @@ static int allow_some(scmp_filter_ctx filter)
 	return ret;
 }
 
-static int load_filter(bool writes)
+static int load_filter(enum confined confined)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int ret;
@@ -128,8 +148,12 @@ static int load_filter(bool writes)
 	ret = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (!ret)
 		ret = allow(filter, calls, ARRAY_SIZE(calls));
-	if (!ret && writes)
+	if (!ret && confined == CONFINED_WRITER)
 		ret = allow(filter, writing, ARRAY_SIZE(writing));
+	if (!ret && confined == CONFINED_SERVER)
+		ret = allow(filter, serving, ARRAY_SIZE(serving));
+	if (!ret && confined == CONFINED_SERVER)
+		ret = allow_threads(filter);
 	if (!ret)
 		ret = allow_some(filter);
 	if (!ret)
@@ -145,14 +169,14 @@ static int load_filter(bool writes)
 #define SANITIZED false
 #endif
 
-void confine(bool writes)
+void confine(enum confined confined)
 {
 	int ret;
 
 	/* jansson reads its seed from a file. */
 	json_object_seed(0);
-	drop_capabilities(writes);
-	ret = SANITIZED ? 0 : load_filter(writes);
+	drop_capabilities(confined);
+	ret = SANITIZED ? 0 : load_filter(confined);
 	if (ret)
 		warn("warning: not confined by seccomp, but for capabilities: %s",
 		     strerror(-ret));

@@ -69,11 +69,24 @@ static void check_output(const struct opts *opts)
 		    opts->output);
 }
 
-struct libvmem *guest_open(struct opts *opts)
+static struct libvmem *attach(const struct opts *opts)
 {
 	struct libvmem_error error;
 	struct libvmem *vm;
 	int ret;
+
+	if (opts->image)
+		ret = libvmem_open_regions(&vm, opts->image, opts->regions,
+					   opts->nr_regions, &error);
+	else
+		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
+	check(ret, &error);
+	return vm;
+}
+
+void guest_attach(struct opts *opts, struct libvmem **vms, unsigned int nr)
+{
+	struct libvmem_error error;
 
 	if (opts->qmp)
 		check(libvmem_qmp_open(&opts->source.qmp, opts->qmp, opts->pid,
@@ -83,14 +96,17 @@ struct libvmem *guest_open(struct opts *opts)
 		find_hole(opts);
 	if (opts->image)
 		signal(SIGBUS, end_by_sigbus);
-	if (opts->image)
-		ret = libvmem_open_regions(&vm, opts->image, opts->regions,
-					   opts->nr_regions, &error);
-	else
-		ret = libvmem_open_pid(&vm, opts->pid, opts->vm_fd, &error);
-	check(ret, &error);
+	for (unsigned int i = 0; i < nr; i++)
+		vms[i] = attach(opts);
+}
+
+struct libvmem *guest_open(struct opts *opts)
+{
+	struct libvmem *vm;
+
+	guest_attach(opts, &vm, 1);
 	check_output(opts);
-	confine(opts->output);
+	confine(opts->output ? CONFINED_WRITER : CONFINED);
 	return vm;
 }
 

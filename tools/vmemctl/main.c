@@ -17,7 +17,7 @@ static const struct command *const commands[] = {
 	&info_command,	  &vcpus_command, &roots_command,    &vtop_command,
 	&access_command,  &maps_command,  &spaces_command,   &aliases_command,
 	&who_command,	  &read_command,  &snapshot_command, &graph_command,
-	&debugfs_command,
+	&debugfs_command, &mount_command,
 };
 
 /* Options that have a long name only. */

@@ -20,12 +20,24 @@ static void note_error(void)
 		out_errno = errno ? errno : EIO;
 }
 
+static __thread FILE *other;
+
+void out_to(FILE *file)
+{
+	other = file;
+}
+
+static FILE *stream(void)
+{
+	return other ?: stdout;
+}
+
 void out(const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vprintf(fmt, ap) < 0)
+	if (vfprintf(stream(), fmt, ap) < 0)
 		note_error();
 	va_end(ap);
 }
@@ -57,13 +69,13 @@ void progress_end(void)
 
 void out_bytes(const void *bytes, size_t len)
 {
-	if (fwrite_unlocked(bytes, 1, len, stdout) != len)
+	if (fwrite_unlocked(bytes, 1, len, stream()) != len)
 		note_error();
 }
 
 void out_char(char c)
 {
-	if (putc_unlocked(c, stdout) == EOF)
+	if (putc_unlocked(c, stream()) == EOF)
 		note_error();
 }
 

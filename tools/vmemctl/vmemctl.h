@@ -11,6 +11,7 @@
 #include <libvmem.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdnoreturn.h>
 #include <sys/types.h>
 
@@ -145,6 +146,7 @@ extern const struct command aliases_command;
 extern const struct command read_command;
 extern const struct command snapshot_command;
 extern const struct command graph_command;
+extern const struct command mount_command;
 
 /* error.c */
 
@@ -218,14 +220,30 @@ struct addresses {
 struct addresses parse_addresses(const char *command, const char *what,
 				 int nr_args, char **args);
 
-/*
- * confine.c: drop capabilities, and all system calls but those to query the device
- * and to print; with @writes, also those to create a file. Warns if the kernel
- * refuses seccomp.
+/* confine.c */
+
+/**
+ * enum confined - what is left allowed
+ * @CONFINED: to query the device and to print
+ * @CONFINED_WRITER: to create a file as well
+ * @CONFINED_SERVER: to begin threads as well
  */
-void confine(bool writes);
+enum confined {
+	CONFINED,
+	CONFINED_WRITER,
+	CONFINED_SERVER,
+};
+
+/*
+ * Drop capabilities, and system calls. Warns if the kernel refuses seccomp. Threads that
+ * are there already keep theirs.
+ */
+void confine(enum confined confined);
 
 /* guest.c: what every command asks the library first, or fail(). */
+
+/* @nr handles of it, for as many threads; without confine() */
+void guest_attach(struct opts *opts, struct libvmem **vms, unsigned int nr);
 
 /* And connects to its QEMU, if that is to be asked. */
 struct libvmem *guest_open(struct opts *opts);
@@ -406,6 +424,9 @@ void out_bytes(const void *bytes, size_t len);
 void out_char(char c);
 void out_text(const char *text);
 void out_hex(__u64 value, int digits); /* with zeros in front */
+
+/* This thread's out() goes to @file, or to stdout again for NULL. */
+void out_to(FILE *file);
 
 /* Why stdout cannot be written any more, or 0: the return value of a callback. */
 int out_ended(void);

@@ -1117,6 +1117,137 @@ int libvmem_snapshot(struct libvmem *vm,
 		     struct libvmem_snapshot *made,
 		     struct libvmem_error *error);
 
+/* The guest as a file */
+
+/* A guest as an ELF core. It does not change: any number of threads can read it. */
+struct libvmem_core;
+
+/**
+ * struct libvmem_core_args - how to make a core
+ * @source: where the registers of a kernel without VMCOREINFO are taken from
+ * @step: called now and then, with the bytes of guest memory that have been looked at, and
+ *	how many there are; returns 0, or a positive value to end it; or NULL
+ * @priv: passed to @step
+ */
+struct libvmem_core_args {
+	const struct libvmem_source *source;
+	int (*step)(__u64 done, __u64 all, void *priv);
+	void *priv;
+};
+
+/**
+ * struct libvmem_core_layout - what is where in a core
+ * @size: bytes of the core
+ * @head_size: bytes in front of its memory: headers and notes
+ * @memory_end: guest-physical address behind the last memory
+ * @vmcoreinfo: guest-physical address of the VMCOREINFO note that was found; 0 if none
+ *	was
+ * @regs: registers of an address space that has the kernel in it: its own, if VMCOREINFO
+ *	tells them; all 0 if none are known
+ * @has_direct: the kernel has all memory mapped in one piece: its segments have virtual
+ *	addresses
+ * @direct: that of guest-physical address 0
+ */
+struct libvmem_core_layout {
+	__u64 size;
+	size_t head_size;
+	__u64 memory_end;
+	__u64 vmcoreinfo;
+	struct vmem_regs regs;
+	bool has_direct;
+	__u64 direct;
+};
+
+/**
+ * libvmem_core_open - make an ELF core of a guest, which stays where it is
+ * @core: set to the core; NULL after a failure
+ * @vm: the guest
+ * @args: how
+ * @error: the failure, or NULL
+ *
+ * The core is as QEMU's dump-guest-memory writes it: a note of each vCPU's registers, the
+ * guest's own VMCOREINFO, and all of its memory. What the guest has in memory is read once,
+ * to find VMCOREINFO. Memory that is plugged in later is not in the core.
+ *
+ * Return: 0; -LIBVMEM_TOO_MUCH if memory is in more pieces than a core has; a negative
+ * code; a positive value of @step.
+ */
+int libvmem_core_open(struct libvmem_core **core, struct libvmem *vm,
+		      const struct libvmem_core_args *args,
+		      struct libvmem_error *error);
+
+/**
+ * libvmem_core_close - forget a core
+ * @core: the core, or NULL
+ */
+void libvmem_core_close(struct libvmem_core *core);
+
+/**
+ * libvmem_core_layout - what is where in a core
+ * @core: the core
+ * @layout: set
+ */
+void libvmem_core_layout(const struct libvmem_core *core,
+			 struct libvmem_core_layout *layout);
+
+/**
+ * libvmem_core_head - headers and notes, with the registers of now
+ * @core: the core
+ * @vm: a handle of the same guest
+ * @head: room for @head_size bytes of the layout
+ * @error: the failure, or NULL
+ *
+ * Of a guest that runs, RIP, CR0, CR3 and CR4 are known; other registers are 0.
+ *
+ * Return: 0 or a negative code.
+ */
+int libvmem_core_head(const struct libvmem_core *core, struct libvmem *vm,
+		      void *head, struct libvmem_error *error);
+
+/**
+ * libvmem_core_read - read the memory in a core
+ * @core: the core
+ * @vm: a handle of the same guest
+ * @offset: where in the core, behind its head
+ * @buf: room for @len bytes
+ * @len: bytes to read
+ * @read: set, as by libvmem_read(); the reading ends at the end of the core, too
+ * @error: the failure, or NULL
+ *
+ * Return: 0 or a negative code.
+ */
+int libvmem_core_read(const struct libvmem_core *core, struct libvmem *vm,
+		      __u64 offset, void *buf, size_t len,
+		      struct libvmem_read *read, struct libvmem_error *error);
+
+/**
+ * libvmem_core_read_phys - read memory by guest-physical address
+ * @core: the core
+ * @vm: a handle of the same guest
+ * @gpa: first guest-physical address
+ * @buf: room for @len bytes
+ * @len: bytes to read
+ * @read: set, as by libvmem_core_read(); where there is no memory, there are zeros
+ * @error: the failure, or NULL
+ *
+ * Return: 0 or a negative code.
+ */
+int libvmem_core_read_phys(const struct libvmem_core *core, struct libvmem *vm,
+			   __u64 gpa, void *buf, size_t len,
+			   struct libvmem_read *read,
+			   struct libvmem_error *error);
+
+/**
+ * libvmem_core_next - find memory, or where there is none
+ * @core: the core
+ * @gpa: guest-physical address to begin at
+ * @memory: look for memory, else for the end of it
+ *
+ * Return: the first such address from @gpa on, or @memory_end of the layout.
+ */
+__u64 libvmem_core_next(const struct libvmem_core *core, __u64 gpa,
+			bool memory);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

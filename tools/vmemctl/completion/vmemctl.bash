@@ -42,6 +42,10 @@ _vmemctl() {
 	fi
 	commands=$("$1" --help 2>/dev/null |
 		sed -n '/^Commands:/,/^$/s/^  \([a-z]\{1,\}\) .*/\1/p')
+	if [[ " ${words[*]:1:cword-1} " == *' mount '* ]]; then
+		_filedir -d
+		return
+	fi
 	for word in "${words[@]:1:cword-1}"; do
 		[[ ! $'\n'$commands$'\n' == *$'\n'"$word"$'\n'* ]] || return
 	done
