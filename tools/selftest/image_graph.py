@@ -380,8 +380,9 @@ class Graph(image.Case):
         core = self.file(images.amd64_core())
         with self.with_dot(
                 "cat >/dev/null; echo \"<x>$(id -u) $(id -g) $(id -G)"
-                "$(grep -h Cap... /proc/self/status | tr -d '\\n')</x>\""):
+                "$(grep -hE 'Cap...|NoNew' /proc/self/status | tr -d '\\n')</x>\""):
             svg = self.svg(["--image", core, "--cr3", "1000,5000"])
+        self.assertRegex(svg.text, r"NoNewPrivs:\s*1$")
         if os.geteuid():
             self.assertEqual(svg.text.split()[0], str(os.geteuid()))
             return

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +148,7 @@ static noreturn void run_dot(int text, int svg, int failure)
 	signal(SIGPIPE, SIG_DFL);
 	if (dup2(text, STDIN_FILENO) >= 0 && dup2(svg, STDOUT_FILENO) >= 0 &&
 	    dup2(null, STDERR_FILENO) >= 0 &&
+	    !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
 	    (geteuid() ||
 	     (!setgroups(0, NULL) && !setresgid(NOBODY, NOBODY, NOBODY) &&
 	      !setresuid(NOBODY, NOBODY, NOBODY))))
@@ -274,8 +276,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 const struct command graph_command = {
 	.name = "graph",
 	.args = "[VA LAST_VA]",
-	.summary =
-		"a picture of what spaces share, or of one",
+	.summary = "a picture of what spaces share, or of one",
 	.help = "Draw the spaces and the tables that they share, or a map of one space:\n"
 		"where what is mapped, with which rights, in pages of which size.\n"
 		"\vWith --all or more than one --cr3, spaces that use the same shared tables\n"
