@@ -39,7 +39,7 @@ const char *rights_name(unsigned int rights)
 const char *rights_colour(unsigned int rights)
 {
 	static const char *const colours[NR_RIGHTS] = {
-		"#d4d4d4", "#6cb6ea", "#ececec", "#b5dcf7",
+		"#dcdcdc", "#6cb6ea", "#f2f2f2", "#9fcff2",
 		"#c08a2d", "#ff5a4d", "#dfb267", "#ff8f85",
 	};
 
