@@ -6,7 +6,9 @@ They boot in QEMU's own emulation on this machine, without KVM and without vmem.
 are dumped. Each has told before what its processes are.
 """
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,11 @@ SECONDS = 500                   # for a boot that takes five on a machine of its
 USED = (vmem.RootClass.VCPU, vmem.RootClass.USER)
 
 
+def die_with_parent():
+    """Even if the parent is killed; PR_SET_PDEATHSIG is 1."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Boot:
     """A guest that has told what its processes are, and stands still"""
 
@@ -48,7 +55,7 @@ class Boot:
              "-serial", "file:" + self.path("told"),
              "-qmp", "unix:%s,server=on,wait=off" % self.path("qmp"),
              "-chardev", "socket,path=%s,server=on,wait=off,id=gdb" % self.path("gdb"),
-             "-gdb", "chardev:gdb"], stdin=subprocess.DEVNULL)
+             "-gdb", "chardev:gdb"], stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
         try:
             self.told = self.wait()
             self.qmp = lablib.Qmp(self.path("qmp"))
