@@ -56,14 +56,18 @@ static int unpack_zstd(const unsigned char *src, size_t len,
 
 /**
  * struct snappy - a page that is being unpacked
- * @src: what is packed, up to @src_end
- * @page: its beginning
- * @dst: its next byte, up to @dst_end
+ * @src: the next byte of what is packed
+ * @src_end: its end
+ * @page: the page
+ * @dst: its next byte
+ * @dst_end: its end
  */
 struct snappy {
-	const unsigned char *src, *src_end;
+	const unsigned char *src;
+	const unsigned char *src_end;
 	const unsigned char *page;
-	unsigned char *dst, *dst_end;
+	unsigned char *dst;
+	unsigned char *dst_end;
 };
 
 /* A number of @nr bytes, little endian */

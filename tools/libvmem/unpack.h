@@ -11,8 +11,10 @@
 /**
  * unpack - unpack a page of a kdump-compressed dump
  * @flags: how it is packed, as its descriptor says; 0 if it is not
- * @src: the packed page, @len bytes
- * @page: set, @size bytes
+ * @src: the packed page
+ * @len: bytes of @src
+ * @page: set
+ * @size: bytes of @page
  *
  * Return: 0; -EIO if it is damaged, or packed in an unknown way; -ENOMEM.
  */

@@ -78,8 +78,9 @@ class Made(image.Case):
             words = [rng.randbytes(rng.randint(1, 9)) for _ in range(4)]
             page = rng.randbytes(size) + b"".join(
                 rng.choice(words) for _ in range(rng.randrange(2000)))
-            memory.fill(i * PAGE, page[:PAGE].ljust(PAGE, b"\0")
-                        if i % 3 else page[:PAGE])
+            memory.fill(i * PAGE, page[:PAGE])
+        for i in range(200, 1300):              # more than are kept
+            memory.fill(i * PAGE, b"%d" % i)
         raw = memory.raw()
         for flags in (ZLIB, LZO, SNAPPY, ZSTD):
             path = self.file(images.kdump(memory, b"", flags))
@@ -102,6 +103,7 @@ class Made(image.Case):
         for data in (amd64(notes=b""), amd64(version=3)):
             self.answers(self.file(data), ["maps"], MAPS, warning=LOST,
                          options=roots)
+            self.assertEqual(self.json(self.file(data), "info")["vcpus"], [])
 
     def test_left_out(self):
         """what makedumpfile left out is unreadable, and only if it says so, zeros"""
@@ -159,7 +161,9 @@ class Made(image.Case):
                      "more than 65536 pieces")
         other = bytearray(amd64())
         other[PAGE + 104 + 3] = 77
-        self.damaged(bytes(other), "notes make no sense|damaged")
+        self.damaged(bytes(other), "notes make no sense")
+        struct.pack_into("<Q", other, PAGE + 56, 65 << 20)
+        self.damaged(bytes(other), "more than 64 MiB of notes")
 
     def test_pieces(self):
         """pieces of a flattened dump that cannot be"""
@@ -169,7 +173,8 @@ class Made(image.Case):
         whole = images.flattened(data, PAGE)
         for at in range(PAGE, len(whole), 997):
             self.damaged(whole[:at], "truncated")
-        for where, size in ((0, 0), (0, 1 << 62), (1 << 60, 8)):
+        for where, size in ((0, 0), (0, 1 << 62), (1 << 60, 8),
+                            (0, (1 << 64) + PAGE - len(whole))):    # once around
             self.damaged(whole[:-16] + struct.pack(">QQ", where, size) +
                          bytes(8) + b"\xff" * 16, "truncated|damaged")
         self.damaged(whole[:-16] + struct.pack(">QQ8s", 0, 8, b"DISKDUMP") +

@@ -156,7 +156,7 @@ def elf(segments, notes=b"", fmt=ELF64, machine=EM_X86_64, kind=ET_CORE,
 
 ZLIB, LZO, SNAPPY, ZSTD = 1, 2, 4, 0x20
 
-ZSTD_PAGE = b"\x28\xb5\x2f\xfd\x60\0\x0f"      # of a page, in one block
+ZSTD_PAGE = b"\x28\xb5\x2f\xfd\x60\0\x0f"      # what is in front of a page's blocks
 LZO_END = b"\x11\0\0"
 
 
@@ -212,10 +212,10 @@ def snappy(page):
 
 
 def zstd(page):
-    """As it is, or one byte many times"""
-    if page == page[:1] * len(page):
-        return ZSTD_PAGE + (len(page) << 3 | 3).to_bytes(3, "little") + page[:1]
-    return ZSTD_PAGE + (len(page) << 3 | 1).to_bytes(3, "little") + page
+    """The beginning as it is, and a zero many times"""
+    head = page.rstrip(b"\0")
+    return (ZSTD_PAGE + (len(head) << 3).to_bytes(3, "little") + head +
+            (len(page) - len(head) << 3 | 3).to_bytes(3, "little") + b"\0")
 
 
 PACKERS = {0: bytes, ZLIB: zlib.compress, LZO: lzo, SNAPPY: snappy, ZSTD: zstd}
@@ -246,15 +246,19 @@ def kdump(memory, notes=b"", flags=ZLIB, *, wide=True, machine=None, version=6,
     sub += bytes(-len(sub) % PAGE)
     head += struct.pack("<5I", status, block, len(sub) // PAGE, 2 * bits // PAGE, nr)
     out = head.ljust(PAGE, b"\0") + sub + bitmap(memory.pages) + bitmap(there)
-    at, descriptors, packed = len(out) + 24 * len(there), b"", b""
+    # All pages of zeros are the first one.
+    begin, descriptors, packed = len(out) + 24 * len(there), b"", bytes(PAGE)
     for gpa in there:
         page = bytes(memory.pages[gpa])
-        data = PACKERS[flags](page)
-        if len(data) >= PAGE:
+        data, at = PACKERS[flags](page), begin + len(packed)
+        if len(data) >= PAGE or not any(page):
             data = page
         how = page_flags or (flags if len(data) < PAGE else 0)
-        descriptors += struct.pack("<QIIQ", at + len(packed), len(data), how, 0)
-        packed += data
+        if any(page):
+            packed += data
+        else:
+            at = begin
+        descriptors += struct.pack("<QIIQ", at, len(data), how, 0)
     return out + descriptors + packed
 
 
