@@ -109,10 +109,13 @@ static struct stat attributes(const struct mount *mount, fuse_ino_t ino)
 		.st_ctim = mount->since,
 	};
 
-	if (file_of(ino) == FILE_VMCORE)
+	if (file_of(ino) == FILE_VMCORE) {
 		st.st_size = mount->layout.size;
-	else if (file_of(ino) == FILE_MEMORY)
+		/* Stdio, and so gdb, keeps that much of what it has read. */
+		st.st_blksize = 1;
+	} else if (file_of(ino) == FILE_MEMORY) {
 		st.st_size = mount->layout.memory_end;
+	}
 	return st;
 }
 
