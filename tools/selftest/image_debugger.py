@@ -18,7 +18,7 @@ import image
 import images
 import tap
 from image import LEFT_OUT
-from images import A, B, CODE, DATA, HIGH, I686, P, PAGE, R, U, W, Segment
+from images import A, B, CODE, DATA, HIGH, P, PAGE, R, W, Segment
 
 # Where in QEMU's note of a vCPU RSP and RIP are
 NOTE_RSP, NOTE_RIP = 20 + 8 + 6 * 8, 20 + 8 + 16 * 8

@@ -20,6 +20,7 @@ static void note_error(void)
 		out_errno = errno ? errno : EIO;
 }
 
+/* Where this thread's output goes instead */
 static __thread FILE *other;
 
 void out_to(FILE *file)
