@@ -17,9 +17,6 @@
 /* Where an amd64 kernel has its own text and data, before they are moved. */
 #define AMD64_TEXT 0xffffffff80000000ull
 
-/* More are copies. */
-#define MAX_NOTES 16
-
 /* As the kernel writes it: the name takes up whole words. */
 struct note_head {
 	Elf64_Nhdr nhdr;
@@ -27,17 +24,19 @@ struct note_head {
 };
 
 /**
- * struct hunt - notes that were found
+ * struct hunt - a look for the note
  * @scan: the pass over memory
- * @gpas: where they are
- * @nr: elements of @gpas
+ * @info: the note, or the first one that may be it
+ * @regs: the registers that it leads to
+ * @confirmed: its tables lead back
  * @step: the caller's
  * @priv: passed to @step
  */
 struct hunt {
 	struct scan scan;
-	__u64 gpas[MAX_NOTES];
-	unsigned int nr;
+	struct vmcoreinfo *info;
+	struct vmem_regs *regs;
+	bool confirmed;
 	int (*step)(__u64 done, __u64 all, void *priv);
 	void *priv;
 };
@@ -53,15 +52,6 @@ static bool is_note(const void *page)
 	       head->nhdr.n_descsz <= MAX_VMCOREINFO &&
 	       !memcmp(head->name, VMCOREINFO_NAME, sizeof(VMCOREINFO_NAME)) &&
 	       !memcmp(head + 1, first, sizeof(first) - 1);
-}
-
-static int take_page(__u64 gpa, const void *page, void *priv)
-{
-	struct hunt *hunt = priv;
-
-	if (gpa && hunt->nr < MAX_NOTES && is_note(page))
-		hunt->gpas[hunt->nr++] = gpa;
-	return 0;
 }
 
 static int tell(__u64 done, __u64 all, void *priv)
@@ -167,21 +157,19 @@ static bool find_regs(struct libvmem *vm, const struct vmcoreinfo *info,
 	return leads_back(vm, regs, va);
 }
 
-/* Without tables that confirm one, the first. */
-static void choose(const struct hunt *hunt, struct vmcoreinfo *info,
-		   struct vmem_regs *regs)
+/* The one that counts ends the look. Without that, the first one is taken. */
+static int take_page(__u64 gpa, const void *page, void *priv)
 {
+	struct hunt *hunt = priv;
 	struct libvmem *vm = hunt->scan.vm;
+	struct vmcoreinfo info;
 
-	for (unsigned int i = 0; i < hunt->nr; i++)
-		if (read_note(vm, hunt->gpas[i], info) &&
-		    find_regs(vm, info, regs))
-			return;
-	*regs = (struct vmem_regs){};
-	for (unsigned int i = 0; i < hunt->nr; i++)
-		if (read_note(vm, hunt->gpas[i], info))
-			return;
-	*info = (struct vmcoreinfo){};
+	if (!gpa || !is_note(page) || !read_note(vm, gpa, &info))
+		return 0;
+	hunt->confirmed = find_regs(vm, &info, hunt->regs);
+	if (hunt->confirmed || !hunt->info->gpa)
+		*hunt->info = info;
+	return hunt->confirmed;
 }
 
 int vmcoreinfo_find(struct libvmem *vm, struct vmcoreinfo *info,
@@ -196,12 +184,17 @@ int vmcoreinfo_find(struct libvmem *vm, struct vmcoreinfo *info,
 			.step = tell,
 			.priv = &hunt,
 		},
+		.info = info,
+		.regs = regs,
 		.step = step,
 		.priv = priv,
 	};
-	int ret = scan_memory(&hunt.scan, error);
+	int ret;
 
-	if (!ret)
-		choose(&hunt, info, regs);
+	*info = (struct vmcoreinfo){};
+	ret = scan_memory(&hunt.scan, error);
+	if (hunt.confirmed)
+		return 0;
+	*regs = (struct vmem_regs){};
 	return ret;
 }

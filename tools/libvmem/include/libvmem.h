@@ -1167,7 +1167,7 @@ struct libvmem_core_layout {
  *
  * The core is as QEMU's dump-guest-memory writes it: a note of each vCPU's registers, the
  * guest's own VMCOREINFO, and all of its memory. What the guest has in memory is read once,
- * to find VMCOREINFO. Memory that is plugged in later is not in the core.
+ * up to VMCOREINFO. Memory that is plugged in later is not in the core.
  *
  * Return: 0; -LIBVMEM_TOO_MUCH if memory is in more pieces than a core has; a negative
  * code; a positive value of @step.
