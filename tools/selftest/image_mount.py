@@ -351,6 +351,14 @@ class Kernel(Case):
         put_note(memory, NOTE + 6 * PAGE, vmcoreinfo("NUMBER(phys_base)=x"))
         self.assertEqual(self.info_in(memory), [amd64_info()])
 
+    def test_flood(self):
+        """many of those do not hide it"""
+        memory = kernel()
+        for i in range(100):
+            put_note(memory, NOTE + i * PAGE, vmcoreinfo("NUMBER(i)=%d" % i))
+        put_note(memory, NOTE + 100 * PAGE, amd64_info())
+        self.assertEqual(self.info_in(memory), [amd64_info()])
+
     def test_unconfirmed(self):
         """without tables that confirm one, the first is taken"""
         memory = kernel()
