@@ -83,6 +83,7 @@ STEPS = {
     "image-files": ["tools/selftest/image_files.py"],
     "image-kdump": ["tools/selftest/image_kdump.py"],
     "image-access": ["tools/selftest/image_access.py"],
+    "image-batch": ["tools/selftest/image_batch.py"],
     "image-debugger": ["tools/selftest/image_debugger.py"],
     "image-json": ["tools/selftest/image_json.py"],
     "image-roots": ["tools/selftest/image_roots.py"],

@@ -70,5 +70,6 @@ const struct command debugfs_command = {
 		"beside it.",
 	.can_search = true,
 	.can_exclude = true,
+	.alone = true,
 	.run = run,
 };

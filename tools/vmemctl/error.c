@@ -11,12 +11,23 @@
 /* Enough for a path in it */
 #define TEXT_MAX 8192
 
+/* Of a batch; 0 outside of one */
+static unsigned long line;
+
+void report_line(unsigned long nr)
+{
+	line = nr;
+}
+
 /* Flush stdout first: the answer so far belongs before the error. */
 static void report(const char *text)
 {
 	fflush(stdout);
 	progress_end();
-	fprintf(stderr, "vmemctl: %s\n", text);
+	fputs("vmemctl: ", stderr);
+	if (line)
+		fprintf(stderr, "line %lu: ", line);
+	fprintf(stderr, "%s\n", text);
 }
 
 void die(const char *fmt, ...)
@@ -40,6 +51,7 @@ void usage(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	json_fail(text, NULL);
 	report(text);
 	exit(EXIT_USAGE);
 }

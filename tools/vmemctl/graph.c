@@ -288,5 +288,6 @@ const struct command graph_command = {
 	.can_search = true,
 	.can_exclude = true,
 	.can_write = true,
+	.alone = true,
 	.run = run,
 };

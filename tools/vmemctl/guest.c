@@ -15,6 +15,9 @@
 #define LOWEST_HOLE (2ull << 30)
 #define HOLE_END (4ull << 30)
 
+/* How the handler ends a line of a batch: nothing more can be asked. */
+static int cut_status = EXIT_FAILED;
+
 /* An image is mapped, and somebody has cut it. Nothing can be said but this. */
 static void end_by_sigbus(int number)
 {
@@ -26,7 +29,7 @@ static void end_by_sigbus(int number)
 	(void)number;
 	(void)said;
 	new_file_abandon();
-	_exit(EXIT_FAILED);
+	_exit(cut_status);
 }
 
 /* What a PC has no room for below the hole, it has from 4 GiB on. */
@@ -88,6 +91,8 @@ void guest_attach(struct opts *opts, struct libvmem **vms, unsigned int nr)
 {
 	struct libvmem_error error;
 
+	if (opts->batch)
+		cut_status = EXIT_CUT;
 	if (opts->qmp)
 		check(libvmem_qmp_open(&opts->source.qmp, opts->qmp, opts->pid,
 				       &error),
@@ -104,14 +109,20 @@ struct libvmem *guest_open(struct opts *opts)
 {
 	struct libvmem *vm;
 
+	if (opts->vm)
+		return opts->vm;
 	guest_attach(opts, &vm, 1);
 	check_output(opts);
-	confine(opts->output ? CONFINED_WRITER : CONFINED);
+	confine(opts->output ? CONFINED_WRITER :
+		opts->batch  ? CONFINED_BATCH :
+			       CONFINED);
 	return vm;
 }
 
 void guest_close(struct libvmem *vm, struct opts *opts)
 {
+	if (opts->batch)
+		return;
 	libvmem_qmp_close(opts->source.qmp);
 	libvmem_close(vm);
 }

@@ -28,6 +28,7 @@
  * @held: what is held back, so that an error before the first row leaves stdout empty
  * @held_len: length of @held
  * @holds: nothing has been written yet
+ * @expected: there has to be an answer, and there was none yet
  */
 static struct writer {
 	char closers[MAX_DEPTH];
@@ -36,6 +37,7 @@ static struct writer {
 	char held[MAX_HELD];
 	size_t held_len;
 	bool holds;
+	bool expected;
 } writer;
 
 static void release(void)
@@ -89,6 +91,8 @@ static void open_with(const char *key, char opener, char closer)
 void json_begin(const char *command)
 {
 	writer.holds = true;
+	writer.held_len = 0;
+	writer.has_member[0] = false;
 	open_with(NULL, '{', '}');
 	json_put_count("version", SHAPE_VERSION);
 	json_put_name("command", command);
@@ -241,6 +245,12 @@ void json_end(void)
 	put_text("\n");
 	if (writer.holds)
 		release();
+	writer.expected = false;
+}
+
+void json_expect(void)
+{
+	writer.expected = true;
 }
 
 void json_fail(const char *message, const char *advice)
@@ -248,8 +258,11 @@ void json_fail(const char *message, const char *advice)
 	if (writer.holds)
 		writer.depth = 0;
 	writer.holds = false;
+	if (!writer.depth && writer.expected)
+		json_begin("batch");
 	if (!writer.depth)
 		return;
+	writer.expected = false;
 	while (writer.depth > 1)
 		json_close();
 	json_open_object("error");
@@ -258,4 +271,6 @@ void json_fail(const char *message, const char *advice)
 	json_close();
 	json_close();
 	put_text("\n");
+	if (writer.holds)
+		release();
 }

@@ -17,7 +17,7 @@ static const struct command *const commands[] = {
 	&info_command,	  &vcpus_command, &roots_command,    &vtop_command,
 	&access_command,  &maps_command,  &spaces_command,   &aliases_command,
 	&who_command,	  &read_command,  &snapshot_command, &graph_command,
-	&debugfs_command, &mount_command,
+	&debugfs_command, &mount_command, &batch_command,
 };
 
 /* Options that have a long name only. */
@@ -165,6 +165,10 @@ static void add_cr3s(struct opts *opts, char *list)
 	struct libvmem_source *source = &opts->source;
 	const char *arg;
 
+	/* In a line of a batch they replace those of the batch. */
+	if (!opts->has_cr3s)
+		source->nr_cr3s = 0;
+	opts->has_cr3s = true;
 	while ((arg = strsep(&list, ","))) {
 		if (source->nr_cr3s == VMEM_MAX_ROOTS)
 			usage("too many roots: give at most %u with --cr3",
@@ -277,10 +281,29 @@ static error_t parse_access(int key, char *arg, struct opts *opts)
 	}
 }
 
+/* Of a line of a batch: what it may not say */
+static void check_line(int key)
+{
+	switch (key) {
+	case 'p':
+	case OPT_VM_FD:
+	case OPT_IMAGE:
+	case OPT_REGION:
+	case OPT_HOLE:
+	case OPT_QMP:
+		usage("which guest is not for a line: give it before `batch'");
+	case 'h':
+	case 'V':
+		usage("help and version are not for a line: ask without a batch");
+	}
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct opts *opts = state->input;
 
+	if (opts->batch)
+		check_line(key);
 	switch (key) {
 	case 'p':
 		opts->pid = parse_count("--pid", arg, 1, INT_MAX);
@@ -419,6 +442,9 @@ static void check_target(const struct opts *opts)
 
 static void run(const struct command *command, struct opts *opts)
 {
+	if (opts->batch && command->alone)
+		usage("%s is not for a line of a batch: ask it alone",
+		      command->name);
 	if (opts->r && command->can_access)
 		opts->kinds |= 1u << LIBVMEM_ACCESS_READ;
 	else
@@ -452,6 +478,38 @@ static void run(const struct command *command, struct opts *opts)
 	command->run(opts, opts->nr_args - 1, opts->args + 1);
 }
 
+int command_line(int argc, char **argv, struct opts *opts)
+{
+	const struct command *command = NULL;
+
+	if (argp_parse(&overall_argp, argc, argv, ARGP_NO_HELP, NULL, opts)) {
+		json_fail("the options make no sense", NULL);
+		out_flush();
+		return EXIT_USAGE;
+	}
+
+	/* `vmemctl help' is --help, and `vmemctl help COMMAND' that of the command. */
+	if (opts->nr_args && !opts->batch && !strcmp(opts->args[0], "help")) {
+		opts->help = true;
+		opts->args++;
+		opts->nr_args--;
+	}
+	if (opts->nr_args)
+		command = find_command(opts->args[0]);
+	if (opts->help)
+		show_help(command);
+	else if (opts->version)
+		out("vmemctl %s, vmem API %d\n", libvmem_version(),
+		    VMEM_API_VERSION);
+	else if (command)
+		run(command, opts);
+	else
+		usage("no command given; `vmemctl --help' lists them");
+
+	out_flush();
+	return 0;
+}
+
 /*
  * If we were started with stdout closed, the device would get its number, and we
  * would print into the device. Reserve the number, so that printing fails.
@@ -468,7 +526,6 @@ static void reserve_std_fds(void)
 
 int main(int argc, char **argv)
 {
-	const struct command *command = NULL;
 	static struct opts opts = {
 		.vm_fd = -1,
 		.source = { .cr3s = opts.cr3s },
@@ -480,27 +537,5 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 
 	argv[0] = "vmemctl"; /* getopt begins its messages with it */
-	if (argp_parse(&overall_argp, argc, argv, ARGP_NO_HELP, NULL, &opts))
-		return EXIT_USAGE;
-
-	/* `vmemctl help' is --help, and `vmemctl help COMMAND' that of the command. */
-	if (opts.nr_args && !strcmp(opts.args[0], "help")) {
-		opts.help = true;
-		opts.args++;
-		opts.nr_args--;
-	}
-	if (opts.nr_args)
-		command = find_command(opts.args[0]);
-	if (opts.help)
-		show_help(command);
-	else if (opts.version)
-		out("vmemctl %s, vmem API %d\n", libvmem_version(),
-		    VMEM_API_VERSION);
-	else if (command)
-		run(command, &opts);
-	else
-		usage("no command given; `vmemctl --help' lists them");
-
-	out_flush();
-	return 0;
+	return command_line(argc, argv, &opts);
 }

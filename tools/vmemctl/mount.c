@@ -386,5 +386,6 @@ const struct command mount_command = {
 		"address; spaces/ROOT/maps and spaces/ROOT/mem, by virtual address.\n"
 		"\vThe guest runs on, and what is read is what its memory holds then. It takes\n"
 		"FUSE: the kernel's module fuse and, if you are not root, the package fuse3.",
+	.alone = true,
 	.run = run,
 };

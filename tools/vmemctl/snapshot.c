@@ -238,5 +238,6 @@ const struct command snapshot_command = {
 	.can_search = true,
 	.can_exclude = true,
 	.can_write = true,
+	.alone = true,
 	.run = run,
 };

@@ -2,7 +2,7 @@
 /*
  * vmemctl - ask libvmem about the page tables of a guest, and print its answers
  *
- * A run of the tool is one question. The first error ends it where it is found:
+ * A process is one question. The first error ends it where it is found:
  * die(), usage() and fail() print one line and do not return.
  */
 #ifndef VMEMCTL_H
@@ -24,6 +24,9 @@
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
 
+/* Of a line of a batch: no more can be asked. */
+#define EXIT_CUT 3
+
 /* Regions on a command line */
 #define MAX_REGIONS 256
 
@@ -38,6 +41,7 @@
  * @qmp: path of QEMU's socket, or NULL
  * @source: where registers come from; its connection is guest_open()'s
  * @cr3s: those of @source
+ * @has_cr3s: --cr3 was given, for a line of a batch in that line
  * @scope: the excluded ranges; its addresses are set by the command
  * @excluded: those of @scope
  * @pat: --pat
@@ -61,6 +65,8 @@
  * @phys: read: the address is guest-physical
  * @help: print help and do nothing else
  * @version: print the version and do nothing else
+ * @batch: a batch is open, in @vm
+ * @vm: its guest
  * @args: the command and its arguments
  * @nr_args: length of @args
  */
@@ -74,6 +80,7 @@ struct opts {
 	const char *qmp;
 	struct libvmem_source source;
 	__u64 cr3s[VMEM_MAX_ROOTS];
+	bool has_cr3s;
 	struct libvmem_scope scope;
 	struct vmem_span excluded[VMEM_MAX_EXCLUDED];
 	__u64 pat;
@@ -97,6 +104,8 @@ struct opts {
 	bool phys;
 	bool help;
 	bool version;
+	bool batch;
+	struct libvmem *vm;
 	char **args;
 	int nr_args;
 };
@@ -115,6 +124,7 @@ struct opts {
  * @can_search: it takes --all, and with it --fetch
  * @can_watch: it takes --watch
  * @can_write: it takes --output, --base, --strict and --virtual
+ * @alone: it is not for a line of a batch
  * @run: runs it, with the arguments behind the name
  */
 struct command {
@@ -130,6 +140,7 @@ struct command {
 	bool can_search;
 	bool can_watch;
 	bool can_write;
+	bool alone;
 	void (*run)(struct opts *opts, int nr_args, char **args);
 };
 
@@ -147,6 +158,10 @@ extern const struct command read_command;
 extern const struct command snapshot_command;
 extern const struct command graph_command;
 extern const struct command mount_command;
+extern const struct command batch_command;
+
+/* main.c: answer a command line; returns the exit status. */
+int command_line(int argc, char **argv, struct opts *opts);
 
 /* error.c */
 
@@ -157,6 +172,9 @@ noreturn __printf(1, 2) void die(const char *fmt, ...);
 noreturn __printf(1, 2) void usage(const char *fmt, ...);
 
 __printf(1, 2) void warn(const char *fmt, ...);
+
+/* Messages name this line of a batch from now on. */
+void report_line(unsigned long line);
 
 /* die() with an error of the library. */
 noreturn void fail(const struct libvmem_error *error);
@@ -226,11 +244,13 @@ struct addresses parse_addresses(const char *command, const char *what,
  * enum confined - what is left allowed
  * @CONFINED: to query the device and to print
  * @CONFINED_WRITER: to create a file as well
+ * @CONFINED_BATCH: to begin processes as well
  * @CONFINED_SERVER: to begin threads as well
  */
 enum confined {
 	CONFINED,
 	CONFINED_WRITER,
+	CONFINED_BATCH,
 	CONFINED_SERVER,
 };
 
@@ -487,7 +507,12 @@ void json_put_hex_if(const char *key, bool has, __u64 value);
 void json_put_count_if(const char *key, bool has, __u64 nr);
 void json_put_bool_if(const char *key, bool has, bool value);
 
-/* If an answer has begun, end it with an error. @advice may be NULL. */
+/* An error without an answer is an answer as well: that of a line of a batch. */
+void json_expect(void);
+
+/*
+ * If an answer has begun, or is expected, end it with an error. @advice may be NULL.
+ */
 void json_fail(const char *message, const char *advice);
 
 #endif

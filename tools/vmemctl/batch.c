@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmemctl batch: many questions to one guest, a line each on standard input
+ *
+ * The guest is opened once. Each line has a process of its own: an error ends that
+ * process, as it ends vmemctl, with all that the question had begun.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmemctl.h"
+
+#define BLANKS " \t\r\n"
+
+/**
+ * struct batch - the batch
+ * @opts: what holds for all lines
+ * @line: number of the line, from 1
+ * @failed: a line has failed
+ */
+struct batch {
+	struct opts *opts;
+	unsigned long line;
+	bool failed;
+};
+
+/* The words of a line, which is cut into them, behind what getopt's messages begin with */
+static char **split(const struct batch *batch, char *text, int *nr)
+{
+	char **words = calloc(strlen(text) / 2 + 3, sizeof(*words));
+
+	if (!words ||
+	    asprintf(&words[(*nr)++], "vmemctl: line %lu", batch->line) < 0)
+		die("out of memory for the words");
+	for (char *word = strtok(text, BLANKS); word;
+	     word = strtok(NULL, BLANKS)) {
+		if (!strcmp(word, "-"))
+			usage("-: the batch reads standard input: give the addresses themselves");
+		words[(*nr)++] = word;
+	}
+	return words;
+}
+
+/* In a process of its own. Leaving it must not move the offset of standard input. */
+static noreturn void answer(const struct batch *batch, char *text)
+{
+	static struct opts opts;
+	char **words;
+	int nr = 0;
+
+	close(STDIN_FILENO);
+	report_line(batch->line);
+	if (batch->opts->json)
+		json_expect();
+	opts = *batch->opts;
+	opts.has_cr3s = false;
+	opts.source.cr3s = opts.cr3s;
+	opts.scope.excluded = opts.excluded;
+	words = split(batch, text, &nr);
+	exit(command_line(nr, words, &opts));
+}
+
+static void check_end(struct batch *batch, int status)
+{
+	if (WIFSIGNALED(status))
+		die("line %lu: ended by signal %d", batch->line,
+		    WTERMSIG(status));
+	if (WEXITSTATUS(status) == EXIT_CUT)
+		exit(EXIT_FAILED);
+	batch->failed |= WEXITSTATUS(status) != 0;
+}
+
+static void ask(struct batch *batch, char *text)
+{
+	struct pollfd reader = { .fd = STDOUT_FILENO };
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		answer(batch, text);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		die("line %lu: cannot have a process for it: %m", batch->line);
+	check_end(batch, status);
+	if (poll(&reader, 1, 0) > 0 && reader.revents & POLLERR)
+		exit(EXIT_FAILED); /* no reader, no message */
+}
+
+static bool is_question(const char *text)
+{
+	text += strspn(text, BLANKS);
+	return *text && *text != '#';
+}
+
+static void run(struct opts *opts, int nr_args, char **args)
+{
+	struct batch batch = { .opts = opts };
+	char *text = NULL;
+	size_t room = 0;
+	ssize_t len;
+
+	if (nr_args)
+		usage("batch takes no argument, but '%s': questions are lines of standard input",
+		      args[0]);
+	opts->batch = true;
+	opts->vm = guest_open(opts);
+	while ((len = getline(&text, &room, stdin)) >= 0) {
+		batch.line++;
+		if (strlen(text) != (size_t)len)
+			die("line %lu has a NUL: give text", batch.line);
+		if (is_question(text))
+			ask(&batch, text);
+	}
+	if (ferror(stdin))
+		die("cannot read standard input: %m");
+	free(text);
+	opts->batch = false;
+	guest_close(opts->vm, opts);
+	if (batch.failed)
+		exit(EXIT_FAILED);
+}
+
+const struct command batch_command = {
+	.name = "batch",
+	.args = "",
+	.summary = "answers a question a line from standard input",
+	.help = "Read questions from standard input, one a line, and answer each before the\n"
+		"next one is read. The guest is opened once.\n"
+		"\vA line is a command with its options and arguments, split at blanks, as\n"
+		"in \"maps 0 fff\" or \"--cr3 1000 vtop 400000\"; empty lines, and those that\n"
+		"begin with #, are passed over. Options before `batch' hold for all lines;\n"
+		"a line's --cr3 replaces them. What names the guest (--pid, --image, --qmp,\n"
+		"...) is not for lines, nor are snapshot and debugfs. After an error, which\n"
+		"names the line, the next one is answered; the exit status is 1 then. With\n"
+		"-j each line has one line of JSON as its answer, errors too, which is what\n"
+		"a program that talks to the batch wants.",
+	.alone = true,
+	.run = run,
+};
