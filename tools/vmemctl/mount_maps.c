@@ -157,6 +157,7 @@ static int print_some(struct window *window, fuse_req_t req)
 static int make_text(struct maps *maps, fuse_req_t req, size_t size)
 {
 	struct window window = { .maps = maps, .want = size };
+	bool lost;
 	int ret;
 
 	free(maps->text);
@@ -169,7 +170,8 @@ static int make_text(struct maps *maps, fuse_req_t req, size_t size)
 	out_to(window.out);
 	ret = print_some(&window, req);
 	out_to(NULL);
-	if (fclose(window.out))
+	lost = ferror(window.out);
+	if (fclose(window.out) || lost)
 		return -ENOMEM;
 	return maps->len ? 0 : ret;
 }
