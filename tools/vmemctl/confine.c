@@ -109,10 +109,10 @@ static int allow_threads(scmp_filter_ctx filter)
 /* Not a thread, nor a namespace */
 static int allow_fork(scmp_filter_ctx filter)
 {
-	return seccomp_rule_add(
-		filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-		SCMP_A0(SCMP_CMP_EQ,
-			CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD));
+	const int flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+				SCMP_A0(SCMP_CMP_EQ, flags));
 }
 
 static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
