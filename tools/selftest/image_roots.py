@@ -405,6 +405,26 @@ class Roots(unittest.TestCase):
                              {known})
 
     @each_mode
+    def test_nested(self, kernel):
+        """the tables of a guest of the guest's are none of its own, of any kernel"""
+        processes = {kernel.process() for _ in range(3)}
+        inner = Kernel(kernel.arch)
+        for _ in range(2):                      # so that no frame is as in the outer one
+            inner.frame()
+        inner.root = inner.new_root()
+        for index in range(inner.split, 1 << inner.bits[0]):
+            inner.entry(inner.root, index, inner.frame() | P | (
+                0 if inner.arch == "i686-pae" else W))
+        for _ in range(5):
+            inner.process()
+        kernel.next = max(kernel.next, inner.next)
+        for page in inner.memory.pages.values():
+            kernel.fill(kernel.frame(), page)
+        for known in processes:
+            found = self.classes(kernel, self.by(known))
+            self.assertEqual(self.used(found), processes)
+
+    @each_mode
     def test_pieces(self, kernel):
         """roots that lie in two pieces of an image, and a piece without bytes"""
         known = kernel.process()
