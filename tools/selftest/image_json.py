@@ -135,9 +135,13 @@ class Json(image.Case):
 
     def test_refused(self):
         """json: any member more, less, or of another kind is noticed"""
-        nr = 0
+        nr, done = 0, set()
         for answer in self.each():
             for i, one in enumerate(objects(answer)):
+                form = answers.form(one), one.get("type", answer["command"])
+                if form in done:
+                    continue
+                done.add(form)
                 for key in ["another", *one]:
                     broken = copy.deepcopy(answer)
                     there = list(objects(broken))[i]
@@ -153,7 +157,7 @@ class Json(image.Case):
                     self.refused(broken)
                     nr += 2
         tap.diagnostic("%d answers refused" % nr)
-        self.assertGreater(nr, 1000)
+        self.assertGreater(nr, 500)
 
     def test_long_list(self):
         """json: in a long list, too"""
