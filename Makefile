@@ -105,10 +105,12 @@ test: lab-module tools ## everything that CI runs
 	@$(SETUP) all 6.12
 	@tools/module.sh "" "$(B)/module" --tests
 	@tools/module.sh 6.12 "$(B)/module" --tests
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl san O="$(B)"
 	@tools/test.py
 
 test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@$(SETUP) lab
+	@$(MAKE) --no-print-directory -s -C tools/vmemctl san O="$(B)"
 	@tools/test.py --sanitize
 
 intel: lab-module tools ## KVM on Intel, in Bochs: tests, and a guest with vmemctl

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """vmemctl mount of images: what is in the files, and how it ends.
 
-Needs root and FUSE, which the lab has.
+Needs root and FUSE, which the lab has, and there the builds of vmemctl that `make test`
+makes before.
 """
 
 import concurrent.futures
@@ -552,6 +553,7 @@ class Life(Case):
 
 
 def main():
+    image.build()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     return tap.run(unittest.TestSuite(load(case) for case in (Files, Kernel,
                                                               Life)))
