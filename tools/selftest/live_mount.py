@@ -202,8 +202,7 @@ class Running(lablib.GuestTest):
 
     def test_lives(self):
         """what is read twice from one open file is what it is then"""
-        va = self.guest.symbols.get("jiffies") or self.skipTest(
-            "its symbols are not those of data")
+        va = self.guest.symbols["jiffies"]
         gpa = self.guest.kernel_gpa(va)
         file = self.mount.open("memory")
         first = os.pread(file, 8, gpa)
@@ -407,8 +406,10 @@ def test_guest(guest, words):
         with guest.in_worker() as stopped:
             failed = live_spaces.run(
                 live_spaces.cases(Guest, guest, mount, stopped), words)
-        return max(failed, live_spaces.run(
-            live_spaces.cases(Running, guest, mount), words))
+        # Debian's 32-bit kernels tell no addresses of data.
+        running = [case for case in live_spaces.cases(Running, guest, mount)
+                   if guest.arch == "amd64" or "lives" not in case.id()]
+        return max(failed, live_spaces.run(running, words))
 
 
 def main():
