@@ -313,6 +313,18 @@ class Snapshot(lablib.GuestTest):
                             path)
         tap.diagnostic("%d lines" % live.count(b"\n"))
 
+    def test_batch(self):
+        """a batch of the guest answers as often as it is asked, by one open device"""
+        options = self.options(self.roots[:3])
+        lines = ["maps", "spaces", "vtop 400000 ffffffff81000000", "spaces", "aliases", "info"]
+        done = subprocess.run(
+            ["vmemctl", *self.target, *options, "batch"], check=True,
+            input="".join(line + "\n" for line in lines).encode(),
+            capture_output=True)
+        self.assertEqual(done.stdout, b"".join(
+            lablib.vmemctl(*self.target, *options, *line.split()).stdout
+            for line in lines))
+
     def test_dump_alone(self):
         """and so is maps of QEMU's dumps by their own registers, which lack EFER"""
         live = ask(self.target, self.registers.options(), "maps")
