@@ -14,16 +14,18 @@ static const char *plural(__u64 nr)
 	return nr == 1 ? "" : "s";
 }
 
-/* Rights, and how much has them */
+/* Rights, and how much has them. Some viewers drop spaces at the end of bold text. */
 static void print_rights(const struct amount *amount)
 {
+	const char *comma = "";
 	char size[SIZE_TEXT_MAX];
 
 	for (int i = amount_next(amount, -1); i >= 0;
-	     i = amount_next(amount, i))
-		out(is_exposed(i) ? "<B>%s %s</B>&#160; &#160;" :
-				    "%s %s&#160; ",
+	     i = amount_next(amount, i)) {
+		out(is_exposed(i) ? "%s<B>%s %s</B>" : "%s%s %s", comma,
 		    rights_name(i), size_text(amount->bytes[i], size));
+		comma = ", ";
+	}
 }
 
 /* The same in a tooltip */
@@ -153,9 +155,8 @@ static void print_tables(const struct graph *graph, unsigned int first,
 		     place(last)->their_va + (place(last)->len - 1));
 	out("&#10;references: %llu", references);
 	print_plain_rights(amount);
-	/* One that is in another one of them stands in from the margin. */
 	out("\"><FONT FACE=\"monospace\">%s%0*llx</FONT></TD><TD>",
-	    shared_is_inner(graph, from) ? "&#160; " : "", va_digits(regs),
+	    shared_is_inner(graph, from) ? "&#9492; " : "", va_digits(regs),
 	    place(from)->their_va);
 	if (nr > 1)
 		out("%u ", nr);
