@@ -402,6 +402,8 @@ class Ends(unittest.TestCase):
 
 def test_guest(guest, words):
     guest.run("cat /sys/kernel/vmcoreinfo >/share/vmcoreinfo")
+    # A guest that stands still cannot be asked.
+    tap.diagnostic("the banner is at %#x" % guest.banner)
     with mounted.Mounted(["-p", str(guest.pid)]) as mount:
         with guest.in_worker() as stopped:
             failed = live_spaces.run(
