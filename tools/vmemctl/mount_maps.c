@@ -13,8 +13,9 @@
 
 #include "mount.h"
 
-/* What one entry of a PML4 maps. */
+/* What one entry of a PML4 maps, and of a PML5. */
 #define WINDOW _BITULL(39)
+#define PML5_WINDOW _BITULL(48)
 
 /* A reader waits no longer for a row. */
 #define PATIENCE_SECONDS 10
@@ -85,6 +86,29 @@ static int take_row(const struct vmem_mapping *row, void *priv)
 	return ftell(window->out) >= window->want;
 }
 
+static int take_answer(__u64 va, const struct vmem_translation *answer,
+		       void *priv)
+{
+	struct vmem_translation *taken = priv;
+
+	(void)va;
+	*taken = *answer;
+	return 0;
+}
+
+/* A PML5 is nearly empty: there would be 262,144 windows. */
+static bool is_absent(const struct vmem_regs *regs, __u64 va)
+{
+	struct vmem_translation answer = {};
+
+	return libvmem_top_level(regs) == VMEM_LEVEL_PML5 &&
+	       !(va & (PML5_WINDOW - 1)) &&
+	       !libvmem_translate(mount_vm, regs, &va, 1, take_answer, &answer,
+				  NULL) &&
+	       answer.out_status == VMEM_NOT_PRESENT &&
+	       answer.out_level == VMEM_LEVEL_PML5;
+}
+
 /* The last address of the window that begins at @va */
 static __u64 window_end(const struct vmem_regs *regs, __u64 va)
 {
@@ -106,21 +130,30 @@ static __u64 behind(const struct vmem_regs *regs, __u64 last_va)
 	return last_va + 1;
 }
 
+static void end_window(struct maps *maps, __u64 last_va)
+{
+	maps->va = behind(&maps->regs, last_va);
+	maps->ended = !maps->va;
+}
+
 static int read_window(struct window *window)
 {
 	struct maps *maps = window->maps;
 	const __u64 last_va = window_end(&maps->regs, maps->va);
 	struct libvmem_error error;
-	int ret = libvmem_ranges(mount_vm, &maps->regs, maps->va, last_va,
-				 take_row, window, NULL, &error);
+	int ret;
 
+	if (is_absent(&maps->regs, maps->va)) {
+		end_window(maps, maps->va | (PML5_WINDOW - 1));
+		return 0;
+	}
+	ret = libvmem_ranges(mount_vm, &maps->regs, maps->va, last_va, take_row,
+			     window, NULL, &error);
 	if (ret < 0)
 		return mount_errno(&error);
 	/* Ended by a row that may be the window's last one. */
-	if (ret && maps->va <= last_va && maps->va)
-		return 0;
-	maps->va = behind(&maps->regs, last_va);
-	maps->ended = !maps->va;
+	if (!ret || maps->va > last_va || !maps->va)
+		end_window(maps, last_va);
 	return 0;
 }
 
