@@ -219,6 +219,17 @@ class Python(unittest.TestCase):
         for words in ({}, {"pid": 1, "image": path}):
             self.assertRaises(TypeError, vmem.open, **words)
 
+    def test_closed(self):
+        """a guest that was closed is an error, and its spaces are, too"""
+        with vmem.open(image=self.file(images.amd64_core())) as guest:
+            space = guest.space()
+        for ask in (guest.memslots, guest.roots, guest.space, lambda: guest.read(0, 1),
+                    lambda: list(guest.vcpus()), lambda: list(space.maps()),
+                    lambda: space.read(0, 1), lambda: space.translate(0)):
+            with self.assertRaisesRegex(vmem.Error, "guest.elf is closed: open it again"):
+                ask()
+        guest.close()
+
     def test_regions(self):
         """regions say where memory is"""
         path = self.file(b"head" + images.amd64().raw())

@@ -450,7 +450,14 @@ class Guest:
     def __init__(self, name: str, reopen):
         self.name = name
         self._reopen = reopen
-        self.handle = reopen()
+        self._handle = reopen()
+
+    @property
+    def handle(self) -> ctypes.c_void_p:
+        """The library's"""
+        if self._handle is None:
+            raise Error(Code.BAD_ARGUMENT, "%s is closed" % self.name, "open it again")
+        return self._handle
 
     def __enter__(self) -> Guest:
         return self
@@ -465,7 +472,7 @@ class Guest:
         return "<vmem.Guest %s>" % self.name
 
     def close(self) -> None:
-        handle, self.handle = getattr(self, "handle", None), None
+        handle, self._handle = getattr(self, "_handle", None), None
         if handle:
             lib.libvmem_close(handle)
 
@@ -712,13 +719,12 @@ def open(pid: Optional[int] = None, *, image: Union[str, os.PathLike, None] = No
     """
     if (pid is None) == (image is None):
         raise TypeError("give pid or image, and one of them")
-    error = _abi.Error()
     regions = [_abi.Region(region.gpa, region.len, region.offset,
                            os.fsencode(region.file) if region.file else None)
                for region in regions]
 
     def reopen():
-        handle = _abi.GUEST()
+        handle, error = _abi.GUEST(), _abi.Error()
         if image is None:
             ret = lib.libvmem_open_pid(handle, pid, vm_fd, error)
         else:
