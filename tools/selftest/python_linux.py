@@ -118,6 +118,9 @@ class OnKernels(unittest.TestCase):
         kernel.memory.page(empty)
         with self.assertRaisesRegex(vmem.Error, "no BTF"):
             vmem.linux.tasks(self.core(kernel, empty, kernel.tasks[0][2]))
+        # Two in its core page, without a kernel, and the third does not
+        with self.assertRaisesRegex(vmem.Error, "no Linux kernel is mapped"):
+            vmem.linux.tasks(self.open(images.amd64_core()))
 
     def test_pieces(self):
         """what is looked for may lie across the end of what is read at once"""

@@ -239,6 +239,8 @@ def _of_vcpus(guest: Guest) -> Iterator[Space]:
     for index, _ in zip(range(MOST_SPACES), guest.vcpus()):
         with contextlib.suppress(Error):
             space = guest.space(vcpu=index)
+            if space.registers.mode == "off":
+                continue
             yield space
             # Where page tables are isolated CR3 has this bit in user mode, and what it
             # leads to maps little of the kernel.
