@@ -166,6 +166,8 @@ class Gdb(unittest.TestCase):
                 (["vmem-image nothing.elf"],
                  "cannot open the image nothing.elf: there is no such file\n"),
                 (["vmem-image guest.elf", "vmem-vtop $nothing + 1"], None),
+                (["vmem-image guest.elf", "vmem-vtop $rsp"],
+                 r"^\$rsp has no value: a register takes a target, or a core\n"),
                 (["vmem-image guest.elf", "vmem-vtop nothing"],
                  'No symbol table is loaded.  Use the "file" command.\n'),
                 (["vmem-image guest.elf", "vmem-tasks"],

@@ -35,6 +35,9 @@ _chosen: Optional[vmem.Space] = None
 def _number(expression: str) -> int:
     """An expression's value, or its address if it is a function or an array"""
     value = gdb.parse_and_eval(expression)
+    if value.type.code == gdb.TYPE_CODE_VOID:
+        raise gdb.GdbError("%s has no value: a register takes a target, or a core" %
+                           expression)
     if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
         value = value.address
     return int(value) & vmem.LAST
