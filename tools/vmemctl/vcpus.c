@@ -53,6 +53,13 @@ static bool look(struct libvmem *vm, unsigned int index,
 	return true;
 }
 
+/* Returns whether it pages, by a root that is the guest's own. */
+static bool has_own_root(const struct vmem_vcpu_args *vcpu)
+{
+	return libvmem_has_own_root(vcpu) &&
+	       libvmem_top_level(&vcpu->out_regs) != VMEM_LEVEL_NONE;
+}
+
 /* ---- Now ---- */
 
 static int take_perms(__u64 va, const struct vmem_translation *answer,
@@ -108,8 +115,6 @@ static void put_vcpu(struct libvmem *vm, unsigned int index,
 {
 	const struct vmem_regs *regs = &vcpu->out_regs;
 	__u32 state = vcpu->out_state;
-	bool has_root = told && libvmem_has_own_root(vcpu) &&
-			libvmem_top_level(regs) != VMEM_LEVEL_NONE;
 
 	json_open_row(NULL, "vcpu");
 	json_put_count("vcpu", index);
@@ -117,7 +122,7 @@ static void put_vcpu(struct libvmem *vm, unsigned int index,
 	json_put_count_if("id", told, vcpu->out_id);
 	json_put_name("known", told ? known_name(vcpu->out_known) : NULL);
 	json_put_hex_if("cr3", told && !(state & VMEM_VCPU_NO_CR3), regs->cr3);
-	json_put_hex_if("root", has_root, libvmem_root(regs));
+	json_put_hex_if("root", told && has_own_root(vcpu), libvmem_root(regs));
 	json_put_hex_if("rip", told && !(state & VMEM_VCPU_NO_RIP),
 			vcpu->out_rip);
 	json_put_name("privilege", told ? privilege(vm, vcpu) : NULL);
@@ -219,7 +224,7 @@ static void sample(struct libvmem *vm, unsigned int index,
 
 	if (!look(vm, index, &vcpu))
 		return;
-	has_root = libvmem_has_own_root(&vcpu);
+	has_root = has_own_root(&vcpu);
 	row = row_of(samples, index, has_root,
 		     has_root ? libvmem_root(&vcpu.out_regs) : 0);
 	row->nr++;
