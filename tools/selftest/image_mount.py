@@ -542,7 +542,8 @@ class Life(Case):
         core = self.file(images.amd64_core())
         for where, why in ((core, "not a directory"),
                            (self.folder, "it is not empty"),
-                           (os.path.join(self.folder, "none"), "No such")):
+                           (os.path.join(self.folder, "none"),
+                            "there is no such directory: make it")):
             self.refuses(["--image", core, "mount", where],
                          re.escape(where), why)
         self.refuses(["--image", core, "mount"], "one argument", status=2)

@@ -62,6 +62,8 @@ static void check_folder(const char *path)
 		refuse(path, "what was mounted there has died: umount it");
 	if (!dir && errno == ENOTDIR)
 		refuse(path, "not a directory: give one that is empty");
+	if (!dir && errno == ENOENT)
+		refuse(path, "there is no such directory: make it");
 	if (!dir)
 		refuse(path, strerror(errno));
 	while ((entry = readdir(dir)))
