@@ -125,10 +125,11 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.bash("info", "--maxp"), {"--maxphyaddr="})
 
     def test_bash_values(self):
-        """bash: processes that hold a VM, architectures, files"""
+        """bash: processes that hold a VM, architectures, vendors, files"""
         self.assertEqual(self.bash("-p", ""), {"815", "4242"})
         self.assertEqual(self.bash("--arch", "="),
                          {"amd64", "amd64-la57", "i686", "i686-pae"})
+        self.assertEqual(self.bash("--vendor", ""), {"amd", "intel"})
         self.assertEqual(self.bash("--image", os.path.join(TOP, "READ")),
                          {os.path.join(TOP, "README.md")})
         for words in (["--region"], ["--region", "="]):     # as bash divides them
@@ -146,6 +147,7 @@ class Completion(unittest.TestCase):
                     ("vmemctl -p 1 sp", "vmemctl -p 1 spaces "),
                     ("vmemctl --maxp", "vmemctl --maxphyaddr="),
                     ("vmemctl --arch=i", "vmemctl --arch=i686 "),
+                    ("vmemctl --vendor=i", "vmemctl --vendor=intel "),
                     ("vmemctl -p 8", "vmemctl -p 815 "),
                     ("vmemctl --image=%s/READ" % TOP,
                      "vmemctl --image=%s/README.md " % TOP),

@@ -31,6 +31,10 @@ _vmemctl() {
 		COMPREPLY=($(compgen -W 'amd64 amd64-la57 i686 i686-pae' -- "$cur"))
 		return
 		;;
+	--vendor)
+		COMPREPLY=($(compgen -W 'intel amd' -- "$cur"))
+		return
+		;;
 	esac
 	if $split; then
 		return
