@@ -82,10 +82,6 @@ struct asking {
 	unsigned int missed;
 };
 
-/*
- * --arch says only what is usual. KVM tells the vendor, and so does a snapshot. Without
- * NXE the entries of a guest that uses it would be reserved, so nobody doubts EFER.
- */
 /* An Intel processor keeps CR0.WP and CR4.PGE of a vCPU that is out of the guest. */
 static bool has_old_bits(struct libvmem *vm,
 			 const struct libvmem_source *source)
@@ -97,6 +93,10 @@ static bool has_old_bits(struct libvmem *vm,
 	       vcpu.out_state & VMEM_VCPU_OLD_BITS;
 }
 
+/*
+ * --arch says only what is usual. KVM tells the vendor, and so does a snapshot. Without
+ * NXE the entries of a guest that uses it would be reserved, so nobody doubts EFER.
+ */
 static unsigned int find_unknown(const struct opts *opts, struct libvmem *vm)
 {
 	const struct libvmem_source *source = &opts->source;
