@@ -134,10 +134,10 @@ const struct command batch_command = {
 		"in \"maps 0 fff\" or \"--cr3 1000 vtop 400000\"; empty lines, and those that\n"
 		"begin with #, are passed over. Options before `batch' hold for all lines;\n"
 		"a line's --cr3 replaces them. What names the guest (--pid, --image, --qmp,\n"
-		"...) is not for lines, nor are snapshot and debugfs. After an error, which\n"
-		"names the line, the next one is answered; the exit status is 1 then. With\n"
-		"-j each line has one line of JSON as its answer, errors too, which is what\n"
-		"a program that talks to the batch wants.",
+		"...) is not for lines, nor are snapshot, graph, debugfs and mount. After an\n"
+		"error, which names the line, the next one is answered; the exit status is 1\n"
+		"then. With -j each line has one line of JSON as its answer, errors too,\n"
+		"which is what a program that talks to the batch wants.",
 	.alone = true,
 	.run = run,
 };
