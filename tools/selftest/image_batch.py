@@ -16,9 +16,10 @@ import unittest
 import answers
 import image
 import images
+import mounted
 import tap
 from image import VMEMCTL
-from images import A, B, CODE, DATA, HIGH
+from images import A, B, CODE, DATA, HIGH, P
 
 SEED = 20261129
 LINES = 1000
@@ -52,6 +53,7 @@ BAD = {
     "-V": "help and version are not for a line",
     "help": "no command 'help'",
     "--cr3 99999999000 maps": "no memory where CR3 points",
+    "--cr3 1000": "no command given",
 }
 
 
@@ -184,6 +186,32 @@ class Batch(image.Case):
             process.stdout.close()
             self.assertNotEqual(process.wait(timeout=image.SECONDS), 0)
 
+    def test_killed(self):
+        """if it is killed, the line that is being answered ends with it"""
+        memory = images.Memory("<Q")
+        memory.table(A, {i: 0x2000 | P for i in range(256)})
+        memory.table(0x2000, {i: 0x2000 | P for i in range(512)})
+        path = self.file(memory.raw(), "hostile")
+        with subprocess.Popen([VMEMCTL, "--image", path, "--arch", "amd64", "--cr3",
+                               "%x" % A, "batch"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, bufsize=0) as process:
+            process.stdin.write(b"maps\n")
+            self.assertTrue(process.stdout.readline())
+            with open("/proc/%d/task/%d/children" % (process.pid, process.pid),
+                      encoding="utf-8") as file:
+                line = int(file.read())
+            process.kill()
+            process.wait()
+            self.assertTrue(mounted.wait_until(lambda: self.has_ended(line)))
+
+    def has_ended(self, pid):
+        """Or waits for nobody but its new parent"""
+        try:
+            with open("/proc/%d/stat" % pid, encoding="utf-8") as file:
+                return file.read().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
     def test_cut_image(self):
         """it ends when its image is cut"""
         with subprocess.Popen([VMEMCTL, "--image", self.image, "-j", "batch"],
@@ -198,17 +226,21 @@ class Batch(image.Case):
             self.assertIn(b"the image has become shorter", process.stderr.read())
 
     def test_system_calls(self):
-        """neither it nor a line asks for a system call that it gave up"""
+        """each line gives up system calls, and asks for none of them"""
         log = os.path.join(self.folder, "log")
         done = image.run("strace", ["-f", "-o", log, VMEMCTL, "--image", self.image,
                                     "batch"], input="\n".join(GOOD).encode())
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(log, encoding="utf-8") as file:
-            calls = file.read().rpartition("seccomp(SECCOMP_SET_MODE_FILTER")
-        self.assertTrue(calls[1])
-        self.assertEqual(len(set(re.findall(r"^(\d+) ", calls[2], re.M))),
-                         len(GOOD) + 1)
-        self.assertNotIn("EPERM", calls[2])
+            calls = file.read()
+        batch, *lines = dict.fromkeys(re.findall(r"^(\d+) ", calls, re.M))
+        self.assertEqual(len(lines), len(GOOD))
+        for line in (batch, *lines):
+            confined = "\n".join(re.findall(r"^%s (.*)" % line, calls, re.M)
+                                 ).partition("seccomp(SECCOMP_SET_MODE_FILTER")
+            self.assertEqual(bool(confined[1]), line != batch)
+            self.assertNotIn("EPERM", confined[2])
+
 
 
 def main():

@@ -314,7 +314,7 @@ class Snapshot(lablib.GuestTest):
         tap.diagnostic("%d lines" % live.count(b"\n"))
 
     def test_batch(self):
-        """a batch of the guest answers as often as it is asked, by one open device"""
+        """a batch of the guest answers as often as it is asked"""
         options = self.options(self.roots[:3])
         lines = ["maps", "spaces", "vtop 400000 ffffffff81000000", "spaces", "aliases", "info"]
         done = subprocess.run(

@@ -2,13 +2,19 @@
 /*
  * vmemctl batch: many questions to one guest, a line each on standard input
  *
- * The guest is opened once. Each line has a process of its own: an error ends that
- * process, as it ends vmemctl, with all that the question had begun.
+ * Each line has a process of its own: an error ends that process, as it ends vmemctl, with
+ * all that the question had begun. An image is opened once. Of a guest that runs each line
+ * has a session and a connection to QEMU: spaces are set once in a session, and nobody
+ * gets the answer that another line did not wait for. The process that reads the lines
+ * keeps its rights, and reads nothing of the guest.
  */
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,14 +25,28 @@
 /**
  * struct batch - the batch
  * @opts: what holds for all lines
+ * @pid: of the process that reads the lines
+ * @vmm: names the guest's process, or -1
  * @line: number of the line, from 1
  * @failed: a line has failed
  */
 struct batch {
 	struct opts *opts;
+	pid_t pid;
+	int vmm;
 	unsigned long line;
 	bool failed;
 };
+
+/* The same guest: its PID may be another's by now. */
+static void attach(const struct batch *batch, struct opts *opts)
+{
+	struct pollfd vmm = { .fd = batch->vmm, .events = POLLIN };
+
+	guest_attach(opts, &opts->vm, 1);
+	if (poll(&vmm, 1, 0) > 0)
+		die("process %d has ended", (int)opts->pid);
+}
 
 /* The words of a line, which is cut into them, behind what getopt's messages begin with */
 static char **split(const struct batch *batch, char *text, int *nr)
@@ -52,14 +72,21 @@ static noreturn void answer(const struct batch *batch, char *text)
 	char **words;
 	int nr = 0;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != batch->pid)
+		exit(EXIT_FAILED);
 	close(STDIN_FILENO);
 	report_line(batch->line);
 	if (batch->opts->json)
 		json_expect();
 	opts = *batch->opts;
+	opts.nr_args = 0;
 	opts.has_cr3s = false;
 	opts.source.cr3s = opts.cr3s;
 	opts.scope.excluded = opts.excluded;
+	if (!opts.vm)
+		attach(batch, &opts);
+	confine(CONFINED);
 	words = split(batch, text, &nr);
 	exit(command_line(nr, words, &opts));
 }
@@ -96,9 +123,22 @@ static bool is_question(const char *text)
 	return *text && *text != '#';
 }
 
+/* An image stays. Of a guest that runs it is known now that it can be asked. */
+static void begin(struct batch *batch, struct opts *opts)
+{
+	batch->vmm = syscall(SYS_pidfd_open, opts->pid, 0);
+	attach(batch, opts);
+	if (opts->image)
+		return;
+	libvmem_qmp_close(opts->source.qmp);
+	libvmem_close(opts->vm);
+	opts->source.qmp = NULL;
+	opts->vm = NULL;
+}
+
 static void run(struct opts *opts, int nr_args, char **args)
 {
-	struct batch batch = { .opts = opts };
+	struct batch batch = { .opts = opts, .pid = getpid() };
 	char *text = NULL;
 	size_t room = 0;
 	ssize_t len;
@@ -107,7 +147,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 		usage("batch takes no argument, but '%s': questions are lines of standard input",
 		      args[0]);
 	opts->batch = true;
-	opts->vm = guest_open(opts);
+	begin(&batch, opts);
 	while ((len = getline(&text, &room, stdin)) >= 0) {
 		batch.line++;
 		if (strlen(text) != (size_t)len)
@@ -115,7 +155,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 		if (is_question(text))
 			ask(&batch, text);
 	}
-	if (ferror(stdin))
+	if (!feof(stdin))
 		die("cannot read standard input: %m");
 	free(text);
 	opts->batch = false;
@@ -129,7 +169,7 @@ const struct command batch_command = {
 	.args = "",
 	.summary = "answers a question a line from standard input",
 	.help = "Read questions from standard input, one a line, and answer each before the\n"
-		"next one is read. The guest is opened once.\n"
+		"next one is read. An image is opened once.\n"
 		"\vA line is a command with its options and arguments, split at blanks, as\n"
 		"in \"maps 0 fff\" or \"--cr3 1000 vtop 400000\"; empty lines, and those that\n"
 		"begin with #, are passed over. Options before `batch' hold for all lines;\n"

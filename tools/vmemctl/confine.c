@@ -9,7 +9,6 @@
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -71,13 +70,8 @@ static const int calls[] = {
 	/* abort() */
 	SCMP_SYS(getpid),
 	SCMP_SYS(gettid),
-	/* For graph's dot, which runs already, and lines of a batch */
+	/* For graph's dot, which runs already */
 	SCMP_SYS(wait4),
-};
-
-/* Allowed to a batch: a process a line, which begins with the second one */
-static const int forking[] = {
-	SCMP_SYS(set_robust_list),
 };
 
 /* Allowed to write and name a snapshot */
@@ -104,15 +98,6 @@ static int allow_threads(scmp_filter_ctx filter)
 		return ret;
 	return seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS),
 				SCMP_SYS(clone3), 0);
-}
-
-/* Not a thread, nor a namespace */
-static int allow_fork(scmp_filter_ctx filter)
-{
-	const int flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
-
-	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-				SCMP_A0(SCMP_CMP_EQ, flags));
 }
 
 static int allow(scmp_filter_ctx filter, const int *nrs, size_t nr)
@@ -169,10 +154,6 @@ static int load_filter(enum confined confined)
 		ret = allow(filter, serving, ARRAY_SIZE(serving));
 	if (!ret && confined == CONFINED_SERVER)
 		ret = allow_threads(filter);
-	if (!ret && confined == CONFINED_BATCH)
-		ret = allow(filter, forking, ARRAY_SIZE(forking));
-	if (!ret && confined == CONFINED_BATCH)
-		ret = allow_fork(filter);
 	if (!ret)
 		ret = allow_some(filter);
 	if (!ret)

@@ -113,9 +113,7 @@ struct libvmem *guest_open(struct opts *opts)
 		return opts->vm;
 	guest_attach(opts, &vm, 1);
 	check_output(opts);
-	confine(opts->output ? CONFINED_WRITER :
-		opts->batch  ? CONFINED_BATCH :
-			       CONFINED);
+	confine(opts->output ? CONFINED_WRITER : CONFINED);
 	return vm;
 }
 

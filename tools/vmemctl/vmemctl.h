@@ -244,13 +244,11 @@ struct addresses parse_addresses(const char *command, const char *what,
  * enum confined - what is left allowed
  * @CONFINED: to query the device and to print
  * @CONFINED_WRITER: to create a file as well
- * @CONFINED_BATCH: to begin processes as well
  * @CONFINED_SERVER: to begin threads as well
  */
 enum confined {
 	CONFINED,
 	CONFINED_WRITER,
-	CONFINED_BATCH,
 	CONFINED_SERVER,
 };
 
