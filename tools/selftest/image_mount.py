@@ -21,6 +21,7 @@ import unittest
 
 import answers
 import image
+import image_roots
 import images
 import mounted
 import tap
@@ -426,6 +427,23 @@ class Life(Case):
                 subprocess.run(["umount", mount.folder], check=True)
                 status, text = mount.end()
                 self.assertEqual((status, image.errors(text)), (0, []))
+
+    def test_no_spaces(self):
+        """a look for spaces that fails is EIO, and leaves nothing behind"""
+        kernel = image_roots.Kernel("i686-pae")
+        known = kernel.process()
+        page = bytes(kernel.memory.page(known & -PAGE))
+        root = page[known % PAGE:known % PAGE + kernel.size]
+        for _ in range(65536 // 128):
+            kernel.fill(kernel.frame(), root * 128)
+        with self.mounted(self.file(kernel.image()), "--arch", kernel.arch,
+                          "--cr3", "%x" % known, tool=SANITIZED) as mount:
+            with self.assertRaises(OSError) as caught:
+                mount.roots()
+            self.assertEqual(caught.exception.errno, errno.EIO)
+            subprocess.run(["umount", mount.folder], check=True)
+            status, text = mount.end()
+            self.assertEqual((status, image.errors(text)), (0, []))
 
     def test_json(self):
         """-j says where, too"""

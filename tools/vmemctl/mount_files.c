@@ -263,6 +263,14 @@ static int open_maps(const struct mount *mount, __u64 root,
 	return fi->fh ? 0 : -ENOMEM;
 }
 
+static void free_file(fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	if (file_of(ino) == FILE_MAPS)
+		maps_close((void *)(uintptr_t)fi->fh);
+	else
+		free((void *)(uintptr_t)fi->fh);
+}
+
 /* The guest runs: nothing of it is kept in the page cache. */
 static void open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -279,17 +287,14 @@ static void open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		ret = open_maps(mount, root_of(ino), fi);
 	if (ret)
 		fuse_reply_err(req, -ret);
-	else
-		fuse_reply_open(req, fi);
+	else if (fuse_reply_open(req, fi))
+		free_file(ino, fi); /* who wanted it has gone */
 }
 
 static void close_file(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	if (file_of(ino) == FILE_MAPS)
-		maps_close((void *)(uintptr_t)fi->fh);
-	else
-		free((void *)(uintptr_t)fi->fh);
+	free_file(ino, fi);
 	fuse_reply_err(req, 0);
 }
 

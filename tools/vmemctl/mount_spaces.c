@@ -136,13 +136,13 @@ static int look(struct spaces *spaces, struct listing **listing)
 	struct libvmem_error error;
 	int ret = libvmem_search_roots(spaces->vm, &search, &error);
 
+	*listing = !ret || ret == -LIBVMEM_NO_REGISTERS ? list(&search) : NULL;
+	free(search.roots);
+	if (*listing)
+		return 0;
 	if (ret > 0)
 		return -EINTR;
-	if (ret < 0 && ret != -LIBVMEM_NO_REGISTERS)
-		return mount_errno(&error);
-	*listing = list(&search);
-	free(search.roots);
-	return *listing ? 0 : -ENOMEM;
+	return ret ? mount_errno(&error) : -ENOMEM;
 }
 
 /* Called with the lock, which is dropped meanwhile. */
