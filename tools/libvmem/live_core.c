@@ -19,8 +19,9 @@
 
 #define PAGE 4096ull
 
-/* How long a vCPU that runs is waited for */
-#define PATIENCE_US 100000
+/* How long a vCPU that runs is waited for, and all of them: a reader waits as long. */
+#define PATIENCE_US 100000u
+#define PATIENCE_IN_ALL_US 1000000u
 
 /* An address of memory that has none */
 #define NO_VA (~0ull)
@@ -306,7 +307,9 @@ static int get_cpu(const struct libvmem_core *core, struct libvmem *vm,
 		.size = sizeof(*cpu),
 		.cs.flags = core->long_mode ? CODE_64 : 0,
 	};
-	ret = libvmem_vcpu(vm, index, PATIENCE_US, &vcpu, error);
+	ret = libvmem_vcpu(vm, index,
+			   min(PATIENCE_US, PATIENCE_IN_ALL_US / core->nr_cpus),
+			   &vcpu, error);
 	/* It keeps them to itself (SEV-ES), or is there no more. */
 	if (ret == -LIBVMEM_UNREADABLE || ret == -LIBVMEM_BAD_ARGUMENT)
 		return 0;

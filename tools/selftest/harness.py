@@ -286,6 +286,14 @@ class Counts(unittest.TestCase):
             "# why\n# 0.1 s\n# failed in 0: b\n# failed in 2: 2: late: no end\n"
             "5 passed, 2 failed\n"), self.said)
 
+    def test_programs(self):
+        """each program that a step of ours names can be run"""
+        for name, words in test.STEPS.items():
+            for word in words:
+                path = os.path.join(test.TOP, word)
+                if word.startswith("tools/") and os.path.isfile(path):
+                    self.assertTrue(os.access(path, os.X_OK), name + ": " + word)
+
     def test_two_at_once(self):
         """test.py: two steps run at once, and what they say is not mixed"""
         steps = {"first": "printf '1..1\\n'; until [ -e %s ]; do sleep 0.1; done;"

@@ -308,12 +308,12 @@ class Mapping(_Rights):
 @dataclasses.dataclass(frozen=True)
 class Reference(_Rights):
     """A table that a space before, the owner, was the first to reach: what is mapped at
-    @their_va of @owner is mapped at @va as well."""
+    @owner_va of @owner is mapped at @va as well."""
     va: int
     len: int
-    table: int
+    table_gpa: int
     owner: Space
-    their_va: int
+    owner_va: int
     _perms: int = dataclasses.field(repr=False)
 
     @property
@@ -587,7 +587,7 @@ class Guest:
         >>> a, b = guest.space(0x1000), guest.space(0x5000)
         >>> for record in guest.walk([a, b], 0x400000, 0x7fffff):
         ...     if isinstance(record, vmem.Reference):
-        ...         print(hex(record.va), record.owner, hex(record.their_va))
+        ...         print(hex(record.va), record.owner, hex(record.owner_va))
         0x600000 <vmem.Space 0x1000 of guest.elf> 0x400000
         0x400000 <vmem.Space 0x1000 of guest.elf> 0x400000
         """
@@ -635,8 +635,8 @@ class Guest:
                     yield Place(space, record.va + offset, None, record._perms)
             elif isinstance(record, Reference):
                 for va, perms in list(at[record.owner]):
-                    if record.their_va <= va < record.their_va + record.len:
-                        here = record.va + va - record.their_va
+                    if record.owner_va <= va < record.owner_va + record.len:
+                        here = record.va + va - record.owner_va
                         rights = perms & record._perms
                         at[space].append((here, rights))
                         yield Place(space, here, record, rights)
