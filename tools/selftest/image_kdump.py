@@ -326,7 +326,7 @@ class Real(unittest.TestCase):
         answers = {words: said(core, *words) for words in (
             ("maps", "--all"), ("spaces", "--all"), ("vcpus",))}
         vas = re.findall(rb'"va":"(0x[0-9a-f]+)"', said(core, "maps"))
-        self.assertGreater(len(vas), 50)
+        self.assertGreaterEqual(len(vas), 50)
         words = ("vtop", *map(bytes.decode, vas[::len(vas) // 50]))
         return answers | {words: said(core, *words)}
 

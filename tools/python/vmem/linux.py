@@ -196,8 +196,11 @@ class Kernel:
         answers = self.space.translate_all(pgds) if pgds else []
         roots = {}
         for row, answer in zip(users, answers):
-            if self._pointer(row.task + self._layout.mm) != row.mm:
-                raise _Changed("process %d ended" % row.pid)
+            mm = self._pointer(row.task + self._layout.mm)
+            if not mm:
+                continue                # it ended meanwhile
+            if mm != row.mm:
+                raise _Changed("process %d began another program" % row.pid)
             if answer.gpa is None:
                 raise _Changed("the root of process %d is %s" % (row.pid, answer))
             roots[row.task] = answer.gpa
