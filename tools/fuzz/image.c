@@ -67,7 +67,7 @@ static void check_segments(size_t size)
 	REQUIRE(image->nr_spaces <= VMEM_MAX_ROOTS);
 }
 
-/* What the guest has at an address, by the list of its segments; 0 if it is packed. */
+/* Bytes of memory at an address, by the image's segments; 0 if the page is packed. */
 static int byte_at(const u8 *data, u64 gpa)
 {
 	size_t i;

@@ -135,7 +135,7 @@ bool image_is_kdump(const struct image *image)
 	return is_flattened(image) || begins_with(image, SIGNATURE, 8);
 }
 
-/* What its writer passed over is zeros. */
+/* Parts that the writer skipped read as zeros. */
 static bool read_dump(const struct kdump *kdump, __u64 at, void *buf, __u64 len)
 {
 	if (at > kdump->size || len > kdump->size - at)

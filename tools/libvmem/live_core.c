@@ -55,7 +55,7 @@ struct libvmem_core {
 	unsigned int nr_cpus;
 };
 
-/* What is where */
+/* The layout */
 
 static int add_piece(struct libvmem_core *core, u64 gpa, u64 len)
 {
@@ -100,7 +100,7 @@ static int divide(struct libvmem_core *core, u64 end)
 	return 0;
 }
 
-/* Where nothing is known of virtual addresses, they are as in QEMU's dumps. */
+/* Without a known kernel, virtual addresses equal physical ones, as in QEMU's dumps. */
 static u64 va_of(const struct libvmem_core *core, u64 gpa)
 {
 	if (!core->map.has_direct)
@@ -195,7 +195,7 @@ static void place(struct libvmem_core *core)
 	place_text(core);
 }
 
-/* What the guest says */
+/* Facts about the guest */
 
 static int find_memory(struct libvmem_core *core, struct libvmem *vm,
 		       struct libvmem_error *error)
@@ -310,7 +310,7 @@ static int get_cpu(const struct libvmem_core *core, struct libvmem *vm,
 	ret = libvmem_vcpu(vm, index,
 			   min(PATIENCE_US, PATIENCE_IN_ALL_US / core->nr_cpus),
 			   &vcpu, error);
-	/* It keeps them to itself (SEV-ES), or is there no more. */
+	/* The vCPU encrypts its registers (SEV-ES), or was unplugged. */
 	if (ret == -LIBVMEM_UNREADABLE || ret == -LIBVMEM_BAD_ARGUMENT)
 		return 0;
 	if (ret)

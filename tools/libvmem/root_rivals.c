@@ -32,7 +32,7 @@ static int by_table(const void *a, const void *b)
 	return x->root < y->root ? -1 : x->root > y->root;
 }
 
-/* What all roots claim, together */
+/* Claims of all roots together */
 #define MAX_CLAIMS BIT(22)
 
 /**

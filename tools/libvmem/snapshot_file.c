@@ -274,7 +274,7 @@ static int make_note(struct job *job)
 	job->note->size = sizeof(*job->note);
 	job->note->regs = roots->regs;
 	job->note->regs.cr3 = new_cr3(job, 0, roots->cr3s[0]);
-	/* What is in the file is not encrypted, nor do its own tables say so. */
+	/* The file is not encrypted, and its new tables have no encryption bit. */
 	if (!is_virtual(job))
 		job->note->regs.rules &= ~ENCRYPTION;
 	job->note->nr_spaces = roots->nr;
@@ -392,15 +392,14 @@ static int make_loads(struct job *job)
 	return ret;
 }
 
-/* What a space maps as it is: no tables are made. */
+/* The memory of one space at its own addresses, without new tables */
 static int find_memory(struct job *job)
 {
 	struct libvmem_snapshot *made = job->made;
-	struct libvmem_found found;
 	int ret = space_memory_find(&job->space, &job->memory, job->args,
-				    &found, job->error);
+				    job->error);
 
-	made->dropped = found.anomalies;
+	made->dropped = job->space.anomalies;
 	made->unreadable = job->space.unreadable;
 	made->segments = job->space.nr_loads;
 	made->guest_size = job->memory.size;

@@ -142,8 +142,7 @@ static int add_mapping(const struct vmem_mapping *mapping, void *priv)
 	return args->progress(finding->rows, 0, args->priv);
 }
 
-static int list(struct finding *finding, u64 va, u64 last_va,
-		struct libvmem_found *found)
+static int list(struct finding *finding, u64 va, u64 last_va)
 {
 	const struct libvmem_roots *roots = finding->args->roots;
 	struct vmem_regs regs = libvmem_regs_of_root(roots, 0);
@@ -151,17 +150,14 @@ static int list(struct finding *finding, u64 va, u64 last_va,
 	int ret = libvmem_ranges(finding->memory->vm, &regs, va, last_va,
 				 add_mapping, finding, &part, finding->error);
 
-	found->mappings += part.mappings;
-	found->bytes += part.bytes;
-	found->anomalies += part.anomalies;
-	found->torn += part.torn;
+	finding->space->anomalies += part.anomalies;
 	if (finding->ret)
 		return finding->ret;
 	return !ret && part.torn ? fail(finding, -EAGAIN, va) : ret;
 }
 
 /* All of the scope but what is excluded from it. */
-static int list_all(struct finding *finding, struct libvmem_found *found)
+static int list_all(struct finding *finding)
 {
 	const struct libvmem_scope *scope = finding->args->scope;
 	u64 va = scope->va;
@@ -176,12 +172,12 @@ static int list_all(struct finding *finding, struct libvmem_found *found)
 		if (span->va > scope->last_va)
 			break;
 		if (span->va > va)
-			ret = list(finding, va, span->va - 1, found);
+			ret = list(finding, va, span->va - 1);
 		if (span->last_va >= scope->last_va)
 			return ret;
 		va = span->last_va + 1;
 	}
-	return ret ? ret : list(finding, va, scope->last_va, found);
+	return ret ? ret : list(finding, va, scope->last_va);
 }
 
 static int compare_gpas(const void *ap, const void *bp)
@@ -240,7 +236,7 @@ static int place_all(struct finding *finding)
 
 int space_memory_find(struct space_memory *space, struct guest_memory *memory,
 		      const struct libvmem_snapshot_args *args,
-		      struct libvmem_found *found, struct libvmem_error *error)
+		      struct libvmem_error *error)
 {
 	struct finding finding = {
 		.space = space,
@@ -251,8 +247,7 @@ int space_memory_find(struct space_memory *space, struct guest_memory *memory,
 	int ret;
 
 	*space = (struct space_memory){};
-	*found = (struct libvmem_found){};
-	ret = list_all(&finding, found);
+	ret = list_all(&finding);
 	return ret ? ret : place_all(&finding);
 }
 

@@ -17,6 +17,7 @@
  * @pieces: the same by rising guest-physical address, disjoint, as it is in the file
  * @nr_pieces: elements of @pieces
  * @size: bytes of @pieces
+ * @anomalies: entries that lead nowhere
  * @unreadable: pages of 4 KiB that cannot be read, each mapping counted
  */
 struct space_memory {
@@ -26,6 +27,7 @@ struct space_memory {
 	struct libvmem_extent *pieces;
 	size_t nr_pieces;
 	u64 size;
+	u64 anomalies;
 	u64 unreadable;
 };
 
@@ -35,14 +37,13 @@ struct space_memory {
  * @memory: the guest's memory
  * @args: the space, the part of it, whether it may be unreadable, and whom to tell of
  *	progress
- * @found: set to the counts of the walk
  * @error: the failure, or NULL
  *
  * Return: 0; a negative code; a positive value of @progress.
  */
 int space_memory_find(struct space_memory *space, struct guest_memory *memory,
 		      const struct libvmem_snapshot_args *args,
-		      struct libvmem_found *found, struct libvmem_error *error);
+		      struct libvmem_error *error);
 void space_memory_destroy(struct space_memory *space);
 
 #endif

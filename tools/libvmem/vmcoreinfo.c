@@ -86,7 +86,7 @@ static bool read_note(struct libvmem *vm, __u64 gpa, struct vmcoreinfo *info)
 	return is_text(info->text, info->size);
 }
 
-/* What follows "KEY=" at the start of a line; NULL if no line has it. */
+/* The value of a line "KEY=value"; NULL without such a line. */
 static const char *value_of(const struct vmcoreinfo *info, const char *key)
 {
 	const size_t len = strlen(key);

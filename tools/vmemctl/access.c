@@ -345,7 +345,8 @@ static void judge_va(struct asking *a, __u64 va)
 static void judge_space(struct asking *a, const __u64 *vas, int nr)
 {
 	if (a->opts->json) {
-		json_open_space(a->roots, a->index);
+		json_open_space(a->index,
+				libvmem_space_of_root(a->roots, a->index));
 		json_open_list("rows");
 	} else if (a->roots->nr > 1) {
 		print_space(&a->roots->regs, a->index,

@@ -144,7 +144,7 @@ static noreturn void run_dot(int text, int svg, int failure)
 	int null = open("/dev/null", O_WRONLY);
 	int err;
 
-	/* Fonts make it talk of folders that nobody has. */
+	/* dot warns of missing font folders on stderr. */
 	signal(SIGPIPE, SIG_DFL);
 	if (dup2(text, STDIN_FILENO) >= 0 && dup2(svg, STDOUT_FILENO) >= 0 &&
 	    dup2(null, STDERR_FILENO) >= 0 &&

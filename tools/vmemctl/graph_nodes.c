@@ -15,7 +15,7 @@ const struct vmem_reference *place(const struct shared *shared)
 	return &shared->table->refs->reference;
 }
 
-/* ---- Who uses a table, and what it maps ---- */
+/* ---- The users of a table, and the memory that it maps ---- */
 
 static bool is_in(const struct shared *shared, __u32 root, __u64 va)
 {
@@ -89,7 +89,7 @@ static void add_mapping(struct amount *amount, const struct vmem_mapping *m,
 		amount->bytes[m->perms % NR_RIGHTS] += last - first + 1;
 }
 
-/* What the rows of a space map there; with @follow, by references as well */
+/* Memory that the rows of a space map there; with @follow, by references as well */
 static void add_rows(const struct graph *graph, __u32 root, __u64 va,
 		     __u64 last_va, bool follow, struct amount *amount)
 {
@@ -224,7 +224,7 @@ static void add_table(const struct graph *graph, struct node *node,
 
 	node->nr++;
 	node->references += shared->table->nr;
-	/* What is below another one has been counted with it. */
+	/* A table below another one was counted with that one. */
 	if (!shared_is_inner(graph, shared))
 		amount_add(&node->amount, &shared->amount);
 }
@@ -264,7 +264,7 @@ static void make_nodes(struct graph *graph)
 	graph->nr_nodes = fold(nodes, nr_nodes);
 }
 
-/* What it maps but for the shared tables that it owns */
+/* Memory that the space maps without the shared tables that it owns */
 static void measure(const struct graph *graph, struct space *space)
 {
 	const struct aliases *aliases = &graph->aliases;

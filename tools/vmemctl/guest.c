@@ -55,7 +55,7 @@ static bool is_same(const char *path, const struct stat *file)
 	       st.st_ino == file->st_ino;
 }
 
-/* What is written replaces no file that is read. */
+/* An output file must not replace a file of the image. */
 static void check_output(const struct opts *opts)
 {
 	struct stat output;

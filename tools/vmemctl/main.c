@@ -84,7 +84,7 @@ static const struct argp_option options[] = {
 	  "The spaces of all processes, found in the guest's memory: see vmemctl roots",
 	  2 },
 	{ "fetch", OPT_FETCH, NULL, 0,
-	  "roots, --all: look at memory too that is swapped out, or in a file that the VMM maps, and fetch it",
+	  "roots, --all: search memory that is swapped out or in a file, too: fetch it",
 	  2 },
 	{ "cr0", OPT_CR0, "X", 0, "CR0", 2 },
 	{ "cr4", OPT_CR4, "X", 0, "CR4", 2 },
@@ -281,7 +281,7 @@ static error_t parse_access(int key, char *arg, struct opts *opts)
 	}
 }
 
-/* Of a line of a batch: what it may not say */
+/* Options that a line of a batch must not have */
 static void check_line(int key)
 {
 	switch (key) {

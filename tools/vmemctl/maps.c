@@ -77,7 +77,7 @@ static void list_maps(const struct opts *opts, struct libvmem *vm,
 	struct libvmem_found found;
 
 	if (opts->json) {
-		json_open_space(roots, index);
+		json_open_space(index, libvmem_space_of_root(roots, index));
 		json_open_list("rows");
 	} else if (roots->nr > 1) {
 		print_heading(roots, index);

@@ -2,9 +2,9 @@
 /*
  * vmemctl mount: a guest as files
  *
- * One process answers readers, and has given up all rights to do anything else. Another
- * one keeps them, reads nothing, and unmounts when it is told to end, when the VMM has, or
- * when the first one has, however that came about.
+ * The server process answers readers, and is confined to that. The watcher process keeps its
+ * rights and never reads the guest. It unmounts on a signal, and when the VMM or the server
+ * ends.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,10 +26,10 @@
 /* Threads that answer readers, the first one among them */
 #define WORKERS 4
 
-/* Each has a handle of the guest, and so has who looks for spaces. */
+/* Each worker has a handle of the guest, and so has the thread that finds spaces. */
 #define HANDLES (WORKERS + 1)
 
-/* Whoever has a file open when the VMM ends is told so for as long. */
+/* After the VMM ends, readers of open files get ESRCH for this long. */
 #define FAREWELL_MS 10000
 
 /*
@@ -72,7 +72,7 @@ static void check_folder(const char *path)
 	closedir(dir);
 }
 
-/* Who is not root mounts by a program that is. */
+/* Users other than root mount through fusermount3. */
 static bool has_fusermount(void)
 {
 	const char *path = getenv("PATH") ?: "";
@@ -99,7 +99,7 @@ static void check_fuse(const char *path)
 		refuse(path, "no fusermount3: install fuse3, or be root");
 }
 
-/* What libfuse says last, on its own line. */
+/* The last message of libfuse */
 static char said[256];
 
 static void hear(enum fuse_log_level level, const char *fmt, va_list ap)
@@ -136,7 +136,7 @@ struct worker {
 	struct libvmem *vm;
 };
 
-/* Until it is unmounted and nobody has a file open, or the other process ends this one. */
+/* Ends when the mount is gone and all files are closed, or by the other process. */
 static void *work(void *arg)
 {
 	const struct worker *worker = arg;
@@ -189,7 +189,7 @@ static int find_mode(const struct mount *mount, struct libvmem *vm,
 	return libvmem_find_regs(vm, &source, regs, NULL);
 }
 
-/* What VMCOREINFO told leads to all others. */
+/* The kernel's registers from VMCOREINFO lead to all other spaces. */
 static void take_kernel(struct mount *mount)
 {
 	mount->regs = mount->layout.regs;
@@ -197,7 +197,7 @@ static void take_kernel(struct mount *mount)
 	mount->source.given.have = LIBVMEM_ALL_REGS;
 }
 
-/* Without registers there are no spaces, and the rest is there. */
+/* Without registers, spaces/ stays empty and the other files work. */
 static void find_regs(struct mount *mount, struct libvmem *vm)
 {
 	struct libvmem_error error;
@@ -319,12 +319,20 @@ static noreturn void end(struct fuse_session *session, pid_t pid, int server,
 static noreturn void watch(struct fuse_session *session, pid_t pid, int vmm,
 			   const sigset_t *signals)
 {
+	const int ended = signalfd(-1, signals, SFD_CLOEXEC);
+	const int server = syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd fds[] = {
-		{ .fd = open_pidfd(pid), .events = POLLIN },
+		{ .fd = server, .events = POLLIN },
 		{ .fd = vmm, .events = POLLIN },
-		{ .fd = signalfd(-1, signals, SFD_CLOEXEC), .events = POLLIN },
+		{ .fd = ended, .events = POLLIN },
 	};
 
+	if (ended < 0 || server < 0) {
+		warn("cannot follow process %d: %m", pid);
+		kill(pid, SIGKILL);
+		fuse_session_unmount(session);
+		exit(EXIT_FAILED);
+	}
 	while (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 		if (errno != EINTR)
 			break;

@@ -76,7 +76,7 @@ extern __thread struct libvmem *mount_vm;
 /* Seconds since some time */
 time_t mount_now(void);
 
-/* What a reader gets for a failure: a negative errno */
+/* The negative errno that a reader gets for a failure */
 int mount_errno(const struct libvmem_error *error);
 
 /* mount_files.c */

@@ -15,7 +15,7 @@
 
 #include "mount.h"
 
-/* What is in the lowest bits of an inode's number. Roots are aligned to 32 bytes. */
+/* The lowest bits of an inode's number. Roots are aligned to 32 bytes. */
 enum file {
 	FILE_ROOT = FUSE_ROOT_ID,
 	FILE_VMCORE,
@@ -111,7 +111,7 @@ static struct stat attributes(const struct mount *mount, fuse_ino_t ino)
 
 	if (file_of(ino) == FILE_VMCORE) {
 		st.st_size = mount->layout.size;
-		/* Stdio, and so gdb, keeps that much of what it has read. */
+		/* Stdio, and so gdb, buffers as much. */
 		st.st_blksize = 1;
 	} else if (file_of(ino) == FILE_MEMORY) {
 		st.st_size = mount->layout.memory_end;
@@ -288,7 +288,7 @@ static void open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (ret)
 		fuse_reply_err(req, -ret);
 	else if (fuse_reply_open(req, fi))
-		free_file(ino, fi); /* who wanted it has gone */
+		free_file(ino, fi); /* the opener was killed */
 }
 
 static void close_file(fuse_req_t req, fuse_ino_t ino,

@@ -13,7 +13,7 @@
 
 #include "mount.h"
 
-/* What one entry of a PML4 maps, and of a PML5. */
+/* Bytes that one entry of a PML4 maps, and of a PML5 */
 #define WINDOW _BITULL(39)
 #define PML5_WINDOW _BITULL(48)
 
@@ -186,7 +186,7 @@ static int print_some(struct window *window, fuse_req_t req)
 	return ret;
 }
 
-/* Text that is not there yet. What was made before a failure is not lost. */
+/* Make more text. Text made before a failure is still returned. */
 static int make_text(struct maps *maps, fuse_req_t req, size_t size)
 {
 	struct window window = { .maps = maps, .want = size };

@@ -11,7 +11,7 @@
 
 #include "mount.h"
 
-/* What was found is told for so many seconds. */
+/* Seconds that a listing stays valid */
 #define FRESH_SECONDS 5
 
 struct waiter {
@@ -111,7 +111,7 @@ static struct listing *list(const struct libvmem_search *search)
 	return listing;
 }
 
-/* Nobody wants to know any more. */
+/* The last waiter was interrupted. */
 static int is_vain(__u64 done, __u64 all, void *priv)
 {
 	struct spaces *spaces = priv;
@@ -188,7 +188,7 @@ void *spaces_serve(void *arg)
 		while (!spaces->waiters)
 			pthread_cond_wait(&spaces->wanted, &spaces->lock);
 		ret = refresh(spaces);
-		/* If the last look was in vain, who came since wants another one. */
+		/* After a failed search, later readers need another one. */
 		if (ret != -EINTR)
 			answer_all(spaces, ret);
 	}

@@ -101,10 +101,7 @@ static void read_text(struct reading *r)
 static void begin_space(const struct reading *r)
 {
 	json_open_list("spaces");
-	json_open_object(NULL);
-	json_put_name("type", "space");
-	json_put_count("space", 0);
-	json_put_hex("root", libvmem_root(&r->regs));
+	json_open_space(0, libvmem_root(&r->regs));
 }
 
 static void end_space(void)

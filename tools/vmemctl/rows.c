@@ -81,19 +81,19 @@ void print_space(const struct vmem_regs *regs, __u32 index, __u64 space)
 	out("space %u: root %0*llx", index, gpa_digits(regs), space);
 }
 
-void json_open_space(const struct libvmem_roots *roots, unsigned int index)
+void json_open_space(unsigned int space, __u64 root)
 {
 	json_open_object(NULL);
 	json_put_name("type", "space");
-	json_put_count("space", index);
-	json_put_hex("root", libvmem_space_of_root(roots, index));
+	json_put_count("space", space);
+	json_put_hex("root", root);
 }
 
 void json_put_spaces(const struct libvmem_roots *roots)
 {
 	json_open_list("spaces");
 	for (unsigned int i = 0; i < roots->nr; i++) {
-		json_open_space(roots, i);
+		json_open_space(i, libvmem_space_of_root(roots, i));
 		json_close();
 	}
 	json_close();

@@ -134,7 +134,7 @@ static void put_spaces(const struct snapshot *s)
 {
 	json_open_list("spaces");
 	for (unsigned int i = 0; i < s->roots.nr; i++) {
-		json_open_space(&s->roots, i);
+		json_open_space(i, libvmem_space_of_root(&s->roots, i));
 		json_put_hex_if("new_root", !s->by_va, new_root(s, i));
 		json_close();
 	}

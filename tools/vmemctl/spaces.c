@@ -110,14 +110,13 @@ static void end_space(void)
 	json_close();
 }
 
-static void begin_space(const struct walked *walked,
-			const struct vmem_record *record)
+static void begin_space(const struct vmem_record *record)
 {
 	__u32 alias_of = record->space.alias_of;
 
 	if (record->root)
 		end_space();
-	json_open_space(walked->roots, record->root);
+	json_open_space(record->root, record->space.space);
 	json_put_count_if("same_as", alias_of != record->root, alias_of);
 	json_open_list("rows");
 }
@@ -140,7 +139,7 @@ static void put_record(const struct walked *walked,
 {
 	switch (record->type) {
 	case VMEM_SPACE:
-		begin_space(walked, record);
+		begin_space(record);
 		break;
 	case VMEM_THIS_SPACE:
 		json_put_mapping(&walked->roots->regs, &record->mapping, NULL);

@@ -413,7 +413,7 @@ void print_stats(const struct walked *walked);
  * Begin a space in the list of spaces, without its end; and the whole list, where
  * commands do not answer for each space.
  */
-void json_open_space(const struct libvmem_roots *roots, unsigned int index);
+void json_open_space(unsigned int space, __u64 root);
 void json_put_spaces(const struct libvmem_roots *roots);
 
 void json_put_perms(__u32 perms);
@@ -489,7 +489,7 @@ void json_open_row(const char *key, const char *type);
 void json_open_bytes(const char *key);
 void json_put_bytes(const unsigned char *bytes, size_t len);
 
-/* What was opened last. */
+/* Close the list, object or string that was opened last. */
 void json_close(void);
 
 void json_put_null(const char *key);

@@ -207,7 +207,7 @@ static void translate(const struct opts *opts, struct libvmem *vm,
 	struct libvmem_error error;
 
 	if (opts->json) {
-		json_open_space(roots, index);
+		json_open_space(index, libvmem_space_of_root(roots, index));
 		json_open_list("rows");
 	} else if (roots->nr > 1) {
 		print_space(&roots->regs, index,
