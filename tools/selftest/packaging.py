@@ -137,6 +137,9 @@ class Completion(unittest.TestCase):
             self.assertEqual(self.bash(*region, os.path.join(TOP, "READ")),
                              {os.path.join(TOP, "README.md")})
             self.assertEqual(self.bash(*region[:-2], TOP), set())
+        self.assertEqual(self.bash("mount", os.path.join(TOP, "READ")), set())
+        self.assertEqual(self.bash("mount", os.path.join(TOP, "too")),
+                         {os.path.join(TOP, "tools")})
 
     def test_zsh(self):
         """zsh: commands, options, values"""
@@ -152,7 +155,10 @@ class Completion(unittest.TestCase):
                     ("vmemctl --image=%s/READ" % TOP,
                      "vmemctl --image=%s/README.md " % TOP),
                     ("vmemctl --region=0:1000:0:%s/READ" % TOP,
-                     "vmemctl --region=0:1000:0:%s/README.md " % TOP)):
+                     "vmemctl --region=0:1000:0:%s/README.md " % TOP),
+                    ("vmemctl mount %s/too" % TOP, "vmemctl mount %s/tools/" % TOP),
+                    *((line, line) for line in (
+                        "vmemctl mount %s/READ" % TOP, "vmemctl vtop %s/too" % TOP))):
                 with self.subTest(line):
                     self.assertEqual(zsh.complete(line).rstrip(),
                                      whole.rstrip())
