@@ -51,12 +51,6 @@ def references():
         return int(file.read())
 
 
-def waits(pid):
-    """For an answer of FUSE's"""
-    with open("/proc/%d/wchan" % pid, encoding="ascii") as file:
-        return "request_wait" in file.read()
-
-
 def gdb(*commands):
     """What gdb prints"""
     words = ["gdb", "-nx", "-batch"]
@@ -174,7 +168,7 @@ class Guest(lablib.GuestTest):
         for root in {self.stopped.registers.root, max(self.mount.roots())}:
             done = lablib.vmemctl(*self.target, "--cr3", "%x" % root, "maps")
             self.assertEqual(self.mount.read("spaces", "%x" % root, "maps"),
-                             done.stdout)
+                             mounted.maps_of(done))
             self.assertGreater(done.stdout.count(b"\n"), 10)
 
     def test_mem(self):
@@ -239,10 +233,10 @@ class Running(lablib.GuestTest):
                                     stdout=subprocess.PIPE)
                    for _ in range(2)]
         for reader in readers:
-            self.assertTrue(mounted.wait_until(lambda: waits(reader.pid)))
+            self.assertTrue(mounted.wait_until(lambda: mounted.waits(reader.pid)))
         readers[0].kill()
         self.assertEqual(readers[0].wait(mounted.SECONDS), -signal.SIGKILL)
-        self.assertTrue(waits(readers[1].pid))
+        self.assertTrue(mounted.waits(readers[1].pid))
         self.assertTrue(readers[1].communicate(timeout=600)[0])
 
     def test_seconds(self):

@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -11,7 +12,7 @@ import time
 
 import images
 
-SECONDS = 120                           # far more than anything here takes
+SECONDS = 120                          # far more than anything here takes
 
 
 def is_mounted(folder):
@@ -26,6 +27,18 @@ def descendants(pid):
         return [int(word) for word in file.read().split()]
 
 
+def waits(pid):
+    """For an answer of FUSE's"""
+    with open("/proc/%d/wchan" % pid, encoding="ascii") as file:
+        return "request_wait" in file.read()
+
+
+def maps_of(done):
+    """What a space's file says where `vmemctl maps` has said this"""
+    return done.stdout + re.sub(rb"^vmemctl: (warning: )\d+ ", rb"# \1",
+                                done.stderr, flags=re.M)
+
+
 class Mounted:
     """Mounts in a folder of its own; `with` unmounts again by a signal."""
 
@@ -35,10 +48,14 @@ class Mounted:
         os.mkdir(self.folder)
         self.number = number
         self.process = subprocess.Popen(
-            [tool, *words, "mount", self.folder], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL)
-        self.said = self.process.stdout.readline()
+            ["setpriv", "--pdeathsig", "TERM", tool, *words, "mount",
+             self.folder], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        try:
+            self.said = self.process.stdout.readline()
+        except BaseException:
+            self.close()
+            raise
         if not self.said:
             raise AssertionError(self.end())
 
@@ -52,6 +69,12 @@ class Mounted:
         if status or is_mounted(self.folder):
             raise AssertionError("vmemctl mount: status %d, %s" % (status,
                                                                    text))
+
+    def close(self):
+        """Whatever has become of it"""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.end()
 
     def end(self):
         """(exit status, what it said on stderr), once it has ended"""

@@ -26,8 +26,8 @@
 /* Threads that answer readers, the first one among them */
 #define WORKERS 4
 
-/* Each worker has a handle of the guest, and so has the thread that finds spaces. */
-#define HANDLES (WORKERS + 1)
+/* Each worker has a handle of the guest, and so have the threads for what takes long. */
+#define HANDLES (WORKERS + 2)
 
 /* After the VMM ends, readers of open files get ESRCH for this long. */
 #define FAREWELL_MS 10000
@@ -251,10 +251,14 @@ static noreturn void serve(struct mount *mount, struct fuse_session *session,
 	mount->spaces = (struct spaces){
 		.vm = vms[WORKERS],
 		.source = &mount->source,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.wanted = PTHREAD_COND_INITIALIZER,
+		.waiters = NO_WAITERS,
+	};
+	mount->texts = (struct texts){
+		.vm = vms[WORKERS + 1],
+		.waiters = NO_WAITERS,
 	};
 	begin_thread(spaces_serve, &mount->spaces);
+	begin_thread(maps_serve, &mount->texts);
 	for (int i = 0; i < WORKERS; i++)
 		workers[i] = (struct worker){ session, vms[i] };
 	for (int i = 1; i < WORKERS; i++)

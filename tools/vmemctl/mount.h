@@ -25,27 +25,69 @@ struct listing {
 	__u64 roots[];
 };
 
-/* A reader that waits for a listing */
-struct waiter;
+/**
+ * struct waiter - a request that a thread answers once it can
+ * @next: the next one
+ * @req: the request
+ * @fi: its file
+ * @size: bytes that it asks for
+ */
+struct waiter {
+	struct waiter *next;
+	fuse_req_t req;
+	struct fuse_file_info fi;
+	size_t size;
+};
 
 /**
- * struct spaces - who looks for address spaces, and for whom
+ * struct waiters - the requests of one such thread
+ * @lock: protects the members below
+ * @wanted: there is one
+ * @first: the first one
+ */
+struct waiters {
+	pthread_mutex_t lock;
+	pthread_cond_t wanted;
+	struct waiter *first;
+};
+
+#define NO_WAITERS                                 \
+	{                                          \
+		.lock = PTHREAD_MUTEX_INITIALIZER, \
+		.wanted = PTHREAD_COND_INITIALIZER \
+	}
+
+/**
+ * struct spaces - who looks for address spaces
  * @vm: a handle for this alone
  * @source: where the registers come from
- * @lock: protects the members below
- * @wanted: there is a waiter
- * @waiters: who waits
+ * @waiters: who wants to know; their lock protects the members below
  * @listing: what was found last, or NULL
  * @found: when that was
  */
 struct spaces {
 	struct libvmem *vm;
 	const struct libvmem_source *source;
-	pthread_mutex_t lock;
-	pthread_cond_t wanted;
-	struct waiter *waiters;
+	struct waiters waiters;
 	struct listing *listing;
 	time_t found;
+};
+
+/* A file of rows that is open */
+struct maps;
+
+/**
+ * struct texts - who makes the text of such files
+ * @vm: a handle for this alone
+ * @waiters: who reads; their lock protects the members below
+ * @busy: the file whose text is being made, or NULL
+ * @closed: it was closed meanwhile
+ */
+struct texts {
+	struct libvmem *vm;
+	struct waiters waiters;
+	struct maps *busy;
+	bool closed;
 };
 
 /**
@@ -55,6 +97,7 @@ struct spaces {
  * @regs: the registers that its spaces have in common; all 0 if they are not known
  * @source: where they come from
  * @spaces: who looks for spaces
+ * @texts: who lists what they map
  * @uid: whose the files are
  * @gid: likewise
  * @since: when it was mounted
@@ -65,6 +108,7 @@ struct mount {
 	struct vmem_regs regs;
 	struct libvmem_source source;
 	struct spaces spaces;
+	struct texts texts;
 	uid_t uid;
 	gid_t gid;
 	struct timespec since;
@@ -85,21 +129,27 @@ extern const struct fuse_lowlevel_ops mount_ops;
 
 /* mount_maps.c: the text of `vmemctl maps', made as it is read */
 
-struct maps;
-
 struct maps *maps_open(const struct vmem_regs *regs);
-void maps_close(struct maps *maps);
+void maps_close(struct texts *texts, struct maps *maps);
 
-/* The next bytes, @size at most. Returns how many, 0 at the end, or a negative errno. */
-ssize_t maps_read(struct maps *maps, fuse_req_t req, char *buf, size_t size);
+/* The thread that makes it, for the readers of all files. */
+void *maps_serve(void *texts);
 
 /* mount_spaces.c */
 
-/* Answers the request with a listing, sooner or later. */
-void spaces_open(struct spaces *spaces, fuse_req_t req,
-		 const struct fuse_file_info *fi);
-
-/* The thread that looks for them. */
+/* The thread that looks for spaces, for all who open the folder. */
 void *spaces_serve(void *spaces);
+
+/* mount_waiters.c */
+
+/* Leaves the request to the thread, unless its reader is killed first. */
+void waiters_add(struct waiters *waiters, fuse_req_t req,
+		 const struct fuse_file_info *fi, size_t size);
+
+/*
+ * The one whose turn it is, which stays in the list as its last. Called with the lock,
+ * which is dropped while there is none.
+ */
+struct waiter *waiters_next(struct waiters *waiters);
 
 #endif

@@ -7,6 +7,7 @@
  * requests, whatever guests and readers do.
  */
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -179,7 +180,7 @@ static void open_folder(fuse_req_t req, fuse_ino_t ino,
 
 	fi->fh = 0;
 	if (file_of(ino) == FILE_SPACES)
-		spaces_open(&mount->spaces, req, fi);
+		waiters_add(&mount->spaces.waiters, req, fi, 0);
 	else
 		fuse_reply_open(req, fi);
 }
@@ -259,16 +260,40 @@ static int open_maps(const struct mount *mount, __u64 root,
 	const struct vmem_regs regs = regs_of(mount, root);
 
 	fi->fh = (uintptr_t)maps_open(&regs);
-	fi->nonseekable = 1;
 	return fi->fh ? 0 : -ENOMEM;
 }
 
-static void free_file(fuse_ino_t ino, const struct fuse_file_info *fi)
+static void free_file(fuse_req_t req, fuse_ino_t ino,
+		      const struct fuse_file_info *fi)
 {
+	struct mount *mount = fuse_req_userdata(req);
+
 	if (file_of(ino) == FILE_MAPS)
-		maps_close((void *)(uintptr_t)fi->fh);
+		maps_close(&mount->texts, (void *)(uintptr_t)fi->fh);
 	else
 		free((void *)(uintptr_t)fi->fh);
+}
+
+/*
+ * Of a stream the kernel keeps no position, for which readers would wait, even killed ones.
+ * libfuse has no flag for that.
+ */
+static int reply_stream(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	const struct fuse_open_out reply = {
+		.fh = fi->fh,
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM,
+	};
+
+	return fuse_reply_buf(req, (const char *)&reply, sizeof(reply));
+}
+
+static int reply_open(fuse_req_t req, fuse_ino_t ino,
+		      const struct fuse_file_info *fi)
+{
+	if (file_of(ino) == FILE_MAPS)
+		return reply_stream(req, fi);
+	return fuse_reply_open(req, fi);
 }
 
 /* The guest runs: nothing of it is kept in the page cache. */
@@ -287,14 +312,14 @@ static void open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		ret = open_maps(mount, root_of(ino), fi);
 	if (ret)
 		fuse_reply_err(req, -ret);
-	else if (fuse_reply_open(req, fi))
-		free_file(ino, fi); /* the opener was killed */
+	else if (reply_open(req, ino, fi))
+		free_file(req, ino, fi); /* the opener was killed */
 }
 
 static void close_file(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	free_file(ino, fi);
+	free_file(req, ino, fi);
 	fuse_reply_err(req, 0);
 }
 
@@ -367,8 +392,6 @@ static ssize_t read_bytes(fuse_req_t req, fuse_ino_t ino, off_t off,
 	struct libvmem_error error;
 	struct libvmem_read read;
 
-	if (file_of(ino) == FILE_MAPS)
-		return maps_read((void *)(uintptr_t)fi->fh, req, buf, size);
 	if (read_memory(mount_of(req), ino, off, fi, buf, size, &read, &error))
 		return mount_errno(&error);
 	if (!read.len && read.status != VMEM_MAPPED)
@@ -376,8 +399,8 @@ static ssize_t read_bytes(fuse_req_t req, fuse_ino_t ino, off_t off,
 	return read.len;
 }
 
-static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		      struct fuse_file_info *fi)
+static void reply_bytes(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			const struct fuse_file_info *fi)
 {
 	char *buf = malloc(size);
 	ssize_t len = buf ? read_bytes(req, ino, off, fi, buf, size) : -ENOMEM;
@@ -387,6 +410,17 @@ static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	else
 		fuse_reply_buf(req, buf, len);
 	free(buf);
+}
+
+static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		      struct fuse_file_info *fi)
+{
+	struct mount *mount = fuse_req_userdata(req);
+
+	if (file_of(ino) == FILE_MAPS)
+		waiters_add(&mount->texts.waiters, req, fi, size);
+	else
+		reply_bytes(req, ino, size, off, fi);
 }
 
 /* `cp' and `tar' ask where there is something. */

@@ -4,7 +4,8 @@
  *
  * A guest may have more rows than there is memory for, and tables that take an hour to
  * read, so that no request reads all: rows are made from where the last one ended, in
- * windows of addresses, and joined again where a window ended.
+ * windows of addresses, and joined again where a window ended. One thread makes them, for
+ * all readers in turn.
  */
 #include <errno.h>
 #include <linux/const.h>
@@ -17,12 +18,14 @@
 #define WINDOW _BITULL(39)
 #define PML5_WINDOW _BITULL(48)
 
-/* A reader waits no longer for a row. */
-#define PATIENCE_SECONDS 10
+/* Bytes of text that are made at once */
+#define ENOUGH_TEXT 0x40000
+
+/* Turns of a second in which a row is looked for */
+#define PATIENCE 10
 
 /**
  * struct maps - a file that is open
- * @lock: protects the members below
  * @regs: the space
  * @va: where the next window begins
  * @ended: there is none
@@ -30,12 +33,16 @@
  * @row: the last row, which the next one may join
  * @nr: rows, with @row
  * @bytes: bytes that they map
+ * @nowhere: there were entries that lead nowhere
+ * @torn: tables were replaced while they were read
+ * @turns: turns without a row
  * @text: rows that are not read yet
  * @len: bytes of @text
  * @sent: bytes of @text that were read
+ *
+ * A file belongs to the thread, but for its end.
  */
 struct maps {
-	pthread_mutex_t lock;
 	struct vmem_regs regs;
 	__u64 va;
 	bool ended;
@@ -43,6 +50,9 @@ struct maps {
 	struct vmem_mapping row;
 	__u64 nr;
 	__u64 bytes;
+	bool nowhere;
+	bool torn;
+	unsigned int turns;
 	char *text;
 	size_t len;
 	size_t sent;
@@ -52,12 +62,10 @@ struct maps {
  * struct window - a look at one window
  * @maps: the file
  * @out: where rows go
- * @want: bytes of text that are enough
  */
 struct window {
 	struct maps *maps;
 	FILE *out;
-	long want;
 };
 
 static bool joins(const struct vmem_mapping *row,
@@ -83,7 +91,7 @@ static int take_row(const struct vmem_mapping *row, void *priv)
 	if (maps->nr++)
 		print_mapping(&maps->regs, &maps->row, NULL);
 	maps->row = *row;
-	return ftell(window->out) >= window->want;
+	return ftell(window->out) >= ENOUGH_TEXT;
 }
 
 static int take_answer(__u64 va, const struct vmem_translation *answer,
@@ -141,6 +149,7 @@ static int read_window(struct window *window)
 	struct maps *maps = window->maps;
 	const __u64 last_va = window_end(&maps->regs, maps->va);
 	struct libvmem_error error;
+	struct libvmem_found found;
 	int ret;
 
 	if (is_absent(&maps->regs, maps->va)) {
@@ -148,13 +157,24 @@ static int read_window(struct window *window)
 		return 0;
 	}
 	ret = libvmem_ranges(mount_vm, &maps->regs, maps->va, last_va, take_row,
-			     window, NULL, &error);
+			     window, &found, &error);
 	if (ret < 0)
 		return mount_errno(&error);
+	maps->nowhere |= found.anomalies != 0;
+	maps->torn |= found.torn != 0;
 	/* Ended by a row that may be the window's last one. */
 	if (!ret || maps->va > last_va || !maps->va)
 		end_window(maps, last_va);
 	return 0;
+}
+
+/* Not how many: what is behind the last row is read again. */
+static void print_warnings(const struct maps *maps)
+{
+	if (maps->nowhere)
+		out("# warning: entries lead nowhere: reserved, unbacked, unreadable, withheld\n");
+	if (maps->torn)
+		out("# warning: tables were replaced meanwhile: rows may be of two times\n");
 }
 
 static void print_end(struct maps *maps)
@@ -165,31 +185,32 @@ static void print_end(struct maps *maps)
 		print_mapping(&maps->regs, &maps->row, NULL);
 	out("total: %llu mapping%s, %s\n", maps->nr, maps->nr == 1 ? "" : "s",
 	    size_text(maps->bytes, size));
+	print_warnings(maps);
 	maps->told = true;
 }
 
-static int print_some(struct window *window, fuse_req_t req)
+/* For a second, or a window if that takes longer. */
+static int print_some(struct window *window)
 {
 	struct maps *maps = window->maps;
-	time_t end = mount_now() + PATIENCE_SECONDS;
+	const time_t begin = mount_now();
 	int ret = 0;
 
-	while (!ret && !maps->ended && ftell(window->out) < window->want) {
+	while (!ret && !maps->ended && !ftell(window->out) &&
+	       mount_now() == begin)
 		ret = read_window(window);
-		if (!ret && fuse_req_interrupted(req))
-			ret = -EINTR;
-		if (!ret && !ftell(window->out) && mount_now() > end)
-			ret = -EIO;
-	}
 	if (!ret && maps->ended)
 		print_end(maps);
+	if (ftell(window->out))
+		maps->turns = 0;
+	else if (!ret && ++maps->turns == PATIENCE)
+		ret = -EIO;
 	return ret;
 }
 
-/* Make more text. Text made before a failure is still returned. */
-static int make_text(struct maps *maps, fuse_req_t req, size_t size)
+static int make_text(struct maps *maps)
 {
-	struct window window = { .maps = maps, .want = size };
+	struct window window = { .maps = maps };
 	bool lost;
 	int ret;
 
@@ -201,44 +222,102 @@ static int make_text(struct maps *maps, fuse_req_t req, size_t size)
 	if (!window.out)
 		return -ENOMEM;
 	out_to(window.out);
-	ret = print_some(&window, req);
+	ret = print_some(&window);
 	out_to(NULL);
 	lost = ferror(window.out);
 	if (fclose(window.out) || lost)
 		return -ENOMEM;
-	return maps->len ? 0 : ret;
+	return ret;
+}
+
+static void free_maps(struct maps *maps)
+{
+	free(maps->text);
+	free(maps);
 }
 
 struct maps *maps_open(const struct vmem_regs *regs)
 {
 	struct maps *maps = calloc(1, sizeof(*maps));
 
-	if (maps) {
-		pthread_mutex_init(&maps->lock, NULL);
+	if (maps)
 		maps->regs = *regs;
-	}
 	return maps;
 }
 
-void maps_close(struct maps *maps)
+/* All who read it were answered. */
+void maps_close(struct texts *texts, struct maps *maps)
 {
-	free(maps->text);
-	free(maps);
+	pthread_mutex_lock(&texts->waiters.lock);
+	if (texts->busy == maps)
+		texts->closed = true;
+	else
+		free_maps(maps);
+	pthread_mutex_unlock(&texts->waiters.lock);
 }
 
-ssize_t maps_read(struct maps *maps, fuse_req_t req, char *buf, size_t size)
+static struct maps *file_of(const struct waiter *waiter)
 {
-	ssize_t len = 0;
+	return (void *)(uintptr_t)waiter->fi.fh;
+}
 
-	pthread_mutex_lock(&maps->lock);
-	if (maps->sent == maps->len && !maps->told)
-		len = make_text(maps, req, size);
-	if (!len) {
-		len = maps->len - maps->sent < size ? maps->len - maps->sent :
-						      size;
-		memcpy(buf, maps->text + maps->sent, len);
-		maps->sent += len;
+/* Whether there is an answer by now */
+static bool answer(struct maps *maps, const struct waiter *waiter, int ret)
+{
+	size_t size = maps->len - maps->sent;
+
+	if (!size && !maps->told && !ret)
+		return false;
+	if (size > waiter->size)
+		size = waiter->size;
+	if (!size && ret)
+		fuse_reply_err(waiter->req, -ret);
+	else
+		fuse_reply_buf(waiter->req, maps->text + maps->sent, size);
+	maps->sent += size;
+	return true;
+}
+
+static void answer_readers(struct texts *texts, struct maps *maps, int ret)
+{
+	struct waiter **at = &texts->waiters.first, *waiter;
+
+	while ((waiter = *at)) {
+		if (file_of(waiter) == maps && answer(maps, waiter, ret)) {
+			*at = waiter->next;
+			free(waiter);
+		} else {
+			at = &waiter->next;
+		}
 	}
-	pthread_mutex_unlock(&maps->lock);
-	return len;
+}
+
+/* Called with the lock, which is dropped meanwhile. */
+static void serve(struct texts *texts, struct maps *maps)
+{
+	int ret = 0;
+
+	if (maps->sent == maps->len && !maps->told) {
+		texts->busy = maps;
+		pthread_mutex_unlock(&texts->waiters.lock);
+		ret = make_text(maps);
+		pthread_mutex_lock(&texts->waiters.lock);
+		texts->busy = NULL;
+	}
+	if (texts->closed)
+		free_maps(maps);
+	else
+		answer_readers(texts, maps, ret);
+	texts->closed = false;
+}
+
+void *maps_serve(void *arg)
+{
+	struct texts *texts = arg;
+
+	mount_vm = texts->vm;
+	pthread_mutex_lock(&texts->waiters.lock);
+	for (;;)
+		serve(texts, file_of(waiters_next(&texts->waiters)));
+	return NULL;
 }

@@ -14,12 +14,6 @@
 /* Seconds that a listing stays valid */
 #define FRESH_SECONDS 5
 
-struct waiter {
-	struct waiter *next;
-	fuse_req_t req;
-	struct fuse_file_info fi;
-};
-
 static size_t size_of(size_t nr)
 {
 	return sizeof(struct listing) + nr * sizeof(__u64);
@@ -38,58 +32,6 @@ static void answer(fuse_req_t req, struct fuse_file_info fi,
 	fi.fh = (uintptr_t)copy;
 	if (fuse_reply_open(req, &fi))
 		free(copy);
-}
-
-/* Takes a waiter out of the list; NULL if it was answered. */
-static struct waiter *take_waiter(struct spaces *spaces, fuse_req_t req)
-{
-	struct waiter **at = &spaces->waiters, *waiter;
-
-	while (*at && (*at)->req != req)
-		at = &(*at)->next;
-	waiter = *at;
-	if (waiter)
-		*at = waiter->next;
-	return waiter;
-}
-
-static void give_up(fuse_req_t req, void *priv)
-{
-	struct spaces *spaces = priv;
-	struct waiter *waiter;
-
-	pthread_mutex_lock(&spaces->lock);
-	waiter = take_waiter(spaces, req);
-	pthread_mutex_unlock(&spaces->lock);
-	if (waiter)
-		fuse_reply_err(req, EINTR);
-	free(waiter);
-}
-
-void spaces_open(struct spaces *spaces, fuse_req_t req,
-		 const struct fuse_file_info *fi)
-{
-	struct waiter *waiter = malloc(sizeof(*waiter));
-
-	if (!waiter) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*waiter = (struct waiter){ .req = req, .fi = *fi };
-	fuse_req_interrupt_func(req, give_up, spaces);
-	pthread_mutex_lock(&spaces->lock);
-	waiter->next = spaces->waiters;
-	spaces->waiters = waiter;
-	/* It may have come before there was anything to take out of the list. */
-	if (fuse_req_interrupted(req))
-		waiter = take_waiter(spaces, req);
-	else
-		waiter = NULL;
-	pthread_cond_signal(&spaces->wanted);
-	pthread_mutex_unlock(&spaces->lock);
-	if (waiter)
-		fuse_reply_err(req, EINTR);
-	free(waiter);
 }
 
 static bool is_listed(const struct libvmem_root_found *root)
@@ -119,9 +61,9 @@ static int is_vain(__u64 done, __u64 all, void *priv)
 
 	(void)done;
 	(void)all;
-	pthread_mutex_lock(&spaces->lock);
-	vain = !spaces->waiters;
-	pthread_mutex_unlock(&spaces->lock);
+	pthread_mutex_lock(&spaces->waiters.lock);
+	vain = !spaces->waiters.first;
+	pthread_mutex_unlock(&spaces->waiters.lock);
 	return vain;
 }
 
@@ -153,9 +95,9 @@ static int refresh(struct spaces *spaces)
 
 	if (spaces->listing && mount_now() - spaces->found < FRESH_SECONDS)
 		return 0;
-	pthread_mutex_unlock(&spaces->lock);
+	pthread_mutex_unlock(&spaces->waiters.lock);
 	ret = look(spaces, &listing);
-	pthread_mutex_lock(&spaces->lock);
+	pthread_mutex_lock(&spaces->waiters.lock);
 	if (ret)
 		return ret;
 	free(spaces->listing);
@@ -168,8 +110,8 @@ static void answer_all(struct spaces *spaces, int ret)
 {
 	struct waiter *waiter;
 
-	while ((waiter = spaces->waiters)) {
-		spaces->waiters = waiter->next;
+	while ((waiter = spaces->waiters.first)) {
+		spaces->waiters.first = waiter->next;
 		if (ret)
 			fuse_reply_err(waiter->req, -ret);
 		else
@@ -183,10 +125,9 @@ void *spaces_serve(void *arg)
 	struct spaces *spaces = arg;
 	int ret;
 
-	pthread_mutex_lock(&spaces->lock);
+	pthread_mutex_lock(&spaces->waiters.lock);
 	for (;;) {
-		while (!spaces->waiters)
-			pthread_cond_wait(&spaces->wanted, &spaces->lock);
+		waiters_next(&spaces->waiters);
 		ret = refresh(spaces);
 		/* After a failed search, later readers need another one. */
 		if (ret != -EINTR)
