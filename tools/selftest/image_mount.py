@@ -582,6 +582,20 @@ class Life(Case):
                 reader.kill()
                 self.assertEqual(reader.wait(mounted.SECONDS), -signal.SIGKILL)
 
+    def test_few_files(self):
+        """with few descriptors it is mounted, or says why it is not, and leaves nothing"""
+        core = self.file(images.amd64_core())
+        for nr in range(3, 64):
+            try:
+                with mounted.Mounted(["--nofile=%d" % nr, VMEMCTL, "--image",
+                                      core], "prlimit") as mount:
+                    self.assertTrue(mount.read("memory"))
+                    break
+            except AssertionError as error:
+                status, text = error.args[0]
+                self.assertEqual((status, text.count("\n")), (1, 1), text)
+        self.assertIn(nr, range(5, 63))
+
     def test_nobody(self):
         """who is not root mounts by fusermount3, in a namespace with such a device"""
         os.chown(self.folder, image.NOBODY, image.NOBODY)

@@ -271,13 +271,24 @@ static noreturn void serve(struct mount *mount, struct fuse_session *session,
 
 /* The process that unmounts */
 
+/* Or a negative errno */
 static int open_pidfd(pid_t pid)
 {
 	int fd = syscall(SYS_pidfd_open, pid, 0);
 
-	if (fd < 0)
-		die("cannot open process %d: %m", pid);
-	return fd;
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_signalfd(void)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	return signalfd(-1, &signals, SFD_CLOEXEC);
 }
 
 /* Whether the process ends within @ms. */
@@ -321,18 +332,17 @@ static noreturn void end(struct fuse_session *session, pid_t pid, int server,
 }
 
 static noreturn void watch(struct fuse_session *session, pid_t pid, int vmm,
-			   const sigset_t *signals)
+			   int signals)
 {
-	const int ended = signalfd(-1, signals, SFD_CLOEXEC);
-	const int server = syscall(SYS_pidfd_open, pid, 0);
+	const int server = open_pidfd(pid);
 	struct pollfd fds[] = {
 		{ .fd = server, .events = POLLIN },
 		{ .fd = vmm, .events = POLLIN },
-		{ .fd = ended, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
 	};
 
-	if (ended < 0 || server < 0) {
-		warn("cannot follow process %d: %m", pid);
+	if (server < 0) {
+		warn("cannot follow process %d: %s", pid, strerror(-server));
 		kill(pid, SIGKILL);
 		fuse_session_unmount(session);
 		exit(EXIT_FAILED);
@@ -349,8 +359,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	const pid_t parent = getpid();
 	struct libvmem *vms[HANDLES];
 	struct fuse_session *session;
-	sigset_t signals;
-	int vmm = -1;
+	int vmm = -1, signals;
 	pid_t pid;
 
 	if (nr_args != 1)
@@ -359,20 +368,20 @@ static void run(struct opts *opts, int nr_args, char **args)
 		usage("mount has no --qmp: it would keep QEMU's monitor from others");
 	check_folder(args[0]);
 	check_fuse(args[0]);
-	guest_attach(opts, vms, HANDLES);
-	/* If it has ended, and its PID is another's, the guest cannot be read. */
+	/* First of all: from here on its end is seen, and not another's with its PID. */
 	if (opts->pid)
 		vmm = open_pidfd(opts->pid);
+	guest_attach(opts, vms, HANDLES);
+	if (opts->pid && vmm < 0)
+		die("cannot follow process %d: %s", opts->pid, strerror(-vmm));
+	signals = open_signalfd();
+	if (signals < 0)
+		die("cannot receive signals: %m");
 	mount.source = opts->source;
 	mount.uid = getuid();
 	mount.gid = getgid();
 	clock_gettime(CLOCK_REALTIME, &mount.since);
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
 	session = mount_at(args[0], &mount);
 	pid = fork();
 	if (!pid) {
@@ -387,7 +396,7 @@ static void run(struct opts *opts, int nr_args, char **args)
 	}
 	for (int i = 0; i < HANDLES; i++)
 		libvmem_close(vms[i]);
-	watch(session, pid, vmm, &signals);
+	watch(session, pid, vmm, signals);
 }
 
 const struct command mount_command = {
