@@ -592,8 +592,9 @@ class Life(Case):
                     self.assertTrue(mount.read("memory"))
                     break
             except AssertionError as error:
-                status, text = error.args[0]
-                self.assertEqual((status, text.count("\n")), (1, 1), text)
+                status, text, is_there = error.args
+                self.assertEqual((status, len(image.errors(text)), is_there),
+                                 (1, 1, False), text)
         self.assertIn(nr, range(5, 63))
 
     def test_nobody(self):

@@ -57,7 +57,7 @@ class Mounted:
             self.close()
             raise
         if not self.said:
-            raise AssertionError(self.end())
+            raise AssertionError(*self.end(), is_mounted(self.folder))
 
     def __enter__(self):
         return self
