@@ -8,6 +8,7 @@ it. Needs no lab.
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -211,6 +212,40 @@ class Verdicts(unittest.TestCase):
             self.assertEqual(console.judge(read.reports()), FAILURE)
 
 
+# Two tests in a folder, of which each makes a file while it lasts
+MADE_UP = """
+import os, sys, time, unittest
+sys.path.insert(0, sys.argv[1])
+import tap
+
+class Case(unittest.TestCase):
+    def lasts(self):
+        open(self.id(), "x").close()
+        self.addCleanup(os.unlink, self.id())
+        with self.subTest():
+            time.sleep(600)
+    test_1 = test_2 = lasts
+
+sys.exit(tap.run(unittest.defaultTestLoader.loadTestsFromTestCase(Case)))
+"""
+
+
+class Ends(unittest.TestCase):
+    def test_sigterm(self):
+        """tap: at SIGTERM a test cleans up, and there is no other one"""
+        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+                [sys.executable, "-c", MADE_UP, HERE], cwd=folder, text=True,
+                stdout=subprocess.PIPE) as process:
+            self.addCleanup(process.kill)
+            while not os.listdir(folder):
+                self.assertIsNone(process.poll())
+            process.terminate()
+            said = process.communicate()[0]
+            self.assertEqual((process.returncode, os.listdir(folder)), (1, []))
+        self.assertIn("not ok 1", said)
+        self.assertNotIn("ok 2", said)
+
+
 ENDED = "ended 0"
 EMULATED = "emulation guest i686 was lost while the command ran"
 GOOD = "1..2\nok 1 a\nok 2 b\n"
@@ -369,7 +404,7 @@ class Counts(unittest.TestCase):
 
 def main():
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    return tap.run(unittest.TestSuite(map(load, (Verdicts, Counts))))
+    return tap.run(unittest.TestSuite(map(load, (Verdicts, Ends, Counts))))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """vmemctl mount of images: what is in the files, and how it ends.
 
-Needs root and FUSE, which the lab has, and there the builds of vmemctl that `make test`
-makes before.
+Needs root and FUSE, with fusermount3, and no lab.
 """
 
 import concurrent.futures
@@ -17,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import answers
@@ -602,11 +602,13 @@ class Life(Case):
         os.chown(self.folder, image.NOBODY, image.NOBODY)
         where = os.path.join(self.folder, "guest")
         core = self.file(images.amd64_core())
-        nobody = ["setpriv", "--reuid=%d" % image.NOBODY, "--clear-groups"]
+        nobody = ["setpriv", "--reuid=%d" % image.NOBODY, "--clear-groups",
+                  "--pdeathsig=TERM"]
         mount = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", FOR_ALL, "-", self.folder, *nobody,
              VMEMCTL, "--image", core, "mount", where], text=True,
             stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self.addCleanup(mount.wait, mounted.SECONDS)
         self.addCleanup(mount.kill)
         self.assertEqual(mount.stdout.readline(), "mounted at %s\n" % where)
         enter = ["nsenter", "-m", "-t", str(mount.pid), *nobody]
@@ -636,8 +638,13 @@ class Life(Case):
 def main():
     image.build()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    return tap.run(unittest.TestSuite(load(case) for case in (Files, Kernel,
-                                                              Life)))
+    suite = unittest.TestSuite(load(case) for case in (Files, Kernel, Life))
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        os.chmod(tempfile.tempdir, 0o755)
+        try:
+            return tap.run(suite)
+        finally:
+            mounted.unmount_all(tempfile.tempdir)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,15 @@ def is_mounted(folder):
         return any(line.split()[1] == folder for line in file)
 
 
+def unmount_all(folder):
+    """What is left in a folder"""
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        paths = [line.split()[1] for line in file]
+    for path in paths:
+        if path.startswith(folder + "/"):
+            subprocess.run(["umount", "-l", path], check=False)
+
+
 def descendants(pid):
     """The processes that a process began."""
     with open("/proc/%d/task/%d/children" % (pid, pid),

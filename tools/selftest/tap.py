@@ -30,6 +30,12 @@ class Result(unittest.TestResult):
         self.verdict = None
         self.failed = 0
 
+    def end(self, *_):
+        """SIGTERM: this test cleans up, and there is no other one."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.stop()
+        raise SystemExit("ended by SIGTERM")
+
     def startTest(self, test):
         super().startTest(test)
         self.begin = time.monotonic()
@@ -81,6 +87,7 @@ def run(suite):
     print("KTAP version 1\n1..%d" % suite.countTestCases(), flush=True)
     signal.signal(signal.SIGALRM, overdue)
     result = Result()
+    signal.signal(signal.SIGTERM, result.end)
     suite.run(result)
     diagnostic("failed: %d of %d" % (result.failed, result.testsRun))
     return 0 if result.wasSuccessful() else 1
