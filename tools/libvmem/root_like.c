@@ -418,18 +418,19 @@ static int pass_over(const struct vmem_mapping *mapping, void *priv)
 	return 0;
 }
 
-/* Its kernel half maps something, and all of it holds. */
+/* Its kernel half maps something, and all of it holds, as far as it is looked at. */
 static int holds(struct finder *f, u64 root, bool *does)
 {
 	const struct vmem_regs regs = regs_of_root(f, root);
 	struct libvmem_found counts;
 	u64 from = is_long(f) ? 1ull << 63 : USUAL_SPLIT;
 	u64 last = is_long(f) ? ~0ull : 0xffffffff;
-	int ret = libvmem_ranges(f->vm, &regs, from, last, pass_over, NULL,
-				 &counts, f->error);
+	u64 budget = CALLS_OF_A_ROOT(f->nr_frames);
+	int ret = ranges_within(f->vm, &regs, from, last, &budget, pass_over,
+				NULL, &counts, f->error);
 
-	*does = !ret && counts.mappings && !counts.anomalies;
-	return ret;
+	*does = ret >= 0 && counts.mappings && !counts.anomalies;
+	return min(ret, 0);
 }
 
 static int try_guesses(const struct guesses *guesses, u64 *root)

@@ -311,12 +311,14 @@ static int look_for_pointers(struct finder *f)
 	};
 	u64 last = is_long(f) ? ~0ull : 0xffffffff;
 	u64 from = is_long(f) ? 1ull << 63 : f->from;
+	u64 budget = CALLS_OF_A_ROOT(f->nr_frames);
+	struct libvmem_found counts;
 	int ret;
 
 	f->nr_unmapped = f->nr_pointers;
 	sort(f->pointers, f->nr_pointers, sizeof(*f->pointers), by_gpa, NULL);
-	ret = libvmem_ranges(f->vm, &regs, from, last, note_kernel_map, f, NULL,
-			     f->error);
+	ret = ranges_within(f->vm, &regs, from, last, &budget, note_kernel_map,
+			    f, &counts, f->error);
 	if (ret < 0)
 		return ret;
 	sort(f->pointers, f->nr_pointers, sizeof(*f->pointers), by_va, NULL);

@@ -34,12 +34,7 @@
 #define MAX_FOUND 65536u
 #define MAX_PDS 1048576u
 
-/*
- * What a root maps to user mode is looked at by so many calls of the module at most, of
- * which each tells of 1024 pages: as many as map all of memory twice, page by page; and
- * for all roots together so many times as many.
- */
-#define CALLS_OF_A_ROOT(frames) (64 + (frames) / 512)
+/* So many times as many calls for what all roots map to user mode */
 #define ROOTS_WITH_ALL 64
 
 /* Of what is above, it is not known whether it is mapped to user mode. */

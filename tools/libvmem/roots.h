@@ -60,6 +60,12 @@ struct account {
 	size_t root;
 };
 
+/*
+ * What half of a root maps is looked at by so many calls of the module at most, of which
+ * each tells of 1024 pages: as many as map all of memory twice, page by page.
+ */
+#define CALLS_OF_A_ROOT(frames) (64 + (frames) / 512)
+
 /**
  * struct finder - a search that is under way
  * @vm: the guest

@@ -496,6 +496,20 @@ class Roots(unittest.TestCase):
         tap.diagnostic("roots: %d MiB" % (usage.ru_maxrss >> 10))
         self.assertLessEqual(usage.ru_maxrss >> 10, int(limit.replace(",", "")))
 
+    def test_unfolding(self):
+        """tables that unfold to 2^36 pages do not keep a search from its end"""
+        memory = images.Memory("<Q")
+        for gpa in (0x1000, 0x2000, 0x3000):
+            memory.table(gpa, dict.fromkeys(range(512), gpa + 0x1000 | 7))
+        memory.table(0x4000, {i: 0x5000 | 5 | i % 2 << 1 for i in range(512)})
+        path = os.path.join(self.folder.name, "image")
+        with open(path, "wb") as file:
+            file.write(memory.raw())
+        done = subprocess.run([VMEMCTL, "--image", path, "--arch", "amd64",
+                               "--cr3", "1000", "roots"], check=True,
+                              capture_output=True, timeout=60)
+        self.assertIn(b"total: 1 vcpu,", done.stdout)
+
     @each_mode
     def test_root_of_nothing(self, kernel):
         """a root that is given, and leads nowhere, does not end the search"""
