@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -24,6 +25,7 @@ import image
 import image_roots
 import images
 import mounted
+import promises
 import tap
 from image import SANITIZED, VMEMCTL
 from images import (A, AMD64, B, CODE, DATA, EM_386, EM_X86_64, ELF32, ELF64,
@@ -289,6 +291,47 @@ class Files(Case):
         self.assertGreater(len(text), 2 << 20)
         text = self.same_maps(path, 0x5000, "--arch", "amd64")
         self.assertEqual(text.count(b"\n"), 2)
+
+    def test_no_memory(self):
+        """maps for which there is no memory is an error, and lacks no row"""
+        memory = images.Memory("<Q")
+        memory.table(A, {0: 0x2000 | P | W | U})
+        memory.table(0x2000, {0: 0x3000 | P | W | U})
+        memory.table(0x3000, dict.fromkeys(range(512), 0x4000 | P | W | U))
+        memory.table(0x4000, {i: i * PAGE | P | U for i in range(0, 512, 8)})
+        path, maps = self.file(memory.raw()), ("spaces", "%x" % A, "maps")
+        text = self.same_maps(path, A, *RAW[:2], piece=99999)
+        with self.mounted(path, *RAW) as mount:
+            failed = 0
+            for more in range(0, 1 << 19, 1 << 14):
+                file, pieces = mount.open(*maps), [b"-"]
+                mount.limit(mount.memory("VmData") * 1024 + more)
+                while pieces[-1]:
+                    try:
+                        pieces.append(os.read(file, 1 << 20))
+                    except OSError as error:
+                        self.assertEqual(error.errno, errno.ENOMEM)
+                        mount.limit(resource.RLIM_INFINITY)
+                        failed += 1
+                os.close(file)
+                mount.limit(resource.RLIM_INFINITY)
+                self.assertEqual(b"".join(pieces[1:]), text)
+            self.assertGreater(failed, 0)
+
+    def test_spliced_maps(self):
+        """sendfile() of a space's maps has them or an error, and is not empty"""
+        out, into = os.pipe()
+        with self.mounted(self.file(images.amd64_core())) as mount:
+            file = mount.open("spaces", "%x" % A, "maps")
+            for _ in range(2):
+                try:
+                    self.assertEqual(os.sendfile(into, file, None, 33), 33)
+                    self.assertIn(os.read(out, 33).decode(), MAPS)
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.EIO)
+            os.close(file)
+        os.close(out)
+        os.close(into)
 
     def test_mem(self):
         """a space's memory, at its virtual addresses"""
@@ -596,6 +639,38 @@ class Life(Case):
                 self.assertEqual((status, len(image.errors(text)), is_there),
                                  (1, 1, False), text)
         self.assertIn(nr, range(5, 63))
+
+    def grown(self, mount, nr, *names):
+        """KiB that the server takes more when a file is open, and was read from"""
+        before = mount.memory("VmHWM")
+        files = []
+        for _ in range(nr):
+            files.append(mount.open(*names))
+            os.read(files[-1], 1)
+        for file in files:
+            os.close(file)
+        return (mount.memory("VmHWM") - before) / nr
+
+    def test_memory(self):
+        """open files take no more memory than docs/limits.md says"""
+        tables = images.Memory("<Q")
+        for gpa in (A, 0x2000, 0x3000):
+            tables.table(gpa, dict.fromkeys(range(512), gpa + PAGE | P | U))
+        tables.table(0x4000, {i: 0x5000 | P | U | i % 2 << 1
+                              for i in range(512)})
+        pieces = images.elf([Segment(2 * PAGE * i, b"", memsz=PAGE)
+                             for i in range(65000)],
+                            images.qemu_note(AMD64[0], A, AMD64[1]) * 4096)
+        limits = {row["open file"]: int(row["KiB"].replace(",", "")) for row
+                  in promises.rows_with(promises.LIMITS, "open file", "KiB")}
+        for data, options, names in (
+                (tables.raw(), RAW, ("spaces", "%x" % A, "maps")),
+                (pieces, (), ("vmcore",))):
+            with self.subTest(names), self.mounted(self.file(data), *options) as mount:
+                more = self.grown(mount, 50, *names)
+                tap.diagnostic("%s: %d KiB" % (names[-1], more))
+                self.assertLessEqual(more, limits["`%s`" % names[-1]])
+                self.assertGreater(more, limits["`%s`" % names[-1]] / 3)
 
     def test_nobody(self):
         """who is not root mounts by fusermount3, in a namespace with such a device"""

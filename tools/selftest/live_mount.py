@@ -29,10 +29,12 @@ from images import A, DATA, PAGE
 READERS = 100
 REFERENCES = "/sys/module/vmem/refcnt"
 
-# A VMM with the memory of an image, which gives pages back all the time or waits
+# A VMM with the memory of an image, which gives pages back all the time, or changes an
+# entry of a PD, or waits
 VMM = """
-import ctypes, sys, time
+import ctypes, itertools, struct, sys, time
 import images, live_memory
+tables = itertools.cycle((0x4007, 0x6007))
 vm = live_memory.Vm(images.amd64())
 libc = ctypes.CDLL(None, use_errno=True)
 slots = [(hva, size) for _, size, hva, _ in vm.slots]
@@ -41,6 +43,8 @@ while True:
     if sys.argv[1] == "balloon":
         for hva, size in slots:
             libc.madvise(ctypes.c_void_p(hva), ctypes.c_size_t(size), 4)
+    elif sys.argv[1] == "change":
+        vm.slots[0][3][0x2010:0x2018] = struct.pack("<Q", next(tables))
     else:
         time.sleep(1)
 """
@@ -361,6 +365,19 @@ class Ends(unittest.TestCase):
         size = len(images.amd64().raw())
         tap.diagnostic("%d ways to end" % len(ends))
         self.assertIn(size, ends)
+        mount.process.terminate()
+        self.over(mount)
+
+    def test_torn_maps(self):
+        """maps says that the guest replaced tables while they were read"""
+        self.vmm.kill()
+        self.vmm = Vmm("change")
+        self.addCleanup(self.vmm.kill)
+        mount = self.mount()
+        self.assertTrue(mounted.wait_until(
+            lambda: mount.read("spaces", "%x" % A, "maps").endswith(
+                b"# warning: tables were replaced meanwhile: rows may be of two "
+                b"times\n")))
         mount.process.terminate()
         self.over(mount)
 

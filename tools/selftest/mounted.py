@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -102,6 +103,16 @@ class Mounted:
         """The process that answers"""
         server, = descendants(self.process.pid)
         return server
+
+    def memory(self, which):
+        """KiB of memory of what answers"""
+        with open("/proc/%d/status" % self.server, encoding="ascii") as file:
+            return int(re.search(which + r":\s*(\d+) kB", file.read())[1])
+
+    def limit(self, size):
+        """How much data it may have"""
+        resource.prlimit(self.server, resource.RLIMIT_DATA,
+                         (size, resource.RLIM_INFINITY))
 
     def path(self, *names):
         return os.path.join(self.folder, *names)

@@ -116,6 +116,9 @@ static struct stat attributes(const struct mount *mount, fuse_ino_t ino)
 		st.st_blksize = 1;
 	} else if (file_of(ino) == FILE_MEMORY) {
 		st.st_size = mount->layout.memory_end;
+	} else if (file_of(ino) == FILE_MAPS) {
+		/* Not 0: splice() would take it for empty, and not ask. */
+		st.st_size = 1;
 	}
 	return st;
 }
@@ -417,7 +420,10 @@ static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct mount *mount = fuse_req_userdata(req);
 
-	if (file_of(ino) == FILE_MAPS)
+	/* Without an owner it is for the page cache, which splice() reads from. */
+	if (file_of(ino) == FILE_MAPS && !fi->lock_owner)
+		fuse_reply_err(req, EIO);
+	else if (file_of(ino) == FILE_MAPS)
 		waiters_add(&mount->texts.waiters, req, fi, size);
 	else
 		reply_bytes(req, ino, size, off, fi);

@@ -21,6 +21,9 @@
 /* Bytes of text that are made at once */
 #define ENOUGH_TEXT 0x40000
 
+/* The same, with the row that is too much, and the end */
+#define TEXT_MAX (ENOUGH_TEXT + 4096)
+
 /* Turns of a second in which a row is looked for */
 #define PATIENCE 10
 
@@ -201,32 +204,36 @@ static int print_some(struct window *window)
 		ret = read_window(window);
 	if (!ret && maps->ended)
 		print_end(maps);
-	if (ftell(window->out))
-		maps->turns = 0;
-	else if (!ret && ++maps->turns == PATIENCE)
+	if (!ret && !ftell(window->out) && ++maps->turns < PATIENCE)
+		return 0;
+	if (!ret && !ftell(window->out))
 		ret = -EIO;
+	maps->turns = 0;
 	return ret;
 }
 
+/* Into room for all of it: a row that there were none for would be lost. */
 static int make_text(struct maps *maps)
 {
+	static char buffer[BUFSIZ];
 	struct window window = { .maps = maps };
-	bool lost;
 	int ret;
 
 	free(maps->text);
-	maps->text = NULL;
 	maps->len = 0;
 	maps->sent = 0;
-	window.out = open_memstream(&maps->text, &maps->len);
+	maps->text = malloc(TEXT_MAX);
+	if (!maps->text)
+		return -ENOMEM;
+	window.out = fmemopen(maps->text, TEXT_MAX, "w");
 	if (!window.out)
 		return -ENOMEM;
+	setvbuf(window.out, buffer, _IOFBF, sizeof(buffer));
 	out_to(window.out);
 	ret = print_some(&window);
 	out_to(NULL);
-	lost = ferror(window.out);
-	if (fclose(window.out) || lost)
-		return -ENOMEM;
+	maps->len = ftell(window.out);
+	fclose(window.out);
 	return ret;
 }
 
