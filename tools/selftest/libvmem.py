@@ -231,8 +231,8 @@ class Installed(unittest.TestCase):
             "share/vmemctl/vmemctl.schema.json",
             "share/bash-completion/completions/vmemctl",
             "share/zsh/site-functions/_vmemctl", package + "__init__.py",
-            package + "_abi.py", package + "gdb.py", package + "linux.py",
-            package + "py.typed"})
+            package + "_abi.py", package + "_error.py", package + "_rows.py",
+            package + "gdb.py", package + "linux.py", package + "py.typed"})
         for name in ("lib/libvmem.so", "lib/libvmem.so.0"):
             self.assertEqual(
                 os.path.realpath(os.path.join(self.root, name)),

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import unittest.mock
 
 import answers
 import image_roots
@@ -28,8 +29,35 @@ import vmem                                     # noqa: E402
 from vmem import _abi                           # noqa: E402
 
 # Where C has the names of an enum's members
-ENUMS = {vmem.Code: "LIBVMEM_", vmem.Status: "VMEM_", vmem.Table: "VMEM_LEVEL_",
-         vmem.RootClass: "LIBVMEM_ROOT_"}
+ENUMS = {vmem.Code: "LIBVMEM_", vmem.Status: "VMEM_", vmem.Level: "VMEM_LEVEL_",
+         vmem.RootClass: "LIBVMEM_ROOT_", vmem.Known: "VMEM_KNOWN_",
+         vmem.EntryKind: "LIBVMEM_ENTRY_"}
+
+# The level of each enum vmem_table, from 1 on
+TABLES = {"I686_PT": "PT", "AMD64_PT": "PT", "AMD64_PD": "PD", "AMD64_PDPT": "PDPT",
+          "AMD64_PML4": "PML4", "PAE_PT": "PT", "PAE_PD": "PD"}
+
+# What the schema has of each class, and the names that are in one of them alone
+ROWS = {
+    vmem.Root: (["root"], {}),
+    vmem.Vcpu: (["vcpu", "vcpu_now"], {
+        "privilege": "the rights of translate(rip) are the same"}),
+    vmem.Memslot: (["memslot"], {}),
+    vmem.Image: (["image"], {
+        "spaces": "JSON has them beside the image"}),
+    vmem.SnapshotSpace: (["snapshot_space"], {}),
+    vmem.Mapping: (["mapping"], {}),
+    vmem.Reference: (["reference"], {}),
+    vmem.Anomaly: (["anomaly"], {}),
+    vmem.Attributes: (["attributes"], {}),
+    vmem.Translation: (["translation"], dict.fromkeys(
+        ("owner_space", "owner_root", "owner_va"), "walk() tells owners")),
+    vmem.Entry: (["entry"], {"flags": "@raw has them"}),
+    vmem.Place: (["place"], {}),
+}
+
+# Words of Python's, and what stands for them
+KEYWORDS = {"class": "kind", "global": "is_global"}
 
 
 def in_c(expressions):
@@ -60,10 +88,37 @@ class Python(unittest.TestCase):
             file.write(data)
         return path
 
+    def ask(self, *words):
+        return answers.whole(subprocess.run(
+            [VMEMCTL, "-j", *words], check=True, stdout=subprocess.PIPE).stdout)
+
     def rows(self, *words):
-        done = subprocess.run([VMEMCTL, "-j", *words], check=True,
-                              stdout=subprocess.PIPE)
-        return answers.rows(done.stdout)
+        space, = self.ask(*words)["spaces"]
+        return space["rows"]
+
+    def same(self, got, want, spaces=()):
+        """Rows are those of JSON, by their members' names. @spaces: JSON has indices"""
+        if isinstance(want, dict):
+            left_out = next((left_out for kind, (_, left_out) in ROWS.items()
+                             if kind is type(got)), ())
+            for name, value in want.items():
+                if name not in left_out and name not in ("type", "rules"):
+                    with self.subTest(name):
+                        self.same(getattr(got, KEYWORDS.get(name, name)), value, spaces)
+        elif isinstance(want, list):
+            self.assertEqual(len(got), len(want))
+            for pair in zip(got, want):
+                self.same(*pair, spaces)
+        else:
+            if isinstance(want, str) and want.startswith("0x"):
+                want = int(want, 16)
+            if isinstance(got, vmem.Level):
+                got = got.name
+            elif isinstance(got, enum.Enum):
+                got = got.name.lower().replace("_", "-")
+            elif isinstance(got, vmem.Space):
+                got = spaces.index(got)
+            self.assertEqual(got, want)
 
     def test_abi(self):
         """its structs and constants are those of the headers"""
@@ -80,6 +135,12 @@ class Python(unittest.TestCase):
             for member in numbers:
                 asked.append(prefix + member.name)
                 want.append(member.value)
+        for value, (name, level) in enumerate(TABLES.items(), 1):
+            asked.append("VMEM_TABLE_" + name)
+            want.append(value)
+            self.assertEqual(_abi.TABLE_LEVELS[value], vmem.Level[level])
+        asked.append("VMEM_KIND_COW")
+        want.append(_abi.KIND_COW)
         self.assertEqual(dict(zip(asked, in_c(asked))), dict(zip(asked, want)))
 
     def test_functions(self):
@@ -106,28 +167,123 @@ class Python(unittest.TestCase):
         self.assertGreater(result.attempted, 10)
         self.assertEqual(result.failed, 0)
 
+    def test_members(self):
+        """members have the names that the schema has"""
+        schema = answers.schema()
+        info = schema["$defs"]["info"]["properties"]
+        members = dict(schema["$defs"], image=info["image"])
+        for kind, (names, left_out) in ROWS.items():
+            with self.subTest(kind.__name__):
+                theirs = {KEYWORDS.get(member, member) for name in names
+                          for member in members[name]["properties"]} - {"type"}
+                ours = {name for name in (*kind.__annotations__, *dir(kind))
+                        if name[0] != "_"} - {"rights"}     # of all, as text
+                self.assertEqual(ours ^ theirs, set(left_out))
+
     def test_maps(self):
-        """maps and translate are vmemctl's"""
-        path = self.file(images.amd64_core())
-        number = image_roots.functools.partial(int, base=16)
-        with vmem.open(image=path) as guest:
-            space = guest.space()
-            got = list(space.maps())
-            want = self.rows("--image", path, "maps")
-            self.assertEqual(
-                [(row.va, row.last_va, row.gpa, row.page_size, row.writable,
-                  row.user, row.executable) for row in got],
-                [(number(row["va"]), number(row["last_va"]), number(row["gpa"]),
-                  row["page_size"], row["writable"], row["user"],
-                  row["executable"]) for row in want])
-            vas = [0, *(row.va + 5 for row in got)]
-            results = self.rows("--image", path, "vtop", *(
-                "%x" % va for va in vas))
-            for answer, want in zip(space.translate_all(vas), results):
+        """maps and translate are vmemctl's, in every mode"""
+        memory = images.amd64()
+        memory.table(0x4000, {2: 0x12000 | images.P | 0x262 | 1 << 47 | 5 << 59})
+        for data, words, changed in (
+                (images.amd64_core(), (), {}), (images.i686_core(), (), {}),
+                (images.pae_core(), (), {}), (
+                    memory.raw(), ("--arch", "amd64", "--cr3", "1000", "--cr4", "4000a0",
+                                   "--c-bit", "47", "--cow", "200:200"),
+                    {"cr0": 0x80050033, "cr3": 0x1000, "cr4": 0x4000a0, "efer": 0xd01,
+                     "maxphyaddr": 52, "rules": 47 << 8, "cow_mask": 0x200,
+                     "cow_value": 0x200})):
+            path = self.file(data)
+            with self.subTest(words=words), vmem.open(image=path) as guest:
+                space = guest.space(registers=changed and vmem.Registers(**changed))
+                got = list(space.maps(attributes=True))
+                self.same(got, self.rows("--image", path, *words, "maps", "--attributes"))
+                self.assertIsNone(next(space.maps()).attributes)
+                vas = [0, 1 << 62, *(row.va + 5 for row in got)]
+                self.same(space.translate_all(vas), self.rows(
+                    "--image", path, *words, "vtop", *("%x" % va for va in vas)))
+        self.assertEqual([row.va for row in got if row.cow], [0x402000, 0x602000])
+
+    def test_vcpus(self):
+        """vCPUs are vmemctl's"""
+        for data in (images.amd64_core(), images.i686_core(), images.amd64_snapshot()):
+            path = self.file(data)
+            with vmem.open(image=path) as guest:
+                got = list(guest.vcpus())
+                self.same(got, self.ask("--image", path, "info")["vcpus"])
+                if got:
+                    self.same(got, self.ask("--image", path, "vcpus")["vcpus"])
+
+    def test_vcpu_states(self):
+        """a vCPU whose registers are another's, or withheld, or not known, says so"""
+        regs = (0x80050033, 0x5000, 0x20, 0xd01, 52, 1)
+        for state, changed in (
+                (0, {}), (1, {"smm": True, "root": None}),
+                (2, {"nested": True, "root": None}), (4, {"cr3": None, "root": None}),
+                (8, {"rip": None}), (None, None)):
+            def vcpu(_, index, __, args, error, state=state):
+                if state is None and index == 1:
+                    error.code = vmem.Code.UNREADABLE
+                    return -error.code
+                args.out_id, args.out_known, args.out_state = 7, 1, state or 0
+                args.out_regs, args.out_rip, args.out_pat = _abi.Regs(*regs), 0x1234, 6
+                return 0
+
+            with self.subTest(state=state), vmem.open(
+                    image=self.file(images.amd64_core())) as guest, \
+                    unittest.mock.patch.object(vmem.lib, "libvmem_vcpu", vcpu), \
+                    unittest.mock.patch.object(vmem.lib, "libvmem_image", lambda _: None):
+                got = list(guest.vcpus())
+                self.assertEqual([row.vcpu for row in got], [0, 1, 2])
+                if state is None:
+                    self.assertEqual([row.withheld for row in got], [False, True, False])
+                    self.assertEqual({*vars(got[1]).values()}, {1, True, None})
+                    continue
+                want = {"vcpu": 1, "withheld": False, "id": 7, "known": vmem.Known.ENTRY,
+                        "mode": "4-level", "cr0": regs[0], "cr3": 0x5000, "cr4": 0x20,
+                        "efer": 0xd01, "maxphyaddr": 52, "rules": 1, "pat": 6,
+                        "root": 0x5000, "rip": 0x1234, "smm": False, "nested": False}
+                self.assertEqual(vars(got[1]), {**want, **changed})
+
+    def test_image(self):
+        """the image and its memory are vmemctl's"""
+        other = self.file(images.amd64().raw(), "other")
+        for data, regions in (
+                (images.amd64_core(), []), (images.amd64_snapshot(), []),
+                (images.kdump(images.amd64(), images.amd64_notes()), []),
+                (images.amd64().raw(), [vmem.Region(0, 0x1000, 0),
+                                        vmem.Region(0x1000, 0, 0x1000, other)])):
+            path = self.file(data)
+            words = ["--region=%x:%s:%x%s" % (
+                region.gpa, "%x" % region.len if region.len else "", region.offset,
+                ":" + region.file if region.file else "") for region in regions]
+            with vmem.open(image=path, regions=regions) as guest:
+                want = self.ask("--image", path, *words, "info")
+                self.same(guest.image, want["image"])
+                self.same(guest.memslots(), want["memslots"])
                 self.assertEqual(
-                    (answer.status.name.lower().replace("_", "-"),
-                     answer.gpa and "%#x" % answer.gpa, len(answer.trace)),
-                    (want["status"], want["gpa"], len(want["trace"])))
+                    [("%#x" % row.root, "%#x" % row.old_root) for row in guest.image.spaces],
+                    [(row["root"], row["old_root"]) for row in want["spaces"]])
+                for row in guest.image.spaces:
+                    self.assertEqual(row.space, guest.space(row.root))
+
+    def test_lam(self):
+        """LAM takes metadata out of addresses of data, as it does for vmemctl"""
+        path = self.file(images.amd64().raw())
+        for cr3, cr4, tagged, va in (
+                (images.A | 1 << 61, 0x20, 0x7e00000000400001, 0x400001),
+                (images.A | 1 << 62, 0x20, 0x7fff000000400001, 0x400001),
+                (images.A, 0x20 | 1 << 28, 0x8000ffff81000001, 0xffffffff81000001),
+                (images.A, 0x20, 0x7e00000000400001, None)):
+            with self.subTest(cr3=hex(cr3), cr4=hex(cr4)), vmem.open(image=path) as guest:
+                space = guest.space(registers=vmem.dataclasses.replace(
+                    guest.space(cr3, arch="amd64").registers, cr4=cr4))
+                got = space.translate_all([tagged, 0x400000])
+                self.same(got, self.rows(
+                    "--image", path, "--arch", "amd64", "--cr3", hex(cr3), "--cr4",
+                    hex(cr4), "vtop", hex(tagged), "400000"))
+                self.assertEqual([row.translated_va for row in got], [va, None])
+                self.assertEqual(got[0].va, tagged)
+                self.assertEqual(space.read(tagged, 4), space.read(va, 4) if va else b"")
 
     def test_many_rows(self):
         """maps of more rows than come at once"""
@@ -149,7 +305,7 @@ class Python(unittest.TestCase):
                              rows[5:2000])
 
     def test_roots(self):
-        """roots and spaces are those of a kernel made up, in every mode"""
+        """roots are vmemctl's, and those of a kernel made up, in every mode"""
         for arch in image_roots.MODES:
             with self.subTest(arch=arch):
                 kernel = image_roots.Kernel(arch)
@@ -158,13 +314,47 @@ class Python(unittest.TestCase):
                 path = self.file(kernel.image())
                 with vmem.open(image=path) as guest:
                     known = min(processes)
-                    found = {root.root: root.kind for root in
-                             guest.roots(known, arch=arch)}
+                    roots = guest.roots(known, arch=arch)
+                    self.same(roots, self.ask("--image", path, "--arch", arch, "--cr3",
+                                              "%x" % known, "roots")["roots"])
+                    found = {root.root: root.kind for root in roots}
                     self.assertEqual(found[known], vmem.RootClass.VCPU)
                     self.assertEqual(found[freed], vmem.RootClass.KERNEL)
                     self.assertEqual({space.root for space in
                                       guest.spaces(known, arch=arch)},
                                      processes)
+
+    def test_walk(self):
+        """walk and who are vmemctl's, where rights differ by the path as well"""
+        memory = images.amd64()
+        memory.table(0x3000, {2: 0x4000 | images.P | images.U})
+        pae = images.pae()
+        pae.table(0x2000, {5: 0x5000 | images.P})
+        for arch, memory, roots in (("amd64", memory, [images.A, images.B]),
+                                    ("i686-pae", pae, [0x1000]),
+                                    ("i686", images.i686(), [0x1000])):
+            path = self.file(memory.raw())
+            words = ("--image", path, "--arch", arch, "--cr3",
+                     ",".join(map("{:x}".format, roots)))
+            with self.subTest(arch=arch), vmem.open(image=path) as guest:
+                spaces = [guest.space(root, arch=arch) for root in roots]
+                got = {space: [] for space in spaces}
+                for record in guest.walk(spaces):
+                    if record in spaces:
+                        space = record
+                    else:
+                        got[space].append(record)
+                self.same([*got.values()], [
+                    space["rows"] for space in self.ask(*words, "spaces")["spaces"]], spaces)
+                for gpa in (0x10009, 0x11000, 0x12000, 0x13000, 0x7000, 1 << 40):
+                    page, = self.ask(*words, "who", "%x" % gpa)["pages"]
+                    # which does not tell each page of a shared table
+                    got = {(place.space, place.va): place
+                           for place in guest.who(gpa, spaces)}
+                    self.assertEqual(bool(got), bool(page["places"]))
+                    for place in page["places"]:
+                        self.same(got[spaces[place["space"]], int(place["va"], 16)], place,
+                                  spaces)
 
     def test_who(self):
         """who is the inversion of the maps of every space"""

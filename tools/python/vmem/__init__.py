@@ -17,7 +17,8 @@
 b'\\x7fcode'
 
 All addresses are integers. What cannot be answered is a vmem.Error, whose text says
-why and what to do next.
+why and what to do next. Members of answers have the names that they have in the JSON of
+vmemctl(8).
 
 vmem.linux lists the processes of a Linux guest. vmem.gdb, which only gdb can import, has
 commands for it.
@@ -28,7 +29,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import enum
 import os
 import queue
 import threading
@@ -36,310 +36,24 @@ from typing import Iterable, Iterator, Optional, Union
 
 from . import _abi
 from ._abi import lib
+from ._error import Code, Error, check as _check, text as _text
+from ._rows import (Anomaly, Attributes, Entry, EntryKind, Image, Known, Level, Mapping,
+                    Memslot, Place, Reference, Region, Registers, Root, RootClass,
+                    SnapshotSpace, Status, Translation, Vcpu)
 
 __all__ = [
-    "Anomaly", "Code", "Error", "Guest", "Mapping", "Memslot", "Place",
-    "Reference", "Region", "Registers", "Root", "RootClass", "Space", "Status",
-    "Table", "Translation", "Vcpu", "open", "version",
+    "Anomaly", "Attributes", "Code", "Entry", "EntryKind", "Error", "Guest", "Image",
+    "Known", "Level", "Mapping", "Memslot", "Place", "Reference", "Region", "Registers",
+    "Root", "RootClass", "SnapshotSpace", "Space", "Status", "Translation", "Vcpu", "open",
+    "version",
 ]
 
 LAST = (1 << 64) - 1
 
 
-class Code(enum.IntEnum):
-    """Kinds of errors, those of <libvmem.h>"""
-    NO_MEMORY = 1
-    BAD_ARGUMENT = 2
-    NO_PROCESS = 3
-    NO_VM = 4
-    SEVERAL_VMS = 5
-    NO_DEVICE = 6
-    DENIED = 7
-    BAD_IMAGE = 8
-    NO_REGISTERS = 9
-    BAD_MODE = 10
-    NO_ROOT = 11
-    QMP = 12
-    GUEST_RUNS = 13
-    TOO_MUCH = 14
-    UNREADABLE = 15
-    OTHER_VERSION = 16
-    SYSTEM = 17
-
-
-class Status(enum.IntEnum):
-    """What became of a translation or a read"""
-    MAPPED = 0
-    NOT_PRESENT = 1
-    RESERVED = 2
-    NON_CANONICAL = 3
-    UNBACKED = 4
-    TORN = 5
-    ANCESTOR = 6
-    CROSS_LEVEL = 7
-    UNREADABLE = 8
-    WITHHELD = 9
-
-
-class Table(enum.IntEnum):
-    """Levels of tables"""
-    NONE = 0
-    PT = 1
-    PD = 2
-    PDPT = 3
-    PML4 = 4
-    PML5 = 5
-
-
-class RootClass(enum.IntEnum):
-    """What a root that was found is: see vmemctl(8), WHICH SPACES"""
-    VCPU = 0
-    USER = 1
-    KERNEL = 2
-    TWIN = 3
-    COPY = 4
-    UNCLEAR = 5
-
-
-class Error(Exception):
-    """A question that has no answer
-
-    >>> try:
-    ...     vmem.open(image="missing.elf")
-    ... except vmem.Error as error:
-    ...     print(error.code.name, error, sep=": ")
-    SYSTEM: cannot open the image missing.elf: there is no such file
-    """
-
-    def __init__(self, code: Code, message: str, advice: str = "",
-                 address: int = 0):
-        super().__init__(": ".join(filter(None, (message, advice))))
-        self.code = code
-        self.message = message
-        self.advice = advice
-        self.address = address
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")
-
-
-def _check(ret: int, error: _abi.Error) -> int:
-    """What a function of the library returned, or its failure"""
-    if ret >= 0:
-        return ret
-    raise Error(Code(error.code), _text(error.message), _text(error.advice),
-                error.address)
-
-
 def version() -> str:
     """The library's version"""
     return _text(lib.libvmem_version())
-
-
-class _Rights:
-    """What a page or a table may be used for"""
-    _perms: int
-
-    @property
-    def writable(self) -> bool:
-        return bool(self._perms & 1)
-
-    @property
-    def user(self) -> bool:
-        """User mode reaches it"""
-        return bool(self._perms & 2)
-
-    @property
-    def executable(self) -> bool:
-        return bool(self._perms & 4)
-
-    @property
-    def rights(self) -> str:
-        """As vmemctl shows them: rwxu"""
-        return "r%s%s%s" % ("w" if self.writable else "-",
-                            "x" if self.executable else "-",
-                            "u" if self.user else "s")
-
-
-@dataclasses.dataclass(frozen=True)
-class Registers:
-    """What says how a vCPU pages"""
-    cr0: int
-    cr3: int
-    cr4: int
-    efer: int
-    maxphyaddr: int
-    rules: int = 0
-
-    @classmethod
-    def _of(cls, regs: _abi.Regs) -> Registers:
-        return cls(regs.cr0, regs.cr3, regs.cr4, regs.efer, regs.maxphyaddr,
-                   regs.rules)
-
-    def _abi(self) -> _abi.Regs:
-        return _abi.Regs(self.cr0, self.cr3, self.cr4, self.efer,
-                         self.maxphyaddr, self.rules)
-
-    @property
-    def mode(self) -> str:
-        """'4-level', '5-level', 'pae', '2-level', or 'off'"""
-        return _text(lib.libvmem_mode_name(lib.libvmem_mode(self._abi())))
-
-    @property
-    def root(self) -> int:
-        """Guest-physical address of the root table"""
-        return lib.libvmem_root(self._abi())
-
-
-@dataclasses.dataclass(frozen=True)
-class Region:
-    """Where a part of the guest's memory is in a file
-
-    @len: bytes; 0 for all up to the end of the file
-    @file: another file than the image's own
-    """
-    gpa: int
-    len: int
-    offset: int
-    file: Optional[str] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Memslot:
-    """Guest memory in one piece; @hva is where the VMM has it, or its offset in an
-    image"""
-    id: int
-    gpa: int
-    len: int
-    hva: int
-    readonly: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Vcpu:
-    """A vCPU. @cr3 and @rip are None where they are not known.
-
-    @known: how it is known: 'entry', 'exit', 'halted' or 'unknown'
-    """
-    id: int
-    known: str
-    registers: Registers
-    cr3: Optional[int]
-    rip: Optional[int]
-    smm: bool
-    nested: bool
-
-    @property
-    def mode(self) -> str:
-        return self.registers.mode
-
-
-@dataclasses.dataclass(frozen=True)
-class Root:
-    """A table that looks like a root
-
-    @of: the root that a twin or a copy belongs to
-    @shared, @kernel: entries of the kernel half that are the known root's, of all
-    @user: bytes that it maps to user mode
-    @in_user_memory: a copy that is mapped to user mode
-    """
-    root: int
-    kind: RootClass
-    of: Optional[int]
-    shared: int
-    kernel: int
-    user: int
-    pointers: int
-    vcpu_seen: bool
-    in_user_memory: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """An entry that was read on the way: where it is, and its value"""
-    gpa: int
-    raw: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Translation(_Rights):
-    """What an address leads to. @gpa and @page_size are None if it is not mapped; @level is
-    the table with the entry that decided it otherwise."""
-    va: int
-    status: Status
-    gpa: Optional[int]
-    page_size: Optional[int]
-    level: Table
-    trace: tuple[Entry, ...]
-    _perms: int = dataclasses.field(repr=False)
-
-    def __str__(self) -> str:
-        if self.gpa is None:
-            return "%#x: %s" % (self.va, self.status.name.lower().replace(
-                "_", "-"))
-        return "%#x -> %#x %s" % (self.va, self.gpa, self.rights)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mapping(_Rights):
-    """Pages side by side that are alike. @attributes are VMEM_ATTR_* of <linux/vmem.h>,
-    where they were asked for."""
-    va: int
-    last_va: int
-    gpa: int
-    page_size: int
-    attributes: int
-    _perms: int = dataclasses.field(repr=False)
-
-    @property
-    def len(self) -> int:
-        return self.last_va - self.va + 1
-
-    @classmethod
-    def _of(cls, row: _abi.Mapping) -> Mapping:
-        return cls(row.va, row.last_va, row.gpa, row.page_size, row.attributes,
-                   row.perms)
-
-    def __str__(self) -> str:
-        return "%#x-%#x %#x %s" % (self.va, self.last_va, self.gpa, self.rights)
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference(_Rights):
-    """A table that a space before, the owner, was the first to reach: what is mapped at
-    @owner_va of @owner is mapped at @va as well."""
-    va: int
-    len: int
-    table_gpa: int
-    owner: Space
-    owner_va: int
-    _perms: int = dataclasses.field(repr=False)
-
-    @property
-    def last_va(self) -> int:
-        return self.va + self.len - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Anomaly:
-    """An entry that leads nowhere"""
-    va: int
-    last_va: int
-    status: Status
-    level: Table
-    table: int
-    raw: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Place(_Rights):
-    """Where a page is mapped: in @space, by its own tables or by a @reference to those of
-    another space"""
-    space: Space
-    va: int
-    reference: Optional[Reference]
-    _perms: int = dataclasses.field(repr=False)
 
 
 class Space:
@@ -374,23 +88,24 @@ class Space:
         return hash(self.root)
 
     def translate(self, va: int) -> Translation:
-        """What one address leads to"""
+        """What one address of data leads to: without the metadata that LAM takes out of it"""
         return next(iter(self.translate_all([va])))
 
     def translate_all(self, vas: Iterable[int]) -> list[Translation]:
         """What many addresses lead to, asked at once"""
-        vas = list(vas)
+        vas, registers = list(vas), self.registers._abi()
         out: list[Translation] = []
 
         @_abi.TranslationRow
         def row(va, answer, _):
-            out.append(_translation(va, answer.contents))
+            out.append(Translation._of(vas[len(out)], va, answer.contents, self))
             return 0
 
         error = _abi.Error()
         _check(lib.libvmem_translate(
-            self.guest.handle, self.registers._abi(),
-            (ctypes.c_uint64 * len(vas))(*vas), len(vas), row, None, error), error)
+            self.guest.handle, registers, (ctypes.c_uint64 * len(vas))(*(
+                lib.libvmem_data_address(registers, va) for va in vas)), len(vas), row,
+            None, error), error)
         return out
 
     def maps(self, va: int = 0, last_va: int = LAST,
@@ -398,12 +113,15 @@ class Space:
         """What is mapped from @va to @last_va, inclusive, by rising address. Comes as it is
         read: a guest that runs may change meanwhile."""
         at_once = 1024
+        pat = self.guest._pat() if attributes else 0
         while va <= last_va:
             rows: list[Mapping] = []
 
             @_abi.MappingRow
             def row(mapping, _, rows=rows):
-                rows.append(Mapping._of(mapping.contents))
+                mapping = mapping.contents
+                rows.append(Mapping._of(mapping, Attributes._of(
+                    mapping.attributes, self, pat) if attributes else None))
                 return len(rows) == at_once
 
             error = _abi.Error()
@@ -416,30 +134,20 @@ class Space:
             va = rows[-1].last_va + 1
 
     def read(self, va: int, length: int) -> bytes:
-        """Memory, up to the first byte that cannot be read
+        """Memory, up to the first byte that cannot be read. LAM applies as it does to
+        translate().
 
         >>> space.read(0x400ffe, 6)
         b'\\x00\\x00firs'
         """
+        registers = self.registers._abi()
         data = ctypes.create_string_buffer(length)
         done, error = _abi.Read(), _abi.Error()
-        _check(lib.libvmem_read(self.guest.handle, self.registers._abi(), va,
-                                data, length, done, error), error)
+        _check(lib.libvmem_read(
+            self.guest.handle, registers, lib.libvmem_data_address(registers, va), data,
+            length, done, error), error)
         return data.raw[:done.len]
 
-
-def _translation(va: int, answer: _abi.Translation) -> Translation:
-    status = Status(answer.out_status)
-    mapped = status == Status.MAPPED
-    return Translation(
-        va, status, answer.out_gpa if mapped else None,
-        answer.out_page_size if mapped else None, Table(answer.out_level),
-        tuple(Entry(entry.entry_gpa, entry.raw)
-              for entry in answer.out_trace[:answer.out_nr_trace]),
-        answer.out_perms)
-
-
-KNOWN = ("unknown", "entry", "exit", "halted")
 
 Record = Union[Space, Mapping, Reference, Anomaly]
 
@@ -476,19 +184,43 @@ class Guest:
         if handle:
             lib.libvmem_close(handle)
 
+    @property
+    def image(self) -> Optional[Image]:
+        """The file that it is; None if it runs
+
+        >>> guest.image.format
+        'elf64'
+        """
+        about = lib.libvmem_image(self.handle)
+        if not about:
+            return None
+        about = about.contents
+        regs, saved = Registers._of(about.regs), about.nr_spaces > 0
+        return Image(
+            os.fsdecode(about.path), _text(about.format), about.size,
+            regs.rules if saved else None, tuple(
+                SnapshotSpace(Space(self, dataclasses.replace(regs, cr3=row.root)),
+                              row.space)
+                for row in about.spaces[:about.nr_spaces]))
+
     def memslots(self) -> list[Memslot]:
         """The guest's memory, by rising address
 
         >>> [hex(slot.gpa) for slot in guest.memslots()]
         ['0x1000', '0x10000']
         """
+        image = self.image
+        packed = image and image.format == "kdump"
         out: list[Memslot] = []
 
         @_abi.MemslotRow
         def row(slot, _):
             slot = slot.contents
-            out.append(Memslot(slot.id, slot.gpa, slot.len, slot.hva,
-                               bool(slot.flags & 1)))
+            file = lib.libvmem_image_file(self.handle, slot.id)
+            out.append(Memslot(
+                slot.id, slot.gpa, slot.len, None if image else slot.hva,
+                slot.hva if image and not packed else None, file and os.fsdecode(file),
+                bool(slot.flags & 1)))
             return 0
 
         error = _abi.Error()
@@ -497,19 +229,23 @@ class Guest:
 
     def vcpus(self, timeout: float = 0.1) -> Iterator[Vcpu]:
         """Each vCPU, as KVM has it. One that runs is waited for so many seconds at most."""
+        is_image = bool(lib.libvmem_image(self.handle))
         info, error = _abi.InfoArgs(), _abi.Error()
         _check(lib.libvmem_info(self.handle, info, error), error)
         for index in range(info.out_nr_vcpus):
             args = _abi.VcpuArgs()
-            _check(lib.libvmem_vcpu(self.handle, index, int(timeout * 1e6),
-                                    args, error), error)
-            known = KNOWN[args.out_known]
-            no_cr3 = known == "unknown" or args.out_state & 4
-            no_rip = known == "unknown" or args.out_state & 8
-            yield Vcpu(args.out_id, known, Registers._of(args.out_regs),
-                       None if no_cr3 else args.out_regs.cr3,
-                       None if no_rip else args.out_rip,
-                       bool(args.out_state & 1), bool(args.out_state & 2))
+            ret = lib.libvmem_vcpu(self.handle, index, int(timeout * 1e6), args, error)
+            if ret == -Code.UNREADABLE:
+                yield Vcpu(index, withheld=True)
+                continue
+            _check(ret, error)
+            yield Vcpu._of(index, args, is_image)
+
+    def _pat(self) -> int:
+        """The first vCPU's, or as after a reset"""
+        pat = ctypes.c_uint64()
+        lib.libvmem_find_pat(self.handle, _abi.Source(), pat)
+        return pat.value
 
     def space(self, cr3: Optional[int] = None, *, vcpu: int = 0,
               arch: Optional[str] = None,
@@ -551,11 +287,8 @@ class Guest:
         error = _abi.Error()
         try:
             _check(lib.libvmem_search_roots(self.handle, search, error), error)
-            return [
-                Root(root.root, RootClass(root.kind), root.of or None,
-                     root.shared, root.kernel, root.user, root.pointers,
-                     root.vcpu_seen, root.in_user_memory) for root in search.roots[:search.nr]
-            ], Registers._of(search.regs)
+            return [Root._of(root) for root in search.roots[:search.nr]], \
+                Registers._of(search.regs)
         finally:
             _abi.libc.free(search.roots)
 
@@ -587,7 +320,7 @@ class Guest:
         >>> a, b = guest.space(0x1000), guest.space(0x5000)
         >>> for record in guest.walk([a, b], 0x400000, 0x7fffff):
         ...     if isinstance(record, vmem.Reference):
-        ...         print(hex(record.va), record.owner, hex(record.owner_va))
+        ...         print(hex(record.va), record.owner_space, hex(record.owner_va))
         0x600000 <vmem.Space 0x1000 of guest.elf> 0x400000
         0x400000 <vmem.Space 0x1000 of guest.elf> 0x400000
         """
@@ -614,15 +347,15 @@ class Guest:
 
     def who(self, gpa: int,
             spaces: Optional[Iterable[Space]] = None) -> Iterator[Place]:
-        """Where a guest-physical page is mapped, in all spaces or in these. What a shared
-        table maps is told once, and each reference to it.
+        """Where a guest-physical page is mapped, in all spaces or in these: at each address,
+        where vmemctl(8) lists a shared table once.
 
         >>> for place in guest.who(0x13000, [guest.space(0x1000), guest.space(0x5000)]):
-        ...     print(place.space, hex(place.va), place.rights, place.reference and "shared")
+        ...     print(place.space, hex(place.va), place.rights, place.by and "shared")
         <vmem.Space 0x1000 of guest.elf> 0xffffffff81000000 r-xs None
         <vmem.Space 0x5000 of guest.elf> 0xffffffff81000000 r-xs shared
         """
-        at: dict[Space, list[tuple[int, int]]] = {}
+        at: dict[Space, list[int]] = {}
         space = None
         for record in self.walk(self.spaces() if spaces is None else spaces):
             if isinstance(record, Space):
@@ -631,15 +364,14 @@ class Guest:
             elif isinstance(record, Mapping):
                 offset = gpa - record.gpa
                 if 0 <= offset < record.len:
-                    at[space].append((record.va + offset, record._perms))
-                    yield Place(space, record.va + offset, None, record._perms)
+                    at[space].append(record.va + offset)
+                    yield Place._of(space, record.va + offset, None)
             elif isinstance(record, Reference):
-                for va, perms in list(at[record.owner]):
+                for va in list(at[record.owner_space]):
                     if record.owner_va <= va < record.owner_va + record.len:
                         here = record.va + va - record.owner_va
-                        rights = perms & record._perms
-                        at[space].append((here, rights))
-                        yield Place(space, here, record, rights)
+                        at[space].append(here)
+                        yield Place._of(space, here, record)
 
 
 class _Walker(threading.Thread):
@@ -700,12 +432,8 @@ class _Walker(threading.Thread):
             return Mapping._of(record.mapping)
         if record.type == 3:
             row = record.reference
-            return Reference(row.our_va, row.len, row.table_gpa,
-                             self.spaces[row.owner_root], row.their_va,
-                             row.perms)
-        row = record.anomaly
-        return Anomaly(row.va, row.last_va, Status(row.status),
-                       Table(row.level), row.table_gpa, row.raw)
+            return Reference._of(row, self.spaces[row.owner_root])
+        return Anomaly._of(record.anomaly)
 
 
 def open(pid: Optional[int] = None, *, image: Union[str, os.PathLike, None] = None,
@@ -735,3 +463,7 @@ def open(pid: Optional[int] = None, *, image: Union[str, os.PathLike, None] = No
         return handle
 
     return Guest(str(pid) if image is None else os.fspath(image), reopen)
+
+
+for _name in __all__:                           # where users find it
+    globals()[_name].__module__ = __name__

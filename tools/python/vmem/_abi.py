@@ -10,6 +10,10 @@ SONAME = "libvmem.so.0"
 
 MAX_ROOTS = 4096
 MAX_LEVELS = 5
+KIND_COW = 2
+
+# Levels of enum vmem_table
+TABLE_LEVELS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 1, 7: 2}
 
 
 class Regs(Structure):
@@ -33,6 +37,17 @@ class Region(Structure):
     """struct libvmem_region"""
     _fields_ = [("gpa", c_uint64), ("len", c_uint64), ("offset", c_uint64),
                 ("path", c_char_p)]
+
+
+class SnapshotSpace(Structure):
+    """struct libvmem_space"""
+    _fields_ = [("space", c_uint64), ("root", c_uint64)]
+
+
+class Image(Structure):
+    """struct libvmem_image"""
+    _fields_ = [("path", c_char_p), ("format", c_char_p), ("size", c_uint64),
+                ("spaces", POINTER(SnapshotSpace)), ("nr_spaces", c_uint), ("regs", Regs)]
 
 
 class Memslot(Structure):
@@ -94,6 +109,12 @@ class Translation(Structure):
                 ("out_trace", Trace * MAX_LEVELS),
                 ("out_owner_space", c_uint64), ("out_owner_va", c_uint64),
                 ("out_referenced", c_uint32), ("out_owner_root", c_uint32)]
+
+
+class Entry(Structure):
+    """struct libvmem_entry"""
+    _fields_ = [("kind", c_int), ("perms", c_uint32), ("attributes", c_uint32),
+                ("addr", c_uint64), ("reserved", c_uint64)]
 
 
 class Mapping(Structure):
@@ -161,6 +182,7 @@ STRUCTS = {
     "vmem_info_args": InfoArgs, "vmem_vcpu_args": VcpuArgs,
     "libvmem_source": Source, "libvmem_roots": Roots,
     "libvmem_root_found": RootFound, "libvmem_search": Search,
+    "libvmem_space": SnapshotSpace, "libvmem_image": Image, "libvmem_entry": Entry,
     "vmem_trace": Trace, "vmem_translation": Translation,
     "vmem_mapping": Mapping, "libvmem_found": Found, "libvmem_read": Read,
     "vmem_span": Span, "libvmem_scope": Scope, "vmem_space": Space,
@@ -184,6 +206,8 @@ FUNCTIONS = {
     "libvmem_open_regions": (c_int, [POINTER(GUEST), c_char_p, POINTER(Region),
                                      c_uint, ERROR]),
     "libvmem_close": (None, [GUEST]),
+    "libvmem_image": (POINTER(Image), [GUEST]),
+    "libvmem_image_file": (c_char_p, [GUEST, c_uint32]),
     "libvmem_info": (c_int, [GUEST, POINTER(InfoArgs), ERROR]),
     "libvmem_memslots": (c_int, [GUEST, MemslotRow, c_void_p, ERROR]),
     "libvmem_vcpu": (c_int, [GUEST, c_uint, c_uint, POINTER(VcpuArgs), ERROR]),
@@ -192,10 +216,11 @@ FUNCTIONS = {
     "libvmem_mode_name": (c_char_p, [c_int]),
     "libvmem_top_level": (c_int, [REGS]),
     "libvmem_root": (c_uint64, [REGS]),
+    "libvmem_data_address": (c_uint64, [REGS, c_uint64]),
+    "libvmem_entry": (c_int, [REGS, c_int, c_uint64, POINTER(Entry), ERROR]),
     "libvmem_arch_regs": (POINTER(RegsHave), [c_char_p]),
     "libvmem_find_regs": (c_int, [GUEST, POINTER(Source), REGS, ERROR]),
-    "libvmem_find_roots": (c_int, [GUEST, POINTER(Source), c_bool,
-                                   POINTER(Roots), ERROR]),
+    "libvmem_find_pat": (c_bool, [GUEST, POINTER(Source), POINTER(c_uint64)]),
     "libvmem_search_roots": (c_int, [GUEST, POINTER(Search), ERROR]),
     "libvmem_translate": (c_int, [GUEST, REGS, POINTER(c_uint64), c_size_t,
                                   TranslationRow, c_void_p, ERROR]),

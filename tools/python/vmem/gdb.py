@@ -157,11 +157,8 @@ class Vtop(_Command):
         space = _space()
         answer = space.translate(_number(words[0]))
         print(answer)
-        # The last entry is of the level at which the answer was found.
-        top = answer.level + len(answer.trace) - 1
-        for down, entry in enumerate(answer.trace):
-            print("  %-4s %#x: %#x" % (vmem.Table(top - down).name, entry.gpa,
-                                       entry.raw))
+        for entry in answer.trace:
+            print("  %-4s %#x: %#x" % (entry.level.name, entry.entry_gpa, entry.raw))
 
 
 class Read(_Command):
