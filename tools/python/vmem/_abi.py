@@ -3,10 +3,17 @@
 
 import ctypes
 import os
+import re
 from ctypes import (CFUNCTYPE, POINTER, Structure, Union, c_bool, c_char, c_char_p,
                     c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p)
 
+from ._error import Code, Error as Failure
+
+# The library that this is for: its name and that of its symbols, which change where its
+# functions or structs do, and the first version that has all of FUNCTIONS
 SONAME = "libvmem.so.0"
+SYMBOLS = "LIBVMEM_0.1"
+VERSION = "0.1.0"
 
 MAX_ROOTS = 4096
 MAX_LEVELS = 5
@@ -238,16 +245,55 @@ FUNCTIONS = {
 }
 
 
+def _numbers(version):
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _fault(library):
+    """What is wrong with a library, if something is"""
+    if not hasattr(library, "libvmem_version"):
+        return "another library"
+    library.libvmem_version.restype = c_char_p
+    version = library.libvmem_version().decode(errors="replace")
+    if not libc.dlvsym(library._handle, b"libvmem_version", SYMBOLS.encode()):
+        return "libvmem %s, which has another interface" % version
+    if _numbers(version) < _numbers(VERSION):
+        return "libvmem " + version
+    missing = [name for name in FUNCTIONS if not hasattr(library, name)]
+    return missing and "libvmem %s, which has no %s()" % (version, missing[0])
+
+
 def load():
-    """The library, by $VMEM_LIBRARY or as the system finds it."""
-    library = ctypes.CDLL(os.environ.get("VMEM_LIBRARY", SONAME))
+    """The library's functions, by $VMEM_LIBRARY or as the system finds it"""
+    path = os.environ.get("VMEM_LIBRARY", SONAME)
+    needed = "%s, version %s or later, is needed" % (SONAME, VERSION)
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise Failure(Code.SYSTEM, "cannot load the library: %s" % error, needed) from None
+    if fault := _fault(library):
+        raise Failure(Code.OTHER_VERSION, "%s is %s" % (path, fault), needed)
+    functions = {}
     for name, (result, arguments) in FUNCTIONS.items():
-        function = getattr(library, name)
+        function = functions[name] = getattr(library, name)
         function.restype = result
         function.argtypes = arguments
-    return library
+    return functions
+
+
+class _Library:
+    """The library's functions. They are loaded when the first one is asked for, where a
+    caller of vmem's expects errors."""
+
+    def __getattr__(self, name):
+        if name not in FUNCTIONS:
+            raise AttributeError(name)
+        vars(self).update(load())
+        return vars(self)[name]
 
 
 libc = ctypes.CDLL(None)
 libc.free.argtypes = [c_void_p]
-lib = load()
+libc.dlvsym.argtypes = [c_void_p, c_char_p, c_char_p]
+libc.dlvsym.restype = c_void_p
+lib = _Library()
