@@ -14,6 +14,7 @@ mapfile -t all_c < <(git ls-files '*.c' '*.h')
 mapfile -t headers < <(git ls-files 'include/*.h' \
 	'tools/libvmem/include/*.h')
 mapfile -t python < <(git ls-files '*.py'; git grep -lE '^#!.*python3' -- ':!*.py')
+mapfile -t pages < <(git ls-files '*.[1-9]')
 mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=')
 
 format() {
@@ -67,6 +68,10 @@ flakes() {
 	pyflakes3 "${python[@]}"
 }
 
+man_pages() {
+	silent groff -man -ww -z -Tutf8 "${pages[@]}"
+}
+
 n=0 failed=0
 check() {
 	local name=$1 said
@@ -82,7 +87,7 @@ check() {
 }
 
 echo "KTAP version 1"
-echo "1..8"
+echo "1..9"
 check clang-format format
 check "checkpatch --strict" checkpatch
 check "sparse" build_with C=2
@@ -90,5 +95,6 @@ check "W=1" build_with W=1
 check kernel-doc kernel_doc
 check shellcheck shell
 check pyflakes flakes
+check "man pages" man_pages
 check "names" tools/names.py "$linux"
 exit $((failed > 0))

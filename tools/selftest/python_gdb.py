@@ -3,12 +3,14 @@
 """gdb's commands for page tables, in gdb, on images."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
 import tempfile
 import unittest
 
+import docs
 import images
 import images_linux
 import tap
@@ -19,7 +21,9 @@ PACKAGE = os.path.join(TOP, "tools/python")
 ENV = dict(os.environ, VMEM_LIBRARY=os.path.join(TOP, "build/lib/libvmem.so.0"),
            PYTHONDONTWRITEBYTECODE="1")
 
-COMMANDS = ("attach", "image", "root", "maps", "vtop", "read", "roots", "tasks")
+PAGE = os.path.join(PACKAGE, "vmem-gdb.7")
+
+COMMANDS = ("attach", "image", "root", "vtop", "maps", "read", "roots", "tasks")
 
 
 def threads(number):
@@ -34,6 +38,13 @@ def core(memory, *cr3s):
     return images.elf([images.Segment(*piece) for piece in memory.segments()],
                       threads(len(cr3s)) + b"".join(
                           images.qemu_note(cr0, cr3, cr4) for cr3 in cr3s))
+
+
+def usages(page):
+    """How a man page says that commands are used, as text"""
+    return ["".join(re.split(r"(?<!\\) ", re.sub(r"\\f.", "", line))[1:]).replace(
+        "\\-", "-").replace("\\ ", " ")
+            for line in re.findall(r"^\.TP\n(.* vmem\\-.*)$", page, re.M)]
 
 
 class Gdb(unittest.TestCase):
@@ -60,16 +71,29 @@ class Gdb(unittest.TestCase):
         return self.gdb("vmem-image guest.elf", *commands)
 
     def test_help(self):
-        """each command has a help, by which it is used"""
-        for name in COMMANDS:
+        """each command has a help, by which it is used, and is in the man page"""
+        with open(PAGE, encoding="utf-8") as file:
+            documented = usages(file.read())
+        self.assertEqual([usage.split()[0] for usage in documented],
+                         ["vmem-" + name for name in COMMANDS])
+        for name, usage in zip(COMMANDS, documented):
             text = self.gdb("help vmem-" + name)
             self.assertRegex(text, r"\Avmem-%s.*\n\n[A-Z]" % name)
-            usage = text.partition("\n")[0]
+            self.assertEqual(text.partition("\n")[0], usage)
             for words, names in (("", ("attach", "image", "vtop", "read")),
                                  ("1 2 3", ("image", "maps", "read", "roots", "tasks"))):
                 if name in names:
                     self.assertEqual(self.gdb("vmem-%s %s" % (name, words)),
                                      "usage: %s\n" % usage)
+
+    def test_example(self):
+        """the man page's example is what gdb says"""
+        with open(PAGE, encoding="utf-8") as file:
+            load, *rest = next(docs.man_blocks(file.read())).split("(gdb) ")[1:]
+        self.assertEqual(load, "source /usr/lib/python3/dist-packages/vmem/gdb.py\n")
+        commands = [text.partition("\n") for text in rest]
+        self.assertEqual(self.gdb(*(command for command, _, _ in commands)),
+                         "".join(said for _, _, said in commands))
 
     def test_import(self):
         """the commands can be imported too"""
