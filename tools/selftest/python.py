@@ -31,7 +31,8 @@ from vmem import _abi                           # noqa: E402
 # Where C has the names of an enum's members
 ENUMS = {vmem.Code: "LIBVMEM_", vmem.Status: "VMEM_", vmem.Level: "VMEM_LEVEL_",
          vmem.RootClass: "LIBVMEM_ROOT_", vmem.Known: "VMEM_KNOWN_",
-         vmem.EntryKind: "LIBVMEM_ENTRY_"}
+         vmem.EntryKind: "LIBVMEM_ENTRY_", vmem.AccessKind: "LIBVMEM_ACCESS_",
+         vmem.Reason: "LIBVMEM_REASON_", vmem.Inputs: "LIBVMEM_"}
 
 # The level of each enum vmem_table, from 1 on
 TABLES = {"I686_PT": "PT", "AMD64_PT": "PT", "AMD64_PD": "PD", "AMD64_PDPT": "PDPT",
@@ -53,6 +54,10 @@ ROWS = {
     vmem.Translation: (["translation"], dict.fromkeys(
         ("owner_space", "owner_root", "owner_va"), "walk() tells owners")),
     vmem.Entry: (["entry"], {"flags": "@raw has them"}),
+    vmem.Access: (["access_row"], {
+        "error_bits": "@error_code has them",
+        "unknown": "what is known is not told apart in Registers",
+        "rests_on": "in its place: what would have to be known"}),
     vmem.Place: (["place"], {}),
 }
 
@@ -366,6 +371,37 @@ class Python(unittest.TestCase):
                              [i << 12 for i in range(12 * 512)])
             self.assertEqual(list(space.maps(5 << 12, (2000 << 12) - 1)),
                              rows[5:2000])
+
+    def test_access(self):
+        """what a processor would do is vmemctl's, in every mode, with LAM and keys"""
+        memory = images.amd64()
+        memory.table(0x4000, {2: 0x12000 | 7 | 5 << 59})        # with a key
+        a = images.A | 1 << 62                                  # LAM_U48
+        for data, arch, cr3, cr4, rflags in (
+                (memory.raw(), "amd64", images.A, 0x20, 0),
+                (memory.raw(), "amd64", a, 0x700020, 0),
+                (memory.raw(), "amd64", a, 0x700020, 1 << 18),
+                (images.i686().raw(), "i686", 0x1000, 0x10, 0),
+                (images.pae().raw(), "i686-pae", 0x1000, 0x30, 0)):
+            path = self.file(data)
+            with vmem.open(image=path) as guest, self.subTest(arch=arch, cr4=cr4):
+                space = guest.space(registers=vmem.dataclasses.replace(
+                    guest.space(cr3, arch=arch).registers, cr4=cr4))
+                vas = [0, 5 << 21, 1 << 30, 1 << 48, 1 << 62 | 0x400001, *(
+                    row.va + 5 for row in space.maps())]
+                rows = self.rows(
+                    "--image", path, "--arch", arch, "--cr3", "%x" % cr3, "--cr4",
+                    "%x" % cr4, "--pkru", "800", "--rflags", "%x" % rflags, "--pkrs", "0", "access",
+                    *("%x" % va for va in vas))
+                self.assertEqual(len(rows), 6 * len(vas))
+                for row in rows:
+                    got = space.access(int(row["va"], 16),
+                                       vmem.AccessKind[row["access"].upper()],
+                                       row["user_mode"], pkru=0x800, rflags=rflags)
+                    self.same(got, row)
+                    self.assertLessEqual(set(row["unknown"]), {
+                        "vendor" if bit.name == "VENDOR" else bit.name
+                        for bit in vmem.Inputs if bit & got.rests_on})
 
     def test_roots(self):
         """roots are vmemctl's, and those of a kernel made up, in every mode"""

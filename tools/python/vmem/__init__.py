@@ -37,15 +37,15 @@ from typing import Iterable, Iterator, Optional, Union
 from . import _abi
 from ._abi import lib
 from ._error import Code, Error, check as _check, text as _text
-from ._rows import (Anomaly, Attributes, Entry, EntryKind, Image, Known, Level, Mapping,
-                    Memslot, Place, Reference, Region, Registers, Root, RootClass,
-                    SnapshotSpace, Status, Translation, Vcpu)
+from ._rows import (Access, AccessKind, Anomaly, Attributes, Entry, EntryKind, Image,
+                    Inputs, Known, Level, Mapping, Memslot, Place, Reason, Reference, Region,
+                    Registers, Root, RootClass, SnapshotSpace, Status, Translation, Vcpu)
 
 __all__ = [
-    "Anomaly", "Attributes", "Code", "Entry", "EntryKind", "Error", "Guest", "Image",
-    "Known", "Level", "Mapping", "Memslot", "Place", "Reference", "Region", "Registers",
-    "Root", "RootClass", "SnapshotSpace", "Space", "Status", "Translation", "Vcpu", "open",
-    "version",
+    "Access", "AccessKind", "Anomaly", "Attributes", "Code", "Entry", "EntryKind", "Error",
+    "Guest", "Image", "Inputs", "Known", "Level", "Mapping", "Memslot", "Place", "Reason",
+    "Reference", "Region", "Registers", "Root", "RootClass", "SnapshotSpace", "Space",
+    "Status", "Translation", "Vcpu", "open", "version",
 ]
 
 LAST = (1 << 64) - 1
@@ -94,19 +94,39 @@ class Space:
     def translate_all(self, vas: Iterable[int]) -> list[Translation]:
         """What many addresses lead to, asked at once"""
         vas, registers = list(vas), self.registers._abi()
-        out: list[Translation] = []
+        at = [lib.libvmem_data_address(registers, va) for va in vas]
+        return [Translation._of(va, answer_va, answer, self)
+                for va, (answer_va, answer) in zip(vas, self._ask(at))]
+
+    def _ask(self, vas: list[int]) -> list[tuple[int, _abi.Translation]]:
+        out = []
 
         @_abi.TranslationRow
         def row(va, answer, _):
-            out.append(Translation._of(vas[len(out)], va, answer.contents, self))
+            out.append((va, _abi.Translation.from_buffer_copy(answer.contents)))
             return 0
 
         error = _abi.Error()
         _check(lib.libvmem_translate(
-            self.guest.handle, registers, (ctypes.c_uint64 * len(vas))(*(
-                lib.libvmem_data_address(registers, va) for va in vas)), len(vas), row,
-            None, error), error)
+            self.guest.handle, self.registers._abi(), (ctypes.c_uint64 * len(vas))(*vas),
+            len(vas), row, None, error), error)
         return out
+
+    def access(self, va: int, kind: AccessKind = AccessKind.READ, user_mode: bool = False, *,
+               rflags: int = 0, pkru: int = 0, pkrs: int = 0) -> Access:
+        """What a processor would do with an access
+
+        >>> fault = space.access(0x400000, vmem.AccessKind.WRITE, True)
+        >>> fault.reason.name, fault.vector, fault.error_code, fault.decides.level.name
+        ('READ_ONLY', 14, 7, 'PT')
+        """
+        registers, error = self.registers._abi(), _abi.Error()
+        is_data = kind != AccessKind.FETCH          # of which LAM takes metadata out
+        (at, answer), = self._ask([lib.libvmem_data_address(registers, va) if is_data
+                                   else va])
+        access, verdict = _abi.Access(kind, user_mode, rflags, pkru, pkrs), _abi.Verdict()
+        _check(lib.libvmem_access(registers, access, answer, verdict, error), error)
+        return Access._of(Translation._of(va, at, answer, self), access, verdict)
 
     def maps(self, va: int = 0, last_va: int = LAST,
              attributes: bool = False) -> Iterator[Mapping]:

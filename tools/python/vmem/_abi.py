@@ -124,6 +124,18 @@ class Entry(Structure):
                 ("addr", c_uint64), ("reserved", c_uint64)]
 
 
+class Access(Structure):
+    """struct libvmem_access"""
+    _fields_ = [("kind", c_int), ("user", c_bool), ("rflags", c_uint64),
+                ("pkru", c_uint32), ("pkrs", c_uint32)]
+
+
+class Verdict(Structure):
+    """struct libvmem_verdict"""
+    _fields_ = [("reason", c_int), ("vector", c_uint32), ("error_code", c_uint32),
+                ("decides", c_int), ("rests_on", c_uint)]
+
+
 class Mapping(Structure):
     _fields_ = [("va", c_uint64), ("last_va", c_uint64), ("gpa", c_uint64),
                 ("page_size", c_uint64), ("kind", c_uint32), ("perms", c_uint32),
@@ -190,6 +202,7 @@ STRUCTS = {
     "libvmem_source": Source, "libvmem_roots": Roots,
     "libvmem_root_found": RootFound, "libvmem_search": Search,
     "libvmem_space": SnapshotSpace, "libvmem_image": Image, "libvmem_entry": Entry,
+    "libvmem_access": Access, "libvmem_verdict": Verdict,
     "vmem_trace": Trace, "vmem_translation": Translation,
     "vmem_mapping": Mapping, "libvmem_found": Found, "libvmem_read": Read,
     "vmem_span": Span, "libvmem_scope": Scope, "vmem_space": Space,
@@ -231,6 +244,8 @@ FUNCTIONS = {
     "libvmem_search_roots": (c_int, [GUEST, POINTER(Search), ERROR]),
     "libvmem_translate": (c_int, [GUEST, REGS, POINTER(c_uint64), c_size_t,
                                   TranslationRow, c_void_p, ERROR]),
+    "libvmem_access": (c_int, [REGS, POINTER(Access), POINTER(Translation),
+                               POINTER(Verdict), ERROR]),
     "libvmem_ranges_with": (c_int, [GUEST, REGS, c_uint, c_uint64, c_uint64,
                                     MappingRow, c_void_p, POINTER(Found),
                                     ERROR]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 
 from . import _abi
 from ._abi import lib
@@ -59,6 +59,38 @@ class EntryKind(enum.IntEnum):
     NOT_PRESENT = 0
     TABLE = 1
     PAGE = 2
+
+
+class AccessKind(enum.IntEnum):
+    """What an access does"""
+    READ = 0
+    WRITE = 1
+    FETCH = 2
+
+
+class Reason(enum.IntEnum):
+    """Why an access faults: see vmemctl(8), access"""
+    NONE = 0
+    NON_CANONICAL = 1
+    NOT_PRESENT = 2
+    RESERVED = 3
+    UNKNOWN = 4
+    SUPERVISOR = 5
+    READ_ONLY = 6
+    NO_EXECUTE = 7
+    SMEP = 8
+    SMAP = 9
+    KEY = 10
+
+
+class Inputs(enum.IntFlag):
+    """What an answer about an access can rest on"""
+    CR0 = 0x1
+    CR4 = 0x4
+    VENDOR = 0x20
+    RFLAGS = 0x100
+    PKRU = 0x200
+    PKRS = 0x400
 
 
 class RootClass(enum.IntEnum):
@@ -364,6 +396,41 @@ class Translation(_Rights):
             return "%#x: %s" % (self.va, self.status.name.lower().replace(
                 "_", "-"))
         return "%#x -> %#x %s" % (self.va, self.gpa, self.rights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """What a processor would do with an access
+
+    @passes: None where no processor has an answer
+    @vector: of the exception: 14 is #PF, 13 #GP
+    @error_code: of a page fault
+    @reason: why it does not pass; a Status where no entry can be read
+    @decides: the entry that decides
+    @rests_on: with these the other way round, the answer would be another
+    """
+    va: int
+    translated_va: Optional[int]
+    access: AccessKind
+    user_mode: bool
+    gpa: Optional[int]
+    passes: Optional[bool]
+    vector: Optional[int]
+    error_code: Optional[int]
+    reason: Union[Reason, Status, None]
+    decides: Optional[Entry]
+    rests_on: Inputs
+
+    @classmethod
+    def _of(cls, at: Translation, access: _abi.Access, verdict: _abi.Verdict) -> Access:
+        reason, vector = Reason(verdict.reason), verdict.vector
+        return cls(
+            at.va, at.translated_va, AccessKind(access.kind), access.user, at.gpa,
+            not reason if vector or not reason else None, vector or None,
+            verdict.error_code if vector == 14 else None,
+            at.status if reason == Reason.UNKNOWN else reason or None,
+            at.trace[verdict.decides] if verdict.decides >= 0 else None,
+            Inputs(verdict.rests_on))
 
 
 @dataclasses.dataclass(frozen=True)
