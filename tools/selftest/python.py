@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The Python package: what its documentation says, and that its answers are vmemctl's."""
 
+import dataclasses
 import doctest
 import enum
 import os
@@ -303,7 +304,7 @@ class Python(unittest.TestCase):
                 self.assertEqual([row.vcpu for row in got], [0, 1, 2])
                 if state is None:
                     self.assertEqual([row.withheld for row in got], [False, True, False])
-                    self.assertEqual({*vars(got[1]).values()}, {1, True, None})
+                    self.assertEqual([*vars(got[1]).values()], [1, True] + [None] * 14)
                     continue
                 want = {"vcpu": 1, "withheld": False, "id": 7, "known": vmem.Known.ENTRY,
                         "mode": "4-level", "cr0": regs[0], "cr3": 0x5000, "cr4": 0x20,
@@ -343,7 +344,7 @@ class Python(unittest.TestCase):
                 (images.A, 0x20 | 1 << 28, 0x8000ffff81000001, 0xffffffff81000001),
                 (images.A, 0x20, 0x7e00000000400001, None)):
             with self.subTest(cr3=hex(cr3), cr4=hex(cr4)), vmem.open(image=path) as guest:
-                space = guest.space(registers=vmem.dataclasses.replace(
+                space = guest.space(registers=dataclasses.replace(
                     guest.space(cr3, arch="amd64").registers, cr4=cr4))
                 got = space.translate_all([tagged, 0x400000])
                 self.same(got, self.rows(
@@ -385,7 +386,7 @@ class Python(unittest.TestCase):
                 (images.pae().raw(), "i686-pae", 0x1000, 0x30, 0)):
             path = self.file(data)
             with vmem.open(image=path) as guest, self.subTest(arch=arch, cr4=cr4):
-                space = guest.space(registers=vmem.dataclasses.replace(
+                space = guest.space(registers=dataclasses.replace(
                     guest.space(cr3, arch=arch).registers, cr4=cr4))
                 vas = [0, 5 << 21, 1 << 30, 1 << 48, 1 << 62 | 0x400001, *(
                     row.va + 5 for row in space.maps())]

@@ -18,7 +18,7 @@ b'\\x7fcode'
 
 All addresses are integers. What cannot be answered is a vmem.Error, whose text says
 why and what to do next. Members of answers have the names that they have in the JSON of
-vmemctl(8).
+vmemctl(8), but where those are words of Python's: `kind` is class, `is_global` is global.
 
 vmem.linux lists the processes of a Linux guest. vmem.gdb, which only gdb can import, has
 commands for it.

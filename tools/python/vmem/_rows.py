@@ -152,7 +152,7 @@ class Registers:
         return cls(*(getattr(regs, field.name) for field in dataclasses.fields(cls)))
 
     def _abi(self) -> _abi.Regs:
-        return _abi.Regs(*dataclasses.astuple(self))
+        return _abi.Regs(*vars(self).values())
 
     @property
     def mode(self) -> str:
@@ -366,22 +366,27 @@ class Translation(_Rights):
     level: Optional[Level]
     gpa: Optional[int]
     page_size: Optional[int]
-    trace: tuple[Entry, ...]
     _perms: Optional[int] = dataclasses.field(repr=False)
     _space: Space = dataclasses.field(repr=False)
+    _answer: _abi.Translation = dataclasses.field(repr=False, compare=False)
 
     @classmethod
     def _of(cls, va: int, translated: int, answer: _abi.Translation,
             space: Space) -> Translation:
         mapped = answer.out_status == Status.MAPPED
-        top = space.registers._top
         return cls(
             va, None if translated == va else translated, Status(answer.out_status),
             Level._of(answer.out_level), answer.out_gpa if mapped else None,
-            answer.out_page_size if mapped else None,
-            tuple(Entry(Level(top - down), entry.entry_gpa, entry.raw, space.registers)
-                  for down, entry in enumerate(answer.out_trace[:answer.out_nr_trace])),
-            answer.out_perms if mapped else None, space)
+            answer.out_page_size if mapped else None, answer.out_perms if mapped else None,
+            space, answer)
+
+    @functools.cached_property
+    def trace(self) -> tuple[Entry, ...]:
+        """The entries that were read, from the root on"""
+        answer, registers = self._answer, self._space.registers
+        top = registers._top
+        return tuple(Entry(Level(top - down), entry.entry_gpa, entry.raw, registers)
+                     for down, entry in enumerate(answer.out_trace[:answer.out_nr_trace]))
 
     @property
     def attributes(self) -> Optional[Attributes]:
