@@ -87,6 +87,7 @@ STEPS = {
     "image-debugger": ["tools/selftest/image_debugger.py"],
     "image-json": ["tools/selftest/image_json.py"],
     "image-roots": ["tools/selftest/image_roots.py"],
+    "image-usage": ["tools/selftest/image_usage.py"],
     "image-graph": ["tools/selftest/image_graph.py"],
     "qmp": ["tools/selftest/qmp.py"],
     "packaging": ["tools/selftest/packaging.py"],

@@ -1342,7 +1342,7 @@ reserved: 2000
                           *words[:2], "404000", "404fff"]).stdout.decode()
         self.assertIn("rw-s ad- WB  plain\n", found)
         self.refuses(["--image", self.image(), "vtop", "--attributes", "0"],
-                     "vtop has no --attributes", status=2)
+                     "vtop: --attributes has no effect here", status=2)
 
     def test_merge(self):
         """pages with other attributes share a row only if nobody asks for these"""

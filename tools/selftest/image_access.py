@@ -434,15 +434,15 @@ class Text(image.Case):
         for words, said in (
                 (["access"], "access needs an address"),
                 (["access", "zero"], "'zero' is not a number"),
-                (["access", "--raw", "0"], "access has no --raw"),
+                (["access", "--raw", "0"], "access: --raw has no effect here"),
                 (["access", "--pkru", "100000000", "0"],
                  "--pkru '100000000' does not fit in 32 bits"),
                 (["access", "--rflags", "AC", "0", "--pkrs", "-1"],
                  "--pkrs '-1' is not a number"),
-                (["vtop", "-w", "0"], "vtop has no -w"),
-                (["read", "--user", "0", "1"], "read has no -w"),
-                (["maps", "--rflags", "0"], "maps has no -w"),
-                (["vtop", "-r", "0"], "vtop has no --raw")):
+                (["vtop", "-w", "0"], "vtop: -w has no effect here"),
+                (["read", "--user", "0", "1"], "read: --user has no effect here"),
+                (["maps", "--rflags", "0"], "maps: --rflags has no effect here"),
+                (["vtop", "-r", "0"], "vtop: -r has no effect here")):
             self.refuses(["--image", path, *words], said, status=2)
 
 

@@ -54,6 +54,8 @@ BAD = {
     "help": "no command 'help'",
     "--cr3 99999999000 maps": "no memory where CR3 points",
     "--cr3 1000": "no command given",
+    "--cr3 1000 info": "info: --cr3 has no effect here",
+    "read --phys --vcpu 1 0 1": "read: --vcpu has no effect with --phys",
 }
 
 
@@ -93,11 +95,23 @@ class Batch(image.Case):
         """options of the batch hold for all lines, but for --cr3 that a line gives"""
         lines = ["maps", "--cr3 %x maps" % B, "maps", "--cr3 %x --cr3 %x maps" % (
             A, B)]
-        out, _ = self.batch(lines, "--cr3", "%x,%x" % (B, A), "--pat", "0")
+        out, _ = self.batch(lines, "--cr3", "%x,%x" % (B, A), "--cow", "200:200")
         self.assertEqual(out, b"".join(
-            self.alone(line, *options, "--pat", "0").stdout for line, options in zip(
+            self.alone(line, *options, "--cow", "200:200").stdout for line, options in zip(
                 lines, (["--cr3", "%x,%x" % (B, A)], [],
                         ["--cr3", "%x,%x" % (B, A)], []), strict=True)))
+
+    def test_shared(self):
+        """an option of the batch need not mean something to each line"""
+        options = ["--cr3", "%x" % B, "--all", "--attributes", "--watch", "1", "-w",
+                   "--exclude", "0-fff"]
+        alone = ["info", "read 401000 16", "read --phys 10000 8"]
+        out, _ = self.batch(alone, *options)
+        self.assertEqual(out, b"".join(
+            self.alone(line, *options[:2] * (line[:6] == "read 4")).stdout
+            for line in alone))
+        out, _ = self.batch(["access 401000"], "-r", "-j")
+        self.assertEqual(out, self.alone("access 401000", "-r", "-j").stdout)
 
     def test_errors(self):
         """after an error, which names its line, the next one is answered"""
@@ -171,8 +185,8 @@ class Batch(image.Case):
         """error: batches that make no sense"""
         self.refuses(["--image", self.image, "batch", "maps"],
                      "batch takes no argument", status=2)
-        self.refuses(["--image", self.image, "batch", "--all"], "batch has no --all",
-                     status=2)
+        self.refuses(["--image", self.image, "batch", "--strict"],
+                     "batch: --strict has no effect here", status=2)
         self.refuses(["--image", self.image, "batch"], "line 1 has a NUL",
                      input=b"maps\0\n")
         self.assertEqual(self.batch([]), (b"", ""))

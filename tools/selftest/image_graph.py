@@ -424,9 +424,11 @@ class Graph(image.Case):
         path = os.path.join(self.folder, "picture.svg")
         one, two = ["--image", core], ["--image", core, "--cr3", "1000,5000"]
         for words, *patterns in (
-                ([*one, "-j", "graph"], "no --json", "maps"),
-                ([*one, "--base", "0", "-o", path, "graph"], "no --base"),
-                ([*one, "--strict", "-o", path, "graph"], "no --strict"),
+                ([*one, "-j", "graph"], "graph: --json has no effect here"),
+                ([*one, "--base", "0", "-o", path, "graph"],
+                 "graph: --base has no effect here"),
+                ([*one, "--strict", "-o", path, "graph"],
+                 "graph: --strict has no effect here"),
                 ([*one, "-o", path[:-3] + "dot", "graph"], "FILE.svg"),
                 ([*two, "-o", path[:-3] + "png", "graph"], "FILE.svg", "FILE.dot"),
                 ([*two, "-o", ".svg", "graph"], "FILE.svg"),

@@ -705,7 +705,7 @@ class Life(Case):
                          re.escape(where), why)
         self.refuses(["--image", core, "mount"], "one argument", status=2)
         self.refuses(["-p", "1", "--qmp", "/none", "mount", "/mnt"],
-                     "no --qmp", status=2)
+                     "--qmp has no effect here", status=2)
         self.refuses(["--image", core, "--all", "mount", "/"], "no --all",
                      status=2)
 

@@ -174,7 +174,7 @@ class Errors(Refusals):
             ([*root, "read", "0", "-1"], "'1'"),
             ([*root, "read", "0", "0"], "LEN"),
             ([*self.target, "read", "--phys", "x", "1"], "GPA 'x'"),
-            ([*self.target, "info", "--phys"], "no --phys"),
+            ([*self.target, "info", "--phys"], "info: --phys has no effect here"),
             ([*root, "fly"], "fly"),
             ([*self.target, "--cr3", "12q", "maps"], "12q"),
             ([*self.target, "--cr3", "1", "--maxphyaddr", "99", "maps"],

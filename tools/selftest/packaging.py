@@ -122,7 +122,13 @@ class Completion(unittest.TestCase):
         self.assertEqual(
             {word for word in self.bash("-") if word.startswith("--")},
             long_options())
-        self.assertEqual(self.bash("info", "--maxp"), {"--maxphyaddr="})
+        self.assertEqual(self.bash("maps", "--maxp"), {"--maxphyaddr="})
+
+    def test_bash_option_of_command(self):
+        """bash: behind a command, the options that it takes"""
+        self.assertEqual(self.bash("-p", "1", "info", "--qm"), {"--qmp="})
+        self.assertEqual(self.bash("-p", "1", "info", "--cr"), set())
+        self.assertEqual(self.bash("vcpus", "--watch", "1", "--j"), {"--json"})
 
     def test_bash_values(self):
         """bash: processes that hold a VM, architectures, vendors, files"""

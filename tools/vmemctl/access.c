@@ -390,6 +390,8 @@ static void run(struct opts *opts, int nr_args, char **args)
 {
 	struct addresses vas = parse_addresses("access", "VA", nr_args, args);
 
+	if (opts->r)
+		opts->kinds |= 1u << LIBVMEM_ACCESS_READ;
 	if (!opts->kinds)
 		opts->kinds = (1u << NR_KINDS) - 1;
 	if (!opts->users)
@@ -408,7 +410,6 @@ const struct command access_command = {
 		"the reason, and the entry that decides. That it faults is an answer too:\n"
 		"the exit status is 0. What is not known (RFLAGS, PKRU, PKRS) is taken to\n"
 		"be 0; where that matters, [RFLAGS?] marks the answer, and a warning says so.",
-	.can_access = true,
-	.can_search = true,
+	.takes = TAKES_SPACES | TAKES_ACCESS,
 	.run = run,
 };

@@ -361,7 +361,6 @@ const struct command aliases_command = {
 		"refers to as well) and what its references expand to; then its owner\n"
 		"and the first references, with the addresses and rights of each. -j has\n"
 		"them all.",
-	.can_search = true,
-	.can_exclude = true,
+	.takes = TAKES_SPACES | TAKES_EXCLUDE,
 	.run = run,
 };

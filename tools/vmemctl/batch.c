@@ -81,6 +81,7 @@ static noreturn void answer(const struct batch *batch, char *text)
 		json_expect();
 	opts = *batch->opts;
 	opts.nr_args = 0;
+	opts.given = 0;
 	opts.has_cr3s = false;
 	opts.source.cr3s = opts.cr3s;
 	opts.scope.excluded = opts.excluded;
@@ -178,6 +179,7 @@ const struct command batch_command = {
 		"error, which names the line, the next one is answered; the exit status is 1\n"
 		"then. With -j each line has one line of JSON as its answer, errors too,\n"
 		"which is what a program that talks to the batch wants.",
+	.takes = ~(TAKES_OUTPUT | TAKES_SNAPSHOT),
 	.alone = true,
 	.run = run,
 };

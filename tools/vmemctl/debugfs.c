@@ -68,8 +68,7 @@ const struct command debugfs_command = {
 		"signal, or the guest ends.\n"
 		"\vWhoever reads the file walks anew. \"memslots\" and \"counters\" are\n"
 		"beside it.",
-	.can_search = true,
-	.can_exclude = true,
+	.takes = TAKES_SPACES | TAKES_EXCLUDE,
 	.alone = true,
 	.run = run,
 };

@@ -213,10 +213,6 @@ static bool has_suffix(const char *path, const char *suffix)
 
 static void check_args(const struct opts *opts, bool several)
 {
-	if (opts->json)
-		usage("graph has no --json: see spaces, aliases and maps");
-	if (opts->has_base || opts->strict)
-		usage("graph has no --base and no --strict");
 	if (opts->scope.nr_excluded && !several)
 		usage("--exclude is for several spaces: give --all, or more of --cr3");
 	if (!opts->output || has_suffix(opts->output, ".svg") ||
@@ -285,9 +281,7 @@ const struct command graph_command = {
 		"text for it, to be piped into `dot -Tsvg'. With one space it is a map, always\n"
 		"as SVG. What there is no room for on a screen is folded, with its numbers.\n"
 		"Hover over a part to see more of it.",
-	.can_search = true,
-	.can_exclude = true,
-	.can_write = true,
+	.takes = (TAKES_SPACES & ~TAKES_JSON) | TAKES_EXCLUDE | TAKES_OUTPUT,
 	.alone = true,
 	.run = run,
 };

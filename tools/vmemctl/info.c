@@ -387,5 +387,6 @@ const struct command info_command = {
 		"and the version and limits of the vmem module. Of an image, show what\n"
 		"memory it has, its vCPUs, and the spaces of a snapshot.\n"
 		"\vCR3 of a guest that runs is that of a moment ago: see vmemctl vcpus.",
+	.takes = TAKES_QMP | TAKES_JSON,
 	.run = run,
 };

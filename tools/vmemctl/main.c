@@ -3,6 +3,7 @@
  * vmemctl: the command line and the table of commands
  */
 #include <argp.h>
+#include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -106,7 +107,7 @@ static const struct argp_option options[] = {
 	{ "shared-bit", OPT_SHARED_BIT, "BIT", 0,
 	  "Likewise, that it is not (TDX)", 2 },
 	{ "pat", OPT_PAT, "X", 0,
-	  "vtop, maps: the PAT register, for memory types; default: ask the vCPU",
+	  "vtop, maps --attributes: the PAT register, for memory types; default: ask the vCPU",
 	  2 },
 
 	{ "cow", OPT_COW, "MASK:VALUE", 0,
@@ -298,12 +299,103 @@ static void check_line(int key)
 	}
 }
 
+/* The sets of options that an option is in */
+static unsigned int sets_of(int key)
+{
+	switch (key) {
+	case 'p':
+	case 'h':
+	case 'V':
+	case OPT_VM_FD:
+	case OPT_IMAGE:
+	case OPT_REGION:
+	case OPT_HOLE:
+		return ~0u;
+	case OPT_QMP:
+		return TAKES_QMP;
+	case OPT_PAT:
+		return TAKES_PAT;
+	case OPT_ALL:
+		return TAKES_ALL;
+	case OPT_FETCH:
+		return TAKES_ALL | TAKES_FETCH;
+	case OPT_EXCLUDE:
+		return TAKES_EXCLUDE;
+	case 'j':
+		return TAKES_JSON;
+	case OPT_ATTRIBUTES:
+		return TAKES_ATTRIBUTES;
+	case 'r':
+		return TAKES_BYTES | TAKES_ACCESS;
+	case OPT_RAW:
+	case OPT_PHYS:
+		return TAKES_BYTES;
+	case 'w':
+	case 'x':
+	case OPT_USER:
+	case OPT_SUPERVISOR:
+	case OPT_RFLAGS:
+	case OPT_PKRU:
+	case OPT_PKRS:
+		return TAKES_ACCESS;
+	case 'o':
+		return TAKES_OUTPUT;
+	case OPT_BASE:
+	case OPT_STRICT:
+	case OPT_VIRTUAL:
+		return TAKES_SNAPSHOT;
+	case OPT_WATCH:
+		return TAKES_WATCH;
+	default:
+		return TAKES_ROOT;
+	}
+}
+
+static void note_given(struct opts *opts, int key)
+{
+	static_assert(ARRAY_SIZE(options) <= 64, "a bit for each");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (key && options[i].key == key)
+			opts->given |= 1ull << i;
+}
+
+/* An option that would have no effect is a mistake. @where: where it has none */
+static void check_given(const struct opts *opts, const struct command *command,
+			unsigned int takes, const char *where)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct argp_option *option = &options[i];
+		char letter[] = { option->key, '\0' };
+
+		if (opts->given & 1ull << i && !(sets_of(option->key) & takes))
+			usage("%s: -%s%s has no effect %s: `vmemctl help %s' lists what has",
+			      command->name, option->name ? "-" : "",
+			      option->name ?: letter, where, command->name);
+	}
+}
+
+/* Only what the command line itself has: a batch's options are for any command. */
+static void check_options(const struct opts *opts,
+			  const struct command *command)
+{
+	check_given(opts, command, command->takes, "here");
+	if (command == &read_command && opts->phys)
+		check_given(opts, command, ~(TAKES_ROOT | TAKES_QMP),
+			    "with --phys");
+	if (command == &maps_command && !opts->attributes)
+		check_given(opts, command, ~TAKES_PAT, "without --attributes");
+	if (!opts->all && !(command->takes & TAKES_FETCH))
+		check_given(opts, command, ~(TAKES_ALL | TAKES_FETCH),
+			    "without --all");
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct opts *opts = state->input;
 
 	if (opts->batch)
 		check_line(key);
+	note_given(opts, key);
 	switch (key) {
 	case 'p':
 		opts->pid = parse_count("--pid", arg, 1, INT_MAX);
@@ -414,12 +506,30 @@ static const struct command *find_command(const char *name)
 	usage("no command '%s'; `vmemctl --help' lists them", name);
 }
 
+/* A heading stays if there is an option below it. */
+static bool is_shown(const struct argp_option *option, unsigned int takes)
+{
+	if (option->key)
+		return sets_of(option->key) & takes;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].key && options[i].group == option->group &&
+		    sets_of(options[i].key) & takes)
+			return true;
+	return false;
+}
+
 static void show_help(const struct command *command)
 {
+	struct argp_option shown[ARRAY_SIZE(options)] = {};
 	struct argp argp = overall_argp;
 	char name[32] = "vmemctl";
+	size_t nr = 0;
 
 	if (command) {
+		for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+			if (is_shown(&options[i], command->takes))
+				shown[nr++] = options[i];
+		argp.options = shown;
 		snprintf(name, sizeof(name), "vmemctl %s", command->name);
 		argp.args_doc = command->args[0] ? command->args : NULL;
 		argp.doc = command->help;
@@ -445,32 +555,7 @@ static void run(const struct command *command, struct opts *opts)
 	if (opts->batch && command->alone)
 		usage("%s is not for a line of a batch: ask it alone",
 		      command->name);
-	if (opts->r && command->can_access)
-		opts->kinds |= 1u << LIBVMEM_ACCESS_READ;
-	else
-		opts->raw |= opts->r;
-	if ((opts->kinds || opts->users || opts->have_access) &&
-	    !command->can_access)
-		usage("%s has no -w, -x, --user, --supervisor, --rflags, --pkru and --pkrs",
-		      command->name);
-	if ((opts->raw || opts->phys) && !command->can_read)
-		usage("%s has no --raw and no --phys", command->name);
-	if (opts->raw && opts->json)
-		usage("--raw and --json exclude each other");
-	if (opts->attributes && !command->can_attribute)
-		usage("%s has no --attributes", command->name);
-	if (opts->scope.nr_excluded && !command->can_exclude)
-		usage("%s has no --exclude", command->name);
-	if ((opts->output || opts->has_base || opts->strict || opts->by_va) &&
-	    !command->can_write)
-		usage("%s has no --output, --base, --strict and --virtual",
-		      command->name);
-	if (opts->all && !command->can_search)
-		usage("%s has no --all", command->name);
-	if (opts->fetch && !command->can_search && command != &roots_command)
-		usage("%s has no --fetch", command->name);
-	if (opts->watch && !command->can_watch)
-		usage("%s has no --watch", command->name);
+	check_options(opts, command);
 	if (opts->source.nr_cr3s > 1 && command->one_root)
 		usage("%s takes one address space: give one --cr3",
 		      command->name);

@@ -138,7 +138,6 @@ const struct command maps_command = {
 		"d(irty), g(lobal), the memory type by the PAT and, where the guest has\n"
 		"them, the protection key and whether the page is encrypted; rows then\n"
 		"merge only if they have all of this in common.",
-	.can_attribute = true,
-	.can_search = true,
+	.takes = TAKES_SPACES | TAKES_ATTRIBUTES | TAKES_PAT,
 	.run = run,
 };

@@ -364,8 +364,6 @@ static void run(struct opts *opts, int nr_args, char **args)
 
 	if (nr_args != 1)
 		usage("mount takes one argument: vmemctl ... mount DIR");
-	if (opts->qmp)
-		usage("mount has no --qmp: it would keep QEMU's monitor from others");
 	check_folder(args[0]);
 	check_fuse(args[0]);
 	/* First of all: from here on its end is seen, and not another's with its PID. */
@@ -409,6 +407,7 @@ const struct command mount_command = {
 		"address; spaces/ROOT/maps and spaces/ROOT/mem, by virtual address.\n"
 		"\vThe guest runs on, and what is read is what its memory holds then. It takes\n"
 		"FUSE: the kernel's module fuse and, if you are not root, the package fuse3.",
+	.takes = TAKES_ROOT | TAKES_JSON,
 	.alone = true,
 	.run = run,
 };

@@ -192,6 +192,9 @@ static void run(struct opts *opts, int nr_args, char **args)
 	if (nr_args != 2)
 		usage("read takes two arguments: vmemctl ... read %s LEN",
 		      opts->phys ? "--phys GPA" : "VA");
+	opts->raw |= opts->r;
+	if (opts->raw && opts->json)
+		usage("--raw and --json exclude each other");
 	r.given = parse_hex(opts->phys ? "GPA" : "VA", args[0]);
 	r.at = r.given;
 	r.left = parse_count("LEN", args[1], 1, ~0ull);
@@ -223,6 +226,6 @@ const struct command read_command = {
 		"hexadecimal with 0x. If not all can be read, what can be is printed and\n"
 		"the exit status is 1. --phys takes no CR3 and no other register.",
 	.one_root = true,
-	.can_read = true,
+	.takes = TAKES_SPACE | TAKES_BYTES,
 	.run = run,
 };

@@ -113,5 +113,6 @@ const struct command roots_command = {
 		"and not stopped.\n"
 		"\vKERNEL is how many entries of the kernel half name the same tables as the\n"
 		"known root's; USER MAPS is what the user half maps.",
+	.takes = TAKES_SPACE | TAKES_FETCH,
 	.run = run,
 };

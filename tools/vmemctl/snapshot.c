@@ -235,9 +235,7 @@ const struct command snapshot_command = {
 		"warning; with --strict, they are an error.\n\n"
 		"With --virtual, FILE is for a debugger: what one space maps, by virtual\n"
 		"address, and the registers of the vCPUs in it.",
-	.can_search = true,
-	.can_exclude = true,
-	.can_write = true,
+	.takes = TAKES_SPACES | TAKES_EXCLUDE | TAKES_OUTPUT | TAKES_SNAPSHOT,
 	.alone = true,
 	.run = run,
 };

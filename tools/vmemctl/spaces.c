@@ -264,7 +264,6 @@ const struct command spaces_command = {
 		"-> TABLE of SPACE at ADDRESSES\" for references: what is mapped there is\n"
 		"mapped here as well. \"!!\" marks entries that lead nowhere, or back. The\n"
 		"last lines have the totals.",
-	.can_search = true,
-	.can_exclude = true,
+	.takes = TAKES_SPACES | TAKES_EXCLUDE,
 	.run = run,
 };

@@ -336,6 +336,6 @@ const struct command vcpus_command = {
 		"just now; \"exit\", its VMM does not run it; \"halted\", it waits for an\n"
 		"interrupt; \"unknown\", KVM did not get to enter the guest in time.\n"
 		"CODE is whose page RIP is in.",
-	.can_watch = true,
+	.takes = TAKES_WATCH | TAKES_JSON,
 	.run = run,
 };

@@ -60,9 +60,10 @@
  * @fetch: roots, all: look at memory too that is swapped out or in a file
  * @watch: vcpus: sample for so many seconds; 0 for now
  * @json: print JSON
- * @r: -r: @raw or, for access, one of @kinds
+ * @r: -r: as @raw or, for access, one of @kinds
  * @raw: read: print the bytes as they are
  * @phys: read: the address is guest-physical
+ * @given: bit N: the command line, or the line of a batch, has option N
  * @help: print help and do nothing else
  * @version: print the version and do nothing else
  * @batch: a batch is open, in @vm
@@ -102,12 +103,34 @@ struct opts {
 	bool r;
 	bool raw;
 	bool phys;
+	__u64 given;
 	bool help;
 	bool version;
 	bool batch;
 	struct libvmem *vm;
 	char **args;
 	int nr_args;
+};
+
+/* What a command takes: sets of options, and those that are not here always */
+enum {
+	TAKES_QMP = 1 << 0,
+	TAKES_ROOT = 1 << 1, /* --cr3, and all that says how tables are read */
+	TAKES_PAT = 1 << 2,
+	TAKES_ALL = 1 << 3, /* and with it --fetch */
+	TAKES_FETCH = 1 << 4, /* without --all, too */
+	TAKES_EXCLUDE = 1 << 5,
+	TAKES_JSON = 1 << 6,
+	TAKES_ATTRIBUTES = 1 << 7,
+	TAKES_BYTES = 1 << 8, /* -r, --raw, --phys */
+	TAKES_ACCESS =
+		1 << 9, /* -r, -w, -x, --user, and what they are judged by */
+	TAKES_OUTPUT = 1 << 10,
+	TAKES_SNAPSHOT = 1 << 11, /* --base, --strict, --virtual */
+	TAKES_WATCH = 1 << 12,
+
+	TAKES_SPACE = TAKES_QMP | TAKES_ROOT | TAKES_JSON,
+	TAKES_SPACES = TAKES_SPACE | TAKES_ALL,
 };
 
 /**
@@ -117,13 +140,7 @@ struct opts {
  * @summary: its line in the list of commands
  * @help: its own help
  * @one_root: it takes no more than one --cr3
- * @can_read: it takes --raw and --phys
- * @can_attribute: it takes --attributes
- * @can_access: it takes -r, -w, -x, --user, --supervisor, --rflags, --pkru, --pkrs
- * @can_exclude: it takes --exclude
- * @can_search: it takes --all, and with it --fetch
- * @can_watch: it takes --watch
- * @can_write: it takes --output, --base, --strict and --virtual
+ * @takes: set of TAKES_*
  * @alone: it is not for a line of a batch
  * @run: runs it, with the arguments behind the name
  */
@@ -133,13 +150,7 @@ struct command {
 	const char *summary;
 	const char *help;
 	bool one_root;
-	bool can_read;
-	bool can_attribute;
-	bool can_access;
-	bool can_exclude;
-	bool can_search;
-	bool can_watch;
-	bool can_write;
+	unsigned int takes;
 	bool alone;
 	void (*run)(struct opts *opts, int nr_args, char **args);
 };

@@ -278,6 +278,6 @@ const struct command vtop_command = {
 		"exit status is 0. With several roots, each address is translated in each\n"
 		"of them, and OWNER says which space was the first to reach a table that\n"
 		"is shared, and at which address; that takes a walk of them all.",
-	.can_search = true,
+	.takes = TAKES_SPACES | TAKES_PAT,
 	.run = run,
 };

@@ -363,7 +363,6 @@ const struct command who_command = {
 		"rights: of the roots that are given with --cr3, or of all processes'.\n"
 		"\vA shared table is listed once for each entry that names it, as\n"
 		"\"by TABLE of SPACE\": all that it maps there is mapped here.",
-	.can_search = true,
-	.can_exclude = true,
+	.takes = TAKES_SPACES | TAKES_FETCH | TAKES_EXCLUDE,
 	.run = run,
 };

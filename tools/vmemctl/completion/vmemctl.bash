@@ -10,7 +10,7 @@ _vmemctl_pids() {
 }
 
 _vmemctl() {
-	local cur prev words cword split=false commands word
+	local cur prev words cword split=false commands command word
 	_init_completion -s -n : || return
 
 	case $prev in
@@ -39,13 +39,16 @@ _vmemctl() {
 	if $split; then
 		return
 	fi
+	commands=$("$1" --help 2>/dev/null |
+		sed -n '/^Commands:/,/^$/s/^  \([a-z]\{1,\}\) .*/\1/p')
 	if [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W '$(_parse_help "$1")' -- "$cur"))
+		command=$(printf '%s\n' "${words[@]:1:cword-1}" |
+			grep -Fxm 1 "$commands")
+		COMPREPLY=($(compgen -W "$("$1" help ${command:+"$command"} |
+			_parse_help -)" -- "$cur"))
 		[[ ${COMPREPLY-} != *= ]] || compopt -o nospace
 		return
 	fi
-	commands=$("$1" --help 2>/dev/null |
-		sed -n '/^Commands:/,/^$/s/^  \([a-z]\{1,\}\) .*/\1/p')
 	if [[ " ${words[*]:1:cword-1} " == *' mount '* ]]; then
 		_filedir -d
 		return
