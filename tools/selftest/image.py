@@ -781,7 +781,7 @@ class Snapshot(Case):
             "extents": [{"type": "extent", "gpa": "0x100000",
                          "len": 14 * PAGE}],
             "tables_read": 10, "tables": 10, "leaves": 6, "links": 3,
-            "segments": 0, "vcpus": 0,
+            "segments": 0, "vcpu_notes": 0,
             "dropped": 2, "unreadable": 0, "strays": 0, "error": None})
 
     def test_text(self):

@@ -121,7 +121,7 @@ class Virtual(Case):
                  for i in range(1, 8)]
         self.assertEqual(flags, [5, 6, 5, 5, 4, 5, 5])
         self.assertEqual(told, {
-            **told, "segments": 7, "vcpus": 1, "unreadable": 0, "extents": [],
+            **told, "segments": 7, "vcpu_notes": 1, "unreadable": 0, "extents": [],
             "spaces": [{"type": "space", "space": 0, "root": hex(A),
                         "new_root": None}],
             "file_bytes": os.path.getsize(new)})
@@ -140,7 +140,7 @@ class Virtual(Case):
     def test_none(self):
         """a space that no vCPU is in"""
         _, new, told = self.make(images.amd64_snapshot(), ["--cr3", hex(B)])
-        self.assertEqual(told["vcpus"], 0)
+        self.assertEqual(told["vcpu_notes"], 0)
         said = gdb(new, "x/gx %#x" % CODE, "x/gx %#x" % (CODE + 0x3000))
         self.assertIn("0x02010065646f637f", said[0])
         self.assertIn("Cannot access memory", said[1])

@@ -173,7 +173,7 @@ class Snapshot(lablib.GuestTest):
         self.assertEqual(set(told), {
             "version", "command", "file", "file_bytes", "guest_bytes", "spaces",
             "extents", "tables_read", "tables", "leaves", "links", "dropped",
-            "unreadable", "strays", "segments", "vcpus", "error"})
+            "unreadable", "strays", "segments", "vcpu_notes", "error"})
         self.assertEqual(told["file"], self.files.snapshot)
         self.assertEqual([(lablib.number(space["root"]),
                            lablib.number(space["new_root"]))

@@ -171,7 +171,7 @@ static void print_json(const struct snapshot *s)
 	json_put_count("unreadable", made->unreadable);
 	json_put_count("strays", made->strays);
 	json_put_count("segments", made->segments);
-	json_put_count("vcpus", made->vcpus);
+	json_put_count("vcpu_notes", made->vcpus);
 	json_end();
 }
 
