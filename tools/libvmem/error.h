@@ -103,6 +103,12 @@ __printf(6, 7) int error_of(struct libvmem_error *error, enum step step,
 			    int err, __u64 address,
 			    const struct vmem_regs *regs, const char *fmt, ...);
 
+/* The end of the word for as many */
+static inline const char *plural(__u64 nr)
+{
+	return nr == 1 ? "" : "s";
+}
+
 /* This process is out of memory: what it is for, or NULL. */
 int error_memory(struct libvmem_error *error, const char *what);
 

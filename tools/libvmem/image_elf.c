@@ -212,6 +212,14 @@ static int read_virtualbox(struct image *image, const unsigned char *desc,
 	return 0;
 }
 
+/* The general registers, in VirtualBox's order */
+#define CPU(reg) offsetof(struct core_cpu, reg)
+static const size_t vbox_general[] = {
+	CPU(rax), CPU(rbx), CPU(rcx), CPU(rdx), CPU(rsi), CPU(rdi),
+	CPU(r8),  CPU(r9),  CPU(r10), CPU(r11), CPU(r12), CPU(r13),
+	CPU(r14), CPU(r15), CPU(rip), CPU(rsp), CPU(rbp), CPU(rflags),
+};
+
 static int read_virtualbox_vcpu(struct image *image, const unsigned char *desc,
 				size_t len, struct libvmem_error *error)
 {
@@ -224,8 +232,11 @@ static int read_virtualbox_vcpu(struct image *image, const unsigned char *desc,
 
 	if (!image->is_virtualbox || len < VBOX_EFER + sizeof(efer))
 		return refuse(image, error, "is damaged",
-			      "the note of vCPU %u has %zu bytes",
-			      image->nr_vcpus, len);
+			      "the note of vCPU %u has %zu byte%s",
+			      image->nr_vcpus, len, plural(len));
+	for (size_t i = 0; i < ARRAY_SIZE(vbox_general); i++)
+		memcpy((char *)&note + vbox_general[i],
+		       desc + i * sizeof(__u64), sizeof(__u64));
 	memcpy(crs, desc + VBOX_CRS, sizeof(crs));
 	memcpy(&efer, desc + VBOX_EFER, sizeof(efer));
 	regs = (struct vmem_regs){

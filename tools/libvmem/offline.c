@@ -103,7 +103,10 @@ static int ask_memslots(struct offline *offline, void *data)
 	return 0;
 }
 
-/* With CR3: that of a guest which does not run is not out of date. */
+/*
+ * With CR3: that of a guest which does not run is not out of date. The notes of a
+ * snapshot may say nothing of RIP, which is 0 then.
+ */
 static int ask_vcpu(struct offline *offline, void *data)
 {
 	const struct image *image = offline->image;
@@ -114,7 +117,8 @@ static int ask_vcpu(struct offline *offline, void *data)
 	args->out_id = args->index;
 	args->out_regs = image->vcpus[args->index];
 	args->out_known = VMEM_KNOWN_EXIT;
-	args->out_state = VMEM_VCPU_NO_RIP;
+	args->out_rip = image->cpus[args->index].rip;
+	args->out_state = args->out_rip ? 0 : VMEM_VCPU_NO_RIP;
 	return 0;
 }
 

@@ -19,7 +19,7 @@ import answers
 import image
 import images
 import tap
-from image import A, HIGH, LOST, MAPS, PAGE
+from image import A, CODE, HIGH, LOST, MAPS, PAGE
 from images import AMD64, Segment
 
 ROOT = ["--arch", "amd64", "--cr3", "%x" % A]
@@ -40,6 +40,14 @@ def segments(**changed):
     return [Segment(gpa, data, **changed) for gpa, data in pieces()]
 
 
+# General registers of a vCPU, in VirtualBox's order and in that of QEMU's note
+VBOX_REGS = {name: 0x1111 * i for i, name in enumerate((
+    "rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rip rsp rbp "
+    "rflags").split(), 1)}
+NOTE_REGS = ("rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip "
+             "rflags").split()
+
+
 def virtualbox_notes(cr0=AMD64[0], cr3=A, efer=AMD64[2], size=8768,
                      version=0x10005):
     """As VBoxManage debugvm dumpvmcore has them: names without NUL"""
@@ -48,6 +56,7 @@ def virtualbox_notes(cr0=AMD64[0], cr3=A, efer=AMD64[2], size=8768,
                 name + bytes(-len(name) % 4) + desc + bytes(-len(desc) % 4))
 
     cpu = bytearray(8768)
+    struct.pack_into("<18Q", cpu, 0, *VBOX_REGS.values())
     struct.pack_into("<4Q", cpu, 288, cr0, 0xdead, cr3, AMD64[1])
     struct.pack_into("<Q", cpu, 488, efer)
     return (note(b"VBCORE", 0xb00, struct.pack("<6I", 0xc01ac0de, version, 24,
@@ -367,6 +376,36 @@ class Files(image.Case):
         vcpus = self.json(self.file(images.elf(segments(), parked)),
                           "info")["vcpus"]
         self.assertEqual([vcpu["mode"] for vcpu in vcpus], ["off", "4-level"])
+
+    def test_virtualbox_registers(self):
+        """VirtualBox's general registers are there, and go into a snapshot"""
+        core = self.file(images.elf(segments(), virtualbox_notes()))
+        vcpu, = self.json(core, "vcpus")["vcpus"]
+        self.assertEqual(vcpu["rip"], hex(VBOX_REGS["rip"]))
+        new = os.path.join(self.folder, "new")
+        self.json(core, "snapshot", "-o", new)
+        with open(new, "rb") as file:
+            data = file.read()
+        self.assertEqual(
+            struct.unpack_from("<18Q", data, data.index(b"QEMU\0\0\0\0") + 16),
+            tuple(VBOX_REGS[name] for name in NOTE_REGS))
+
+    def test_rip(self):
+        """vcpus: RIP is that of an image's notes, where they say it"""
+        notes = b"".join(images.qemu_note(AMD64[0], A, AMD64[1], rip=rip)
+                         for rip in (CODE + 1, HIGH, 0))
+        core = self.file(images.elf(segments(), notes))
+        dump = self.file(images.kdump(images.amd64(), notes), "dump")
+        new = os.path.join(self.folder, "new")
+        self.json(core, "snapshot", "-o", new)
+        for path in (core, dump, new):
+            self.assertEqual(
+                [(vcpu["rip"], vcpu["privilege"])
+                 for vcpu in self.json(path, "vcpus")["vcpus"]],
+                [(hex(CODE + 1), "user"), (hex(HIGH), "kernel"), (None, None)])
+        self.assertRegex(self.ask(["--image", core, "vcpus"]).stdout.decode(),
+                         r"1000 +400001  user .*\n.* ffffffff81000000  kernel .*\n"
+                         r".* 1000 +-  -  ")
 
     def test_process(self):
         """the core of a process is none of a guest"""

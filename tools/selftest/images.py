@@ -103,9 +103,9 @@ def prstatus(fmt):
     return note("CORE", NT_PRSTATUS, bytes(336 if fmt == ELF64 else 144))
 
 
-def qemu_note(cr0, cr3, cr4, version=1, size=440, cs=CS64):
+def qemu_note(cr0, cr3, cr4, version=1, size=440, cs=CS64, rip=16):
     """QEMU's registers of a vCPU, with kernel_gs_base at the end."""
-    desc = struct.pack("<II18Q", version, size, *range(18))
+    desc = struct.pack("<II18Q", version, size, *range(16), rip, 17)
     desc += struct.pack("<IIIIQ", 8, 0xffffffff, cs, 0, 0) * 10
     desc += struct.pack("<5Q", cr0, 0, 0xdead, cr3, cr4)
     return note("QEMU", 0, desc + bytes(8))

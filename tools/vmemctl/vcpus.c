@@ -329,8 +329,8 @@ const struct command vcpus_command = {
 	.name = "vcpus",
 	.args = "",
 	.summary = "where each vCPU is: CR3, RIP",
-	.help = "Show CR3 and RIP of each vCPU, as KVM has them. The guest is not\n"
-		"stopped, and QEMU is not asked. With --watch, sample them for some\n"
+	.help = "Show CR3 and RIP of each vCPU, as KVM or an image has them. The guest is\n"
+		"not stopped, and QEMU is not asked. With --watch, sample them for some\n"
 		"time, and show the roots that were seen.\n"
 		"\vKNOWN says how: \"entry\", it runs, and entered the guest with them\n"
 		"just now; \"exit\", its VMM does not run it; \"halted\", it waits for an\n"
