@@ -228,7 +228,7 @@ static const struct reason reasons[] = {
 	{ STEP_ANY, ENXIO, is_encrypted_root, LIBVMEM_NO_ROOT,
 	  "the guest has no memory where CR3 points: if it encrypts its memory, give --c-bit" },
 	{ STEP_ANY, ENXIO, NULL, LIBVMEM_NO_ROOT,
-	  "the guest has no memory where CR3 points: give the CR3 of this guest" },
+	  "the guest has no memory where CR3 points: give the CR3 of this guest, in hex" },
 	{ STEP_QMP_CONNECT, ENOENT, NULL, LIBVMEM_QMP,
 	  "there is no such socket: start QEMU with -qmp unix:SOCKET,server=on,wait=off" },
 	{ STEP_QMP_CONNECT, ECONNREFUSED, NULL, LIBVMEM_QMP,

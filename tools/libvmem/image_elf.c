@@ -171,8 +171,8 @@ static int read_vcpu(struct image *image, const void *desc, size_t len,
 	if (len < CPU_SIZE)
 		return refuse(
 			image, error, "is damaged",
-			"the note of vCPU %u has %zu bytes instead of %zu",
-			image->nr_vcpus, len, CPU_SIZE);
+			"the note of vCPU %u has %zu byte%s instead of %zu",
+			image->nr_vcpus, len, plural(len), CPU_SIZE);
 	memcpy(&note, desc, len < sizeof(note) ? len : sizeof(note));
 	if (note.version != CORE_CPU_VERSION || note.size < CPU_SIZE ||
 	    note.size > len)
@@ -323,15 +323,16 @@ static int read_note(struct image *image, const unsigned char *desc, size_t len,
 
 	if (len < before)
 		return refuse(image, error, "is damaged",
-			      "the snapshot's note has %zu bytes", len);
+			      "the snapshot's note has %zu byte%s", len,
+			      plural(len));
 	memcpy(note, desc, before);
 	snprintf(version, sizeof(version), "version %u", note->version);
 	if (note->version != VMEM_NOTE_VERSION)
 		return refuse_version(image, version, error);
 	if (note->size > len || note->size < before + behind)
 		return refuse(image, error, "is damaged",
-			      "the snapshot's note has %zu bytes, and says %u",
-			      len, note->size);
+			      "the snapshot's note has %zu byte%s, and says %u",
+			      len, plural(len), note->size);
 	memcpy(&note->nr_spaces, desc + note->size - behind, behind);
 	if (note->__reserved ||
 	    !copy_regs(&image->regs, desc + before,

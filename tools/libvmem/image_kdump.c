@@ -271,8 +271,8 @@ static int check_header(const struct image *image, const struct kdump *kdump,
 
 	if (block_size != BLOCK)
 		return refuse(image, error, "is damaged",
-			      "its pages have %llu bytes, not %llu", block_size,
-			      BLOCK);
+			      "its pages have %llu byte%s, not %llu",
+			      block_size, plural(block_size), BLOCK);
 	if (number_at(kdump, kdump->layout->status, 4) & INCOMPLETE)
 		return refuse(image, error, "is incomplete",
 			      "there was no room for all of it: dump it again");

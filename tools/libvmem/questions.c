@@ -330,8 +330,8 @@ int libvmem_read(struct libvmem *vm, const struct vmem_regs *regs, __u64 va,
 		if (ret)
 			return error_of(
 				error, STEP_READ, -ret, args.va, regs,
-				"cannot read %llu bytes at %#llx with CR3 %#llx",
-				args.len, args.va, regs->cr3);
+				"cannot read %llu byte%s at %#llx with CR3 %#llx",
+				args.len, plural(args.len), args.va, regs->cr3);
 		if (!args.out_len && args.out_status == VMEM_MAPPED)
 			return error_set(error, LIBVMEM_OTHER_VERSION,
 					 STEP_READ, args.va,
@@ -359,8 +359,8 @@ int libvmem_read_phys(struct libvmem *vm, __u64 gpa, void *buf, size_t len,
 		if (ret)
 			return error_of(
 				error, STEP_READ_PHYS, -ret, args.gpa, NULL,
-				"cannot read %llu bytes at guest-physical %#llx",
-				args.len, args.gpa);
+				"cannot read %llu byte%s at guest-physical %#llx",
+				args.len, plural(args.len), args.gpa);
 		if (!args.out_len && args.out_status == VMEM_MAPPED)
 			return error_set(error, LIBVMEM_OTHER_VERSION,
 					 STEP_READ_PHYS, args.gpa,

@@ -294,8 +294,7 @@ static int fail(const struct job *job, int err)
 	return error_of(job->error, STEP_SNAPSHOT, -err,
 			job->snapshot.rebuild.va, &roots->regs,
 			"cannot make a snapshot at %#llx of %u space%s",
-			(u64)job->args->base, roots->nr,
-			roots->nr == 1 ? "" : "s");
+			(u64)job->args->base, roots->nr, plural(roots->nr));
 }
 
 static int begin(struct job *job)

@@ -60,7 +60,7 @@ static int set_spaces(struct libvmem *vm, const struct libvmem_roots *roots,
 			error, STEP_SET_SPACES, -ret, roots->cr3s[0],
 			&roots->regs,
 			"cannot look at %u space%s at once, from CR3 %#llx on",
-			roots->nr, roots->nr == 1 ? "" : "s", roots->cr3s[0]);
+			roots->nr, plural(roots->nr), roots->cr3s[0]);
 	vm->spaces_set = true;
 	return 0;
 }

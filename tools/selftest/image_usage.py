@@ -14,6 +14,7 @@ import unittest
 import image
 import images
 import tap
+from images import P, U, W
 
 # Values that options take
 VALUES = {"--region": "0:1000:0", "--exclude": "0-fff", "--arch": "amd64",
@@ -98,6 +99,59 @@ class Usage(image.Case):
                       ["who", "--fetch", "10000"], ["maps", "--all", "--fetch"],
                       ["maps", "--pat", "0", "--attributes"]):
             self.assertEqual(self.ask(["--image", self.image, *words]).returncode, 0)
+
+    def test_messages(self):
+        """error: what is wrong, and what to do next"""
+        raw = self.file(images.amd64().raw(), "raw")
+        for words, *said in (
+                ([self.image, "info"], "no command", "--image " + self.image),
+                (["info", "--cr3"], "requires an argument"),
+                (["--image", self.image, "maps", "400000", "1000"],
+                 "LAST_VA 0x1000 is below VA 0x400000", "no length"),
+                (["--image", raw, "maps"], "give --arch, or .*; and --cr3, of which"),
+                (["--image", raw, "--arch", "amd64", "maps"],
+                 "raw: give --cr3, of which `vmemctl roots'"),
+                (["--image", raw, "--cr0", "80050033", "--cr4", "20", "--efer", "d01",
+                  "--maxphyaddr", "52", "maps"], "raw: give --cr3, of which"),
+                (["--image", raw, "--cr3", "1000", "maps"], "give --arch, [^;]*$"),
+                (["--image", raw, "vcpus"], "there is no vCPU: raw memory has none")):
+            self.refuses(words, *said, status=1 if "vcpus" in words else 2)
+        self.refuses(["--image", self.image, "--cr3", "30408704", "maps"],
+                     "give the CR3 of this guest, in hex")
+
+    def one_of_each(self):
+        """A space with one leaf, one entry that leads nowhere, and no more"""
+        memory = images.Memory("<Q")
+        memory.table(0x1000, {0: 0x2000 | P | W | U})
+        memory.table(0x2000, {0: 0x3000 | P | W | U, 1: 0x7fff000 | P})
+        memory.table(0x3000, {0: 0x4000 | P | W | U})
+        memory.table(0x4000, {0: 0x5000 | P | W | U})
+        memory.page(0x5000)
+        return memory
+
+    def test_one(self):
+        """one is one: the words for it, and what is said of it"""
+        memory = self.one_of_each()
+        raw = self.file(memory.raw(), "raw")
+        root = ["--arch", "amd64", "--cr3", "1000"]
+        dump = self.file(images.kdump(memory, left_out=[0x5000]), "dump")
+        new = ["-o", self.folder + "/new"]
+        for words, *said in (
+                ([raw, *root, "maps"], "1 entry leads nowhere: ", "total: 1 mapping,"),
+                ([raw, "read", "--phys", "5fff", "2"], "0x6000, 1 byte short: unbacked"),
+                ([raw, *root, "read", "fff", "2"], "0x1000, 1 byte short: not-present"),
+                ([raw, *root, "who", "1000"], "none of 1 space maps it"),
+                ([raw, *root, "spaces"], "would show 1 leaf\n"),
+                ([raw, *root, "graph"], ": 1 mapping, "),
+                ([raw, *root, "snapshot", *new], "1 entry leads nowhere, and is left out",
+                 "0 links to shared ones, 1 leaf\n"),
+                ([dump, *root, "snapshot", *new],
+                 "1 page or table is unreadable, and is left out"),
+                ([self.file(images.elf([], images.note("QEMU", 0, b"x")), "note"),
+                  "info"], "note of vCPU 0 has 1 byte instead")):
+            done = self.ask(["--image", *words])
+            for text in said:
+                self.assertIn(text, (done.stdout + done.stderr).decode(), words)
 
 
 def main():

@@ -35,8 +35,7 @@ ROOTS = ["--cr3", "%x,%x" % (A, B), "--arch", "amd64"]
 ROOT = ["--cr3", "%x" % A, "--arch", "amd64"]
 
 LEFT_OUT = "vmemctl: warning: 2 entries lead nowhere, and are left out\n"
-UNREADABLE = "vmemctl: warning: 1 pages or tables are unreadable, and are " \
-    "left out\n"
+UNREADABLE = "vmemctl: warning: 1 page or table is unreadable, and is left out\n"
 
 
 class Vm:

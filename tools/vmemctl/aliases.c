@@ -184,7 +184,7 @@ static void print_spaces(const struct run *runs, size_t nr)
 {
 	size_t parts = 0, sequence;
 
-	out("space%s ", nr > 1 ? "s" : "");
+	out("space%s ", plural(nr, "", "s"));
 	for (size_t i = 0; i < nr && parts < PARTS_A_ROW; i += sequence) {
 		__u32 root = runs[i].first->root;
 
@@ -261,8 +261,8 @@ static void print_table(const struct aliases *aliases,
 
 	out("%s %0*llx: %zu reference%s to %llu %s, expanded: %llu\n",
 	    table_name(a->table), gpa_digits(regs), a->table_gpa, table->nr,
-	    table->nr == 1 ? "" : "s", table->leaves,
-	    table->leaves == 1 ? "leaf" : "leaves", table->expands_to);
+	    plural(table->nr, "", "s"), table->leaves,
+	    plural(table->leaves, "leaf", "leaves"), table->expands_to);
 	print_owner(regs, table);
 	print_refs(regs, table, aliases->runs);
 	out("\n");
@@ -277,7 +277,7 @@ static void print_text(struct aliases *aliases)
 	if (has_wider(aliases))
 		print_wider_note();
 	out("%zu shared table%s\n", aliases->nr_tables,
-	    aliases->nr_tables == 1 ? "" : "s");
+	    plural(aliases->nr_tables, "", "s"));
 	print_stats(&aliases->walked);
 }
 

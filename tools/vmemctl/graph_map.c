@@ -414,8 +414,9 @@ static void print_head(const struct opts *opts, const struct vmem_regs *regs,
 	    "<text x=\"8\" y=\"45\">",
 	    libvmem_root(regs));
 	out_guest(opts);
-	out(", %s: %llu mappings, %s", libvmem_mode_text(libvmem_mode(regs)),
-	    found->mappings, size_text(found->bytes, size));
+	out(", %s: %llu mapping%s, %s", libvmem_mode_text(libvmem_mode(regs)),
+	    found->mappings, plural(found->mappings, "", "s"),
+	    size_text(found->bytes, size));
 	if (amount_exposed(&map->amount))
 		out("; <tspan class=\"b\">%s writable and executable</tspan>",
 		    size_text(amount_exposed(&map->amount), size));

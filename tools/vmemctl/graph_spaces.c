@@ -9,11 +9,6 @@
 #define MAX_CELLS 144
 #define COLUMNS 12
 
-static const char *plural(__u64 nr)
-{
-	return nr == 1 ? "" : "s";
-}
-
 /* Rights, and how much has them. Some viewers drop spaces at the end of bold text. */
 static void print_rights(const struct amount *amount)
 {
@@ -90,7 +85,7 @@ static void print_stack(const struct graph *graph, unsigned int index)
 	    " CELLSPACING=\"2\" CELLPADDING=\"3\">\n<TR><TD COLSPAN=\"%u\" BORDER=\"0\">\n"
 	    "<FONT POINT-SIZE=\"13\"><B>%u space%s</B></FONT><BR/>",
 	    index, stack->nr, stack->kinds, amount_total(&stack->amount),
-	    columns, stack->nr, plural(stack->nr));
+	    columns, stack->nr, plural(stack->nr, "", "s"));
 	if (stack->kinds > 1)
 		out("of %u kinds that are not drawn apart<BR/>", stack->kinds);
 	out("%s %s</TD></TR>\n",
@@ -161,7 +156,7 @@ static void print_tables(const struct graph *graph, unsigned int first,
 	if (nr > 1)
 		out("%u ", nr);
 	out("%s%s</TD><TD ALIGN=\"RIGHT\">%s</TD><TD ALIGN=\"LEFT\">",
-	    table_name(place(from)->table), plural(nr),
+	    table_name(place(from)->table), plural(nr, "", "s"),
 	    size_text(amount_total(amount), size));
 	print_rights(amount);
 	out("</TD></TR>\n");
@@ -177,8 +172,8 @@ static void print_rows(const struct graph *graph, const struct node *node)
 		print_tables(graph, i, nr, &amount);
 	}
 	if (i < end)
-		out("<TR><TD COLSPAN=\"4\" ALIGN=\"LEFT\">and %u tables more</TD></TR>\n",
-		    end - i);
+		out("<TR><TD COLSPAN=\"4\" ALIGN=\"LEFT\">and %u table%s more</TD></TR>\n",
+		    end - i, plural(end - i, "", "s"));
 }
 
 static void print_node(const struct graph *graph, unsigned int index)
@@ -191,7 +186,7 @@ static void print_node(const struct graph *graph, unsigned int index)
 	    " CELLPADDING=\"3\">\n<TR><TD COLSPAN=\"4\"><FONT POINT-SIZE=\"13\">\n"
 	    "<B>%u table%s</B></FONT><BR/>",
 	    index, node->nr, node->kinds, node->nr_users, node->references,
-	    amount_total(&node->amount), node->nr, plural(node->nr));
+	    amount_total(&node->amount), node->nr, plural(node->nr, "", "s"));
 	if (node->kinds > 1)
 		out("of %u sets of spaces that are not drawn apart",
 		    node->kinds);
@@ -202,7 +197,7 @@ static void print_node(const struct graph *graph, unsigned int index)
 	else
 		out("that one space uses at several addresses");
 	out("<BR/>%llu reference%s; mapped: %s</TD></TR>\n", node->references,
-	    plural(node->references),
+	    plural(node->references, "", "s"),
 	    size_text(amount_total(&node->amount), size));
 	if (node->kinds == 1)
 		print_rows(graph, node);
@@ -221,9 +216,10 @@ static void print_edges(const struct graph *graph, unsigned int stack)
 		    stack, i, graph->references[stack][i],
 		    from->kinds > 1 || graph->nodes[i].kinds > 1 ? "dashed" :
 								   "solid",
-		    from->nr, plural(from->nr), graph->nodes[i].nr,
-		    plural(graph->nodes[i].nr), graph->references[stack][i],
-		    plural(graph->references[stack][i]));
+		    from->nr, plural(from->nr, "", "s"), graph->nodes[i].nr,
+		    plural(graph->nodes[i].nr, "", "s"),
+		    graph->references[stack][i],
+		    plural(graph->references[stack][i], "", "s"));
 	}
 }
 
@@ -240,12 +236,12 @@ static void print_title(const struct graph *graph, const struct opts *opts)
 	    "label=<<TABLE BORDER=\"0\" CELLSPACING=\"0\"><TR><TD COLSPAN=\"9\">\n"
 	    "<FONT POINT-SIZE=\"18\"><B>%u address space%s and the tables that they share\n"
 	    "</B></FONT></TD></TR><TR><TD COLSPAN=\"9\">",
-	    graph->roots.nr, plural(graph->roots.nr));
+	    graph->roots.nr, plural(graph->roots.nr, "", "s"));
 	out_guest(opts);
 	out(", %s: %zu shared table%s, %zu reference%s",
 	    libvmem_mode_text(libvmem_mode(&graph->roots.regs)),
-	    aliases->nr_tables, plural(aliases->nr_tables), aliases->nr_refs,
-	    plural(aliases->nr_refs));
+	    aliases->nr_tables, plural(aliases->nr_tables, "", "s"),
+	    aliases->nr_refs, plural(aliases->nr_refs, "", "s"));
 	if (aliases->walked.stats.anomalies)
 		out("; entries that lead nowhere, or back: %llu",
 		    aliases->walked.stats.anomalies);

@@ -125,15 +125,21 @@ void guest_close(struct libvmem *vm, struct opts *opts)
 	libvmem_close(vm);
 }
 
-#define NO_REGISTERS \
-	"no registers in %s: give --cr3, and --arch or --cr0 --cr4 --efer --maxphyaddr"
+#define GIVE_CR3 "--cr3, of which `vmemctl roots' lists some"
+#define GIVE_MODE "--arch, or --cr0 --cr4 --efer --maxphyaddr"
 
 /* Nothing in an image says where the tables are: the command line has to. */
 static void check_regs(int ret, const struct opts *opts,
 		       const struct libvmem_error *error)
 {
+	const unsigned int mode = LIBVMEM_ALL_REGS & ~LIBVMEM_CR3;
+
 	if (ret == -LIBVMEM_NO_REGISTERS && opts->image)
-		usage(NO_REGISTERS, opts->image);
+		usage("no registers in %s: give %s", opts->image,
+		      opts->source.arch || !(mode & ~opts->source.given.have) ?
+			      GIVE_CR3 :
+		      opts->source.nr_cr3s ? GIVE_MODE :
+					     GIVE_MODE "; and " GIVE_CR3);
 	check(ret, error);
 }
 
@@ -273,14 +279,17 @@ static void warn_of_left_out(const struct libvmem_search *search, size_t nr)
 		in_user_memory += is_in_user_memory(&search->roots[i]);
 	}
 	if (unclear)
-		warn("warning: %zu unclear roots are left out: see vmemctl roots",
-		     unclear);
+		warn("warning: %zu unclear root%s left out: see vmemctl roots",
+		     unclear, plural(unclear, " is", "s are"));
 	if (in_user_memory)
-		warn("warning: %zu likenesses of roots are left out: see vmemctl roots",
-		     in_user_memory);
+		warn("warning: %zu likeness%s of roots %s left out: see vmemctl roots",
+		     in_user_memory, plural(in_user_memory, "", "es"),
+		     plural(in_user_memory, "is", "are"));
 	if (nr > VMEM_MAX_ROOTS)
-		warn("warning: %zu spaces are left out: no more than %u are looked at together",
-		     nr - VMEM_MAX_ROOTS, VMEM_MAX_ROOTS);
+		warn("warning: %zu space%s left out: no more than %u are looked at together",
+		     nr - VMEM_MAX_ROOTS,
+		     plural(nr - VMEM_MAX_ROOTS, " is", "s are"),
+		     VMEM_MAX_ROOTS);
 }
 
 /* Those of vCPUs and of processes, and no kernel's alone, twin, copy or riddle. */

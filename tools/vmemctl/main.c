@@ -503,6 +503,8 @@ static const struct command *find_command(const char *name)
 		if (!strcmp(commands[i]->name, name))
 			return commands[i];
 	}
+	if (strpbrk(name, "./"))
+		usage("no command '%s': give a file as --image %s", name, name);
 	usage("no command '%s'; `vmemctl --help' lists them", name);
 }
 

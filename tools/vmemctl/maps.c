@@ -43,7 +43,7 @@ static void print_total(const struct libvmem_found *found,
 	if (pat)
 		out("PAT: %016llx (%s)\n", pat->value, pat->source);
 	out("total: %llu mapping%s, %s\n", found->mappings,
-	    found->mappings == 1 ? "" : "s", size_text(found->bytes, size));
+	    plural(found->mappings, "", "s"), size_text(found->bytes, size));
 }
 
 static void end_space(const struct libvmem_found *found)
@@ -57,11 +57,13 @@ static void end_space(const struct libvmem_found *found)
 static void warn_of(const struct libvmem_found *found)
 {
 	if (found->anomalies)
-		warn("warning: %llu entries lead nowhere: reserved, unbacked, unreadable, withheld",
-		     found->anomalies);
+		warn("warning: %llu %s nowhere: reserved, unbacked, unreadable, withheld",
+		     found->anomalies,
+		     plural(found->anomalies, "entry leads", "entries lead"));
 	if (found->torn)
-		warn("warning: %llu tables were replaced meanwhile: rows may be of two times",
-		     found->torn);
+		warn("warning: %llu %s replaced meanwhile: rows may be of two times",
+		     found->torn,
+		     plural(found->torn, "table was", "tables were"));
 }
 
 static void list_maps(const struct opts *opts, struct libvmem *vm,

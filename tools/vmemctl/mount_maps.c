@@ -186,7 +186,7 @@ static void print_end(struct maps *maps)
 
 	if (maps->nr)
 		print_mapping(&maps->regs, &maps->row, NULL);
-	out("total: %llu mapping%s, %s\n", maps->nr, maps->nr == 1 ? "" : "s",
+	out("total: %llu mapping%s, %s\n", maps->nr, plural(maps->nr, "", "s"),
 	    size_text(maps->bytes, size));
 	print_warnings(maps);
 	maps->told = true;

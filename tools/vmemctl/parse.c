@@ -123,7 +123,7 @@ void parse_range(const char *command, int nr_args, char **args,
 		scope->last_va = parse_hex("LAST_VA", args[1]);
 	}
 	if (scope->va > scope->last_va)
-		usage("LAST_VA %#llx is below VA %#llx: give the lower one first",
+		usage("LAST_VA %#llx is below VA %#llx: give the lower one first, and no length",
 		      scope->last_va, scope->va);
 }
 

@@ -164,8 +164,8 @@ static int fail_unbacked(__u64 va, const struct vmem_translation *answer,
 	const struct reading *r = priv;
 
 	if (answer->out_status == VMEM_MAPPED)
-		die("cannot read on at %#llx, %llu bytes short: mapped to %#llx, that is no memory",
-		    va, r->left, answer->out_gpa);
+		die("cannot read on at %#llx, %llu byte%s short: mapped to %#llx, that is no memory",
+		    va, r->left, plural(r->left, "", "s"), answer->out_gpa);
 	return 0;
 }
 
@@ -178,9 +178,9 @@ static void fail_short(struct reading *r)
 	if (!r->opts->phys && r->got.status == VMEM_UNBACKED)
 		libvmem_translate(r->vm, &r->regs, &r->at, 1, fail_unbacked, r,
 				  NULL);
-	die("cannot read on at %#llx, %llu bytes short: %s%s%s; %s", r->at,
-	    r->left, status_name(r->got.status), level ? " at " : "",
-	    level ? level : "",
+	die("cannot read on at %#llx, %llu byte%s short: %s%s%s; %s", r->at,
+	    r->left, plural(r->left, "", "s"), status_name(r->got.status),
+	    level ? " at " : "", level ? level : "",
 	    r->opts->phys ? "`vmemctl info' lists the guest's memory" :
 			    "`vmemctl vtop' shows its path");
 }

@@ -168,25 +168,27 @@ void print_wider_note(void)
 static void print_nr(__u64 nr, const char *thing, const char *things)
 {
 	if (nr)
-		out(", %llu %s", nr, nr == 1 ? thing : things);
+		out(", %llu %s", nr, plural(nr, thing, things));
 }
 
 void print_stats(const struct walked *walked)
 {
 	const struct vmem_spaces_stats *stats = &walked->stats;
+	const __u64 expands_to = walked_expands_to(walked);
 
 	out("total: %llu space%s", stats->spaces,
-	    stats->spaces == 1 ? "" : "s");
+	    plural(stats->spaces, "", "s"));
 	print_nr(stats->root_aliases, "root alias", "root aliases");
 	print_nr(stats->mappings, "mapping", "mappings");
 	print_nr(stats->leaves, "leaf", "leaves");
 	print_nr(stats->references, "reference", "references");
 	print_nr(stats->anomalies, "anomaly", "anomalies");
 	out("\n");
-	out("read:  %llu table%s, %llu entries\n", stats->tables,
-	    stats->tables == 1 ? "" : "s", stats->entries);
-	out("each root alone would show %llu leaves\n",
-	    walked_expands_to(walked));
+	out("read:  %llu table%s, %llu entr%s\n", stats->tables,
+	    plural(stats->tables, "", "s"), stats->entries,
+	    plural(stats->entries, "y", "ies"));
+	out("each root alone would show %llu %s\n", expands_to,
+	    plural(expands_to, "leaf", "leaves"));
 }
 
 void json_put_stats(const struct walked *walked)

@@ -39,7 +39,9 @@ static int show_progress(__u64 done, __u64 todo, void *priv)
 	if (todo)
 		progress("%llu of %llu MiB", done >> 20, todo >> 20);
 	else
-		progress(s->by_va ? "%llu mappings" : "%llu tables read", done);
+		progress("%llu %s", done,
+			 s->by_va ? plural(done, "mapping", "mappings") :
+				    plural(done, "table read", "tables read"));
 	return 0;
 }
 
@@ -79,14 +81,20 @@ static void check_stopped(const struct opts *opts)
 static void warn_of(const struct libvmem_snapshot *made)
 {
 	if (made->dropped)
-		warn("warning: %llu entries lead nowhere, and are left out",
-		     made->dropped);
+		warn("warning: %llu %s nowhere, and %s left out", made->dropped,
+		     plural(made->dropped, "entry leads", "entries lead"),
+		     plural(made->dropped, "is", "are"));
 	if (made->unreadable)
-		warn("warning: %llu pages or tables are unreadable, and are left out",
-		     made->unreadable);
+		warn("warning: %llu %s unreadable, and %s left out",
+		     made->unreadable,
+		     plural(made->unreadable, "page or table is",
+			    "pages or tables are"),
+		     plural(made->unreadable, "is", "are"));
 	if (made->strays)
-		warn("warning: %u vCPUs have the first space's root there: theirs is left out",
-		     made->strays);
+		warn("warning: %u %s the first space's root there: %s is left out",
+		     made->strays,
+		     plural(made->strays, "vCPU has", "vCPUs have"),
+		     plural(made->strays, "its own", "theirs"));
 }
 
 static void print_new_roots(const struct snapshot *s)
@@ -108,8 +116,10 @@ static void print_new_roots(const struct snapshot *s)
 		    extent->gpa + (extent->len - 1),
 		    size_text(extent->len, size));
 	}
-	out("tables: %llu, of %llu read; %llu links to shared ones, %llu leaves\n",
-	    made->tables, made->tables_read, made->links, made->leaves);
+	out("tables: %llu, of %llu read; %llu link%s to shared ones, %llu %s\n",
+	    made->tables, made->tables_read, made->links,
+	    plural(made->links, "", "s"), made->leaves,
+	    plural(made->leaves, "leaf", "leaves"));
 }
 
 static void print_text(const struct snapshot *s)
@@ -123,8 +133,8 @@ static void print_text(const struct snapshot *s)
 		print_space(&s->roots.regs, 0,
 			    libvmem_space_of_root(&s->roots, 0));
 		out("\nby virtual address: %llu segment%s, %u vCPU%s\n",
-		    made->segments, made->segments == 1 ? "" : "s", made->vcpus,
-		    made->vcpus == 1 ? "" : "s");
+		    made->segments, plural(made->segments, "", "s"),
+		    made->vcpus, plural(made->vcpus, "", "s"));
 	}
 	out("%s: %s", s->path, size_text(made->file_size, size));
 	out(", of a guest with %s\n", size_text(made->guest_size, size));

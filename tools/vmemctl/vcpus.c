@@ -151,7 +151,7 @@ static void show_now(struct libvmem *vm, bool json)
 	unsigned int nr = nr_vcpus(vm);
 
 	if (!nr)
-		die("there is no vCPU: raw memory and a snapshot have none");
+		die("there is no vCPU: raw memory has none, nor has a VM before its first");
 	if (json) {
 		json_begin("vcpus");
 		json_open_list("vcpus");
@@ -295,8 +295,8 @@ static void watch(struct libvmem *vm, const struct opts *opts)
 		for (unsigned int i = 0; i < nr; i++)
 			sample(vm, i, &samples);
 		usleep(BETWEEN_SAMPLES_US);
-		progress("vmemctl: %.0f s left, %zu roots", end - now(),
-			 samples.nr);
+		progress("vmemctl: %.0f s left, %zu root%s", end - now(),
+			 samples.nr, plural(samples.nr, "", "s"));
 	} while (now() < end);
 	progress_end();
 	if (samples.nr)

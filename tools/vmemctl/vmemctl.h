@@ -123,8 +123,7 @@ enum {
 	TAKES_JSON = 1 << 6,
 	TAKES_ATTRIBUTES = 1 << 7,
 	TAKES_BYTES = 1 << 8, /* -r, --raw, --phys */
-	TAKES_ACCESS =
-		1 << 9, /* -r, -w, -x, --user, and what they are judged by */
+	TAKES_ACCESS = 1 << 9, /* -r, -w, -x, --user, ..., --pkrs */
 	TAKES_OUTPUT = 1 << 10,
 	TAKES_SNAPSHOT = 1 << 11, /* --base, --strict, --virtual */
 	TAKES_WATCH = 1 << 12,
@@ -469,6 +468,12 @@ void out_flush(void);
  */
 __printf(1, 2) void progress(const char *fmt, ...);
 void progress_end(void);
+
+/* The word for as many */
+static inline const char *plural(__u64 nr, const char *one, const char *more)
+{
+	return nr == 1 ? one : more;
+}
 
 /* Longest text of size_text(), with its end. */
 #define SIZE_TEXT_MAX 16

@@ -278,9 +278,10 @@ static void print_text(struct who *who, __u64 gpa)
 
 	out("%llx: ", gpa);
 	if (who->nr)
-		out("%zu row%s\n", who->nr, who->nr == 1 ? "" : "s");
+		out("%zu row%s\n", who->nr, plural(who->nr, "", "s"));
 	else
-		out("none of %u spaces maps it%s\n", who->walked->roots->nr,
+		out("none of %u space%s maps it%s\n", who->walked->roots->nr,
+		    plural(who->walked->roots->nr, "", "s"),
 		    is_memory(who, gpa) ? "" : ": there is no memory");
 	if (who->nr)
 		out("%-*s  %-*s  RIGHTS SIZE\n", gpa_digits(regs), "SPACE",
