@@ -392,26 +392,23 @@ static int run_vmemctl(void (*become)(void), char *const *argv, char *said,
 /**
  * struct command - a command line
  * @pid: the process it is about
- * @cr3: its root
  * @words: what is behind that
  */
 struct command {
 	pid_t pid;
-	__u64 cr3;
 	const char *words[MAX_WORDS - 8];
 };
 
 static int run_command(void (*become)(void), const struct command *c,
 		       char *said, size_t size)
 {
-	char pid[16], cr3[32];
-	char *argv[MAX_WORDS] = { "vmemctl", "-p", pid, "--cr3", cr3 };
+	char pid[16];
+	char *argv[MAX_WORDS] = { "vmemctl", "-p", pid };
 	int i;
 
 	snprintf(pid, sizeof(pid), "%d", c->pid);
-	snprintf(cr3, sizeof(cr3), "%llx", c->cr3);
 	for (i = 0; c->words[i]; i++)
-		argv[5 + i] = (char *)c->words[i];
+		argv[3 + i] = (char *)c->words[i];
 	return run_vmemctl(become, argv, said, size);
 }
 
@@ -443,7 +440,6 @@ static struct command info_of(const struct stranger *s)
 {
 	return (struct command){
 		.pid = s->pid,
-		.cr3 = s->regs.cr3,
 		.words = { "info" },
 	};
 }

@@ -310,9 +310,9 @@ VTOP_BATCH = 2000
 
 def vmemctl(*words, **options):
     """Runs vmemctl; gives the finished process, its output as bytes."""
-    return subprocess.run(["vmemctl", *words], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=600, **options)
+    return subprocess.run(["vmemctl", *words], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=600,
+                          **{"input": b"", **options})
 
 
 def vmemctl_ok(*words):

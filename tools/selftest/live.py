@@ -15,6 +15,7 @@ import sys
 import threading
 import unittest
 
+import answers
 import lablib
 import live_errors
 import tap
@@ -245,6 +246,30 @@ class AgainstTheGuest(LiveTest):
                   "guest told its uptime %d times, from %.2f to %.2f s",
                   rounds, len(addresses), len(uptimes.seen), uptimes.seen[0],
                   uptimes.seen[-1])
+
+    def test_batch(self):
+        """batch of a guest that runs: each line asks QEMU, after an error too"""
+        addresses = self.kernel_symbols(100)
+        vtop = "vtop " + " ".join("%#x" % va for va in addresses)
+        lines = [vtop, "--cr3 1 info", "info", vtop] * 3
+        done = lablib.vmemctl(*self.target, "--qmp", self.guest.qmp_path, "-j", "batch",
+                              input="\n".join(lines).encode())
+        self.assertEqual(self.status(), "running")
+        self.assertEqual((done.returncode, done.stderr.decode()), (1, "".join(
+            "vmemctl: line %d: info: --cr3 has no effect here: `vmemctl help info' "
+            "lists what has\n" % line for line in (2, 6, 10))))
+        told = done.stdout.splitlines()
+        self.assertEqual(len(told), len(lines))
+        for line, text in zip(lines, told):
+            if line == vtop:
+                self.same(line, {
+                    lablib.number(row["va"]): lablib.mapped_to(row)
+                    for row in answers.rows(text)},
+                    {va: self.guest.kernel_gpa(va) for va in addresses})
+            elif line == "info":
+                for vcpu in answers.whole(text)["vcpus"]:
+                    self.assertTrue(lablib.number(vcpu["cr3"]))
+        self.note("%d lines answered", len(told))
 
     def found(self, options, addresses):
         results = lablib.vtop(self.guest, options, addresses)

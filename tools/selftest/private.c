@@ -570,11 +570,13 @@ static void neither(void)
 /* Runs vmemctl on this process, by the root table if that is given. */
 static void expect_said(const char *command, __u64 cr3, const char *want)
 {
-	char line[256], said[4096] = "";
+	char root[32] = "", line[256], said[4096] = "";
 	FILE *out;
 
-	snprintf(line, sizeof(line), "vmemctl -p %d --cr3 %#llx %s 2>&1",
-		 getpid(), cr3, command);
+	if (cr3)
+		snprintf(root, sizeof(root), "--cr3 %#llx", cr3);
+	snprintf(line, sizeof(line), "vmemctl -p %d %s %s 2>&1", getpid(), root,
+		 command);
 	out = popen(line, "r");
 	must(out ? 0 : -1, "popen");
 	said[fread(said, 1, sizeof(said) - 1, out)] = '\0';
@@ -613,7 +615,7 @@ static void ask_about_private(struct subject *s)
 	make_private(&s->g, pt);
 	expect_said(command, 0, "withheld");
 	expect_said("--arch amd64 vtop 0x140000000", cr3, "withheld");
-	expect_said("--arch amd64 maps", cr3, "1 entries lead nowhere");
+	expect_said("--arch amd64 maps", cr3, "1 entry leads nowhere");
 	expect_said("--arch amd64 spaces", cr3, "withheld");
 	make_private(&s->g, s->g.tables.root);
 	expect_said("--arch amd64 vtop 0x140000000", cr3,
