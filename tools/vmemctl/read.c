@@ -163,10 +163,10 @@ static int fail_unbacked(__u64 va, const struct vmem_translation *answer,
 {
 	const struct reading *r = priv;
 
-	if (answer->out_status == VMEM_MAPPED)
-		die("cannot read on at %#llx, %llu byte%s short: mapped to %#llx, that is no memory",
-		    va, r->left, plural(r->left, "", "s"), answer->out_gpa);
-	return 0;
+	if (answer->out_status != VMEM_MAPPED)
+		return 0;
+	die("cannot read on at %#llx, %llu byte%s short: mapped to %#llx, that is no memory",
+	    va, r->left, plural(r->left, "", "s"), answer->out_gpa);
 }
 
 /* Something could not be read. The bytes before it have been printed. */
