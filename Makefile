@@ -105,6 +105,7 @@ test: lab-module tools ## everything that CI runs
 	@$(SETUP) all 6.12
 	@tools/module.sh "" "$(B)/module" --tests
 	@tools/module.sh 6.12 "$(B)/module" --tests
+	@kunit/run --build
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl san O="$(B)"
 	@tools/test.py
 

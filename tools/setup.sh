@@ -38,7 +38,7 @@ packages_of() {
 		cpio rsync xz-utils qemu-system-x86 ;;
 	lab) echo gcc libc6-dev qemu-system-x86 python3 kmod xz-utils jq gdb \
 		binutils strace fuse3 graphviz makedumpfile \
-		python3-jsonschema ;;
+		python3-drgn python3-jsonschema ;;
 	style) echo clang-format sparse perl python3 groff shellcheck pyflakes3 ;;
 	intel) echo bochs bochs-term bochsbios vgabios xorriso isolinux \
 		syslinux-common gcc binutils python3 kmod ;;
@@ -252,22 +252,25 @@ kernel() {
 }
 
 # chroot_of SUITE: build/suites/SUITE, with what compiles a module there, and
-# trixie's with the QEMU that newer kernels want below them
+# trixie's with the QEMU that newer kernels want below them, and with a crash that knows
+# the lab's kernel
 chroot_of() {
 	local suite=${1%-backports} dir mirror with=gcc,make,kmod,xz-utils,pahole
 	dir=$build/suites/$suite
-	[ ! -e "$dir" ] || return 0
+	[ "$suite" != trixie ] || with+=,qemu-system-x86,crash
+	! grep -qxF "$with" "$dir/with" 2>/dev/null || return 0
 	[ "$(id -u)" = 0 ] || die "a chroot of $suite: only root can make it"
 	install_missing debootstrap
 	mirror=$(mirror)
 	say "making a chroot of $suite..."
 	rm -rf "$dir.part"
 	mkdir -p "$dir.part"
-	[ "$suite" != trixie ] || with+=,qemu-system-x86
 	# Mounts of its own, so that none is left when it is killed
 	unshare --mount debootstrap --variant=minbase --keyring="$keyring" --include="$with" \
 		"$suite" "$dir.part" "$mirror" >"$dir.log" 2>&1 ||
 		die "debootstrap of $suite failed: see $dir.log"
+	echo "$with" >"$dir.part/with"
+	rm -rf "$dir"
 	mv -T "$dir.part" "$dir"
 }
 

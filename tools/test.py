@@ -106,6 +106,8 @@ STEPS = {
                    "tools/selftest/run", "tools/selftest/live_spaces.py",
                    "tools/selftest/samples.py", "tools/selftest/docs.py",
                    "tools/selftest/live_linux.py"],
+    "debuggers": [*LAB, "--guest", "amd64-debug", "--", "tools/selftest/run",
+                  "tools/selftest/live_debuggers.py"],
     "la57": [*LAB, *LONG, "--guest", "amd64-la57", *LIVE_ROOTS],
     "pae": [*LAB, *LONG, "--guest", "i686-pae", *LIVE_ROOTS],
     "roots": [*LAB, *LONG, "--guest", "amd64-pti", "--guest", "i686-pae-pti", "--",

@@ -11,10 +11,10 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(TOP, "build")
 CACHE = os.path.join(BUILD, "lab/cache")
 
-# The guests, and what Debian calls their kernels
+# The guests, and what Debian calls their kernels; debug is built by kunit/run.
 FLAVOURS = {"amd64": "amd64", "i686": "686", "amd64-la57": "amd64",
             "i686-pae": "686-pae", "amd64-pti": "amd64",
-            "i686-pae-pti": "686-pae"}
+            "i686-pae-pti": "686-pae", "amd64-debug": "debug"}
 
 
 class Missing(Exception):
@@ -58,10 +58,13 @@ class Kernel:
 
     @classmethod
     def debian(cls, guest, version=None):
+        flavour = FLAVOURS[guest]
         root = os.path.join(BUILD, "kernels", "%s-%s" % (
-            version or versions()[0], FLAVOURS[guest]))
-        with open(need(os.path.join(root, "release"), "tools/setup.sh "
-                       + (version or "lab")), encoding="utf-8") as file:
+            version or versions()[0], flavour))
+        how = ("kunit/run --build" if flavour == "debug"
+               else "tools/setup.sh " + (version or "lab"))
+        with open(need(os.path.join(root, "release"), how),
+                  encoding="utf-8") as file:
             release = file.read().strip()
         return cls(os.path.join(root, "boot/vmlinuz-" + release))
 

@@ -22,7 +22,8 @@ import answers
 
 # The lab's guests, and how they page
 GUESTS = {"amd64": "4-level", "amd64-la57": "5-level", "i686": "2-level",
-          "i686-pae": "pae", "amd64-pti": "4-level", "i686-pae-pti": "pae"}
+          "i686-pae": "pae", "amd64-pti": "4-level", "i686-pae-pti": "pae",
+          "amd64-debug": "4-level"}
 PAGE = 4096
 
 # How far behind a 32-bit kernel's text its banner is at most
