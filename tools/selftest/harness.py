@@ -220,8 +220,8 @@ import tap
 
 class Case(unittest.TestCase):
     def lasts(self):
-        open(self.id(), "x").close()
         self.addCleanup(os.unlink, self.id())
+        open(self.id(), "x").close()
         with self.subTest():
             time.sleep(600)
     test_1 = test_2 = lasts
