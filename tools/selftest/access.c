@@ -590,13 +590,15 @@ static void no_memory_is_locked(void)
 {
 	struct stranger s;
 	struct command c;
+	char cr3[32];
 
 	stranger_start(&s, become_nobody);
-	c = info_of(&s);
-	c.words[0] = "--arch";
-	c.words[1] = "amd64";
-	c.words[2] = "vtop";
-	c.words[3] = "140000000";
+	snprintf(cr3, sizeof(cr3), "%llx", s.regs.cr3);
+	c = (struct command){
+		.pid = s.pid,
+		.words = { "--arch", "amd64", "--cr3", cr3, "vtop",
+			   "140000000" },
+	};
 	check_works(become_nobody_with_ptrace_and_no_page, &c);
 	check_works(become_nobody_with_ptrace, &c);
 	check_works(become_root, &c);
