@@ -122,8 +122,8 @@ STEPS = {
 }
 
 # The first ones to begin: what takes longest, behind what ends soon and is often wrong
-FIRST = ("style", "live", "device", "newer-device", "kunit", "sanitize-device",
-         "sanitize-live")
+FIRST = ("style", "live", "device", "newer-device", "kunit", "debuggers",
+         "sanitize-device", "sanitize-live")
 
 # Only when they are named: make test has no time for them, and parts in other steps
 NAMED = ("la57", "pae", "roots")
