@@ -70,7 +70,7 @@ LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
 # A thousand processes come and go, which takes where all is slow.
 LIVE_ROOTS = [*LIVE[:-1], "tools/selftest/live_roots.py", LIVE[-1]]
 
-# Where this machine has none, the lab's kernel does.
+# image_mount.py runs in the lab if this machine has no FUSE.
 FUSE = [] if os.path.exists("/dev/fuse") else [*LAB, "--", "tools/selftest/run"]
 
 STEPS = {

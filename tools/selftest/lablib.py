@@ -29,6 +29,9 @@ PAGE = 4096
 # How far behind a 32-bit kernel's text its banner is at most
 BANNER_WITHIN = 8 << 20
 
+# Bytes of a process's name that the kernel keeps, but for some of its own threads'
+COMM = 15
+
 # Bits of /proc/PID/pagemap's entries (Documentation/admin-guide/mm/pagemap)
 PAGEMAP_PFN = (1 << 55) - 1
 PAGEMAP_PRESENT = 1 << 63
@@ -542,7 +545,13 @@ class Guest:
         return [(int(first, 16), int(last, 16)) for first, last in
                 re.findall(pattern, self.text("iomem"), re.MULTILINE)]
 
-    # Truth about a process
+    # Truth about processes
+
+    def processes(self):
+        """{PID: name} by a fresh account"""
+        self.run("truth processes")
+        return {int(pid): name[:COMM] for pid, _, name in (
+            line.partition(" ") for line in self.text("processes").splitlines())}
 
     def pagemap(self, pid):
         """A fresh account of a process: {va: (pagemap's entry, its VMA)}."""

@@ -31,10 +31,8 @@ class Linux(lablib.GuestTest):
 
     def processes(self):
         """{PID: name} of those that last, by the guest's own account"""
-        self.guest.run("truth processes")
-        lines = self.guest.text("processes").splitlines()
-        return {int(pid): name[:vmem.linux.COMM - 1] for pid, _, name in (
-            line.partition(" ") for line in lines) if not name.startswith("kworker/")}
+        return {pid: name for pid, name in self.guest.processes().items()
+                if not name.startswith("kworker/")}
 
     def same(self, tasks, before, after):
         got = {task.pid: task.comm for task in tasks}

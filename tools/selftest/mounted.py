@@ -13,7 +13,7 @@ import time
 
 import images
 
-SECONDS = 120                          # far more than anything here takes
+SECONDS = 120                           # far more than anything here takes
 
 
 def is_mounted(folder):
