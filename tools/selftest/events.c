@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "caller.h"
+#include "file.h"
 #include "folder.h"
 #include "module.h"
 #include "random.h"

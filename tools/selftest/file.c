@@ -39,6 +39,22 @@ long long file_number(const char *path)
 	return ret ?: strtoll(text, NULL, 0);
 }
 
+long kilobytes(const char *key)
+{
+	char line[128];
+	size_t len = strlen(key);
+	long value = 0;
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "r");
+	must(file ? 0 : -1, "/proc/meminfo");
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, len) && line[len] == ':')
+			value = strtol(line + len + 1, NULL, 10);
+	fclose(file);
+	return value;
+}
+
 bool skip_without(bool there, const char *what)
 {
 	if (there)

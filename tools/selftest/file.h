@@ -13,6 +13,9 @@ int file_put(const char *path, const char *text);
 /* The number that it begins with, or -errno. */
 long long file_number(const char *path);
 
+/* What /proc/meminfo says of @key. */
+long kilobytes(const char *key);
+
 /* Whether the kernel lacks what a case needs. Says so; the case counts as skipped. */
 bool skip_without(bool there, const char *what);
 

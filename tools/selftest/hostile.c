@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <linux/kvm.h>
 
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
 #include "world.h"

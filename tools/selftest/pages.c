@@ -522,6 +522,25 @@ static void nothing_held(void)
 	tear_down(&h);
 }
 
+/* Of a page in a pipe there is no mapping: is it told, by whom all cases trust? */
+static void held_page_is_told(void)
+{
+	long long lost = pages_lost_before();
+	__u64 *page = map_page_at(NULL, -1);
+	const struct iovec piece = { page, PAGE };
+	int pipes[2];
+
+	*page = 1;
+	must(pipe(pipes), "pipe");
+	must(vmsplice(pipes[1], &piece, 1, 0), "vmsplice");
+	CHECK_EQ(pages_lost(), lost);
+	munmap(page, PAGE);
+	CHECK_EQ(pages_lost(), lost + 1);
+	close(pipes[0]);
+	close(pipes[1]);
+	CHECK_EQ(pages_lost(), lost);
+}
+
 static void be_an_owner(void *arg)
 {
 	struct home *shared = arg;
@@ -1073,6 +1092,7 @@ static const struct ktap_case cases[] = {
 	{ "aliased_slot", aliased_slot },
 	{ "more_than_hints", more_than_hints },
 	{ "nothing_held", nothing_held },
+	{ "held_page_is_told", held_page_is_told },
 	{ "owner_exits", owner_exits },
 	{ "two_sessions", two_sessions },
 	{ "large_guest", large_guest },

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "file.h"
 #include "folder.h"
 #include "ktap.h"
 #include "random.h"

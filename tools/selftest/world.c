@@ -635,22 +635,6 @@ void kill_callers(const char *what, void (*fn)(void *w), struct world *w)
 	CHECK_EQ(pages_lost(), lost);
 }
 
-long kilobytes(const char *key)
-{
-	char line[128];
-	size_t len = strlen(key);
-	long value = 0;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	must(file ? 0 : -1, "/proc/meminfo");
-	while (fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, len) && line[len] == ':')
-			value = strtol(line + len + 1, NULL, 10);
-	fclose(file);
-	return value;
-}
-
 #define VGA_MEMORY 0xa0000
 
 void *device_page(void)

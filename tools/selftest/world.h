@@ -85,9 +85,6 @@ double seconds(void);
 /* How often, or with what seed: what the environment says, or else this. */
 __u64 number_of(const char *variable, __u64 otherwise);
 
-/* What /proc/meminfo says of @key. */
-long kilobytes(const char *key);
-
 /* Has the kernel give back the slabs that it keeps at hand; KASAN does as well. */
 void shrink_slabs(void);
 
