@@ -91,7 +91,9 @@ class Usage(image.Case):
                 (["read", "--phys", "--qmp", "x", "0", "1"], "--qmp.* with --phys"),
                 (["maps", "--pat", "0"], "--pat.* without --attributes"),
                 (["maps", "--fetch"], "--fetch.* without --all"),
-                (["vtop", "--fetch", "0"], "--fetch.* without --all")):
+                (["vtop", "--fetch", "0"], "--fetch.* without --all"),
+                (["who", "--fetch", "--cr3", "1000", "10000"],
+                 "--fetch.* without --all")):
             self.refuses(["--image", self.image, *words],
                          "%s: %s" % (words[0], said.replace(".*", " has no effect")),
                          status=2)

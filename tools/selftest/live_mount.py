@@ -362,7 +362,7 @@ class Ends(unittest.TestCase):
                 return error.errno
 
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-            ends = set(pool.map(read, range(5 * READERS)))
+            ends = set(pool.map(read, range(2 * READERS)))
         size = len(images.amd64().raw())
         tap.diagnostic("%d ways to end" % len(ends))
         self.assertIn(size, ends)

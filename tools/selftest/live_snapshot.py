@@ -104,13 +104,13 @@ class Files:
         self.snapshot = os.path.join(folder, "snapshot")
         stopped.qmp.execute("dump-guest-memory", paging=False,
                             protocol="file:" + self.dump)
-        self.dumps = [self.dump]
         can = stopped.qmp.execute("query-dump-guest-memory-capability")
-        for name in can["formats"]:
-            if name.startswith("kdump"):
-                self.dumps.append(os.path.join(folder, name))
-                stopped.qmp.execute("dump-guest-memory", paging=False, format=name,
-                                    protocol="file:" + self.dumps[-1])
+        packed = [name for name in can["formats"] if name.startswith("kdump")]
+        # Another one for each guest: image_kdump.py has them all.
+        name = packed[list(lablib.GUESTS).index(guest.name) % len(packed)]
+        self.dumps = [self.dump, os.path.join(folder, name)]
+        stopped.qmp.execute("dump-guest-memory", paging=False, format=name,
+                            protocol="file:" + self.dumps[1])
         self.size = max(last + 1 for _, last in guest.system_ram)
         stopped.qmp.execute("pmemsave", val=0, size=self.size,
                             filename=self.raw)
@@ -335,7 +335,6 @@ class Snapshot(lablib.GuestTest):
         for path in self.files.dumps:
             alone = ask(["--image", path], width, "maps")
             self.assertEqual(first_difference(alone, live), None, path)
-        self.assertGreater(len(self.files.dumps), 1)
 
     def test_spaces_agree(self):
         """and so is spaces of all roots"""
@@ -378,12 +377,14 @@ class Snapshot(lablib.GuestTest):
         got, want = core.note("QEMU"), bytearray(self.core.note("QEMU"))
         want[NOTE_KERNEL_GS:] = self.dump.note("QEMU")[NOTE_KERNEL_GS:]
         self.assertEqual(got, want)
-        for words in (["maps"], ["spaces"]):
-            self.assertTrue(ask(["--image", path], [], *words) == ask(
-                ["--image", self.files.snapshot], [], *words), words)
-        compared = self.contents(
-            self.spaces(self.target, self.options(self.roots)),
-            self.spaces(["--image", path], []), core)
+        compared = 0
+        for extent in told["extents"]:
+            first = lablib.number(extent["gpa"])
+            for gpa in range(first, first + extent["len"], PIECE):
+                size = min(PIECE, first + extent["len"] - gpa)
+                self.assertTrue(core.memory(gpa, size) ==
+                                self.core.memory(gpa, size), "%#x" % gpa)
+                compared += size
         tap.diagnostic("%d MiB compared" % (compared >> 20))
 
     # The snapshot against the guest
@@ -403,7 +404,7 @@ class Snapshot(lablib.GuestTest):
         twice = {gpa: found for gpa, found in names.items() if len(found) > 1}
         self.assertEqual(twice, {}, "pages that became several")
         self.one_to_one({gpa: found.pop() for gpa, found in names.items()})
-        compared = self.contents(old, new, self.core)
+        compared = self.contents(old, new)
         tap.diagnostic("%d mappings of %d pages, %d MiB compared" % (
             sum(map(len, old)), len(names), compared >> 20))
 
@@ -425,8 +426,8 @@ class Snapshot(lablib.GuestTest):
                                  new + offset, "%#x" % gpa)
         self.assertEqual(len(set(small.values())), len(small))
 
-    def contents(self, old, new, core):
-        """Compares each pair of pages once, those of the dump and those of a
+    def contents(self, old, new):
+        """Compares each pair of pages once, those of the dump and those of the
         snapshot; gives the bytes that it took."""
         seen, total = set(), 0
         for mine, theirs in zip(old, new):
@@ -437,12 +438,12 @@ class Snapshot(lablib.GuestTest):
                 # A part of a large page may be a hole of the PC's
                 for offset in range(0, size, min(size, 1 << 21)):
                     total += self.same(gpa + offset, theirs[va][0] + offset,
-                                       min(size, 1 << 21), core)
+                                       min(size, 1 << 21))
         return total
 
-    def same(self, gpa, new, size, core):
+    def same(self, gpa, new, size):
         want = self.dump.memory(gpa, size)
-        got = core.memory(new, size)
+        got = self.core.memory(new, size)
         if want is None:
             # A device's, which stays where it is, or so near one that only
             # the smallest pages tell

@@ -25,6 +25,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 # At least this many processes besides those that the guest starts with
 PROCESSES = {"amd64": 40, "i686": 12}
 
+# Bytes of memory that are looked through at once
+PIECE = 1 << 20
+
 # The first address of the kernel's half
 KERNEL_HALF = {"4-level": 0xffff800000000000, "5-level": 0xff00000000000000,
                "2-level": 0xc0000000, "pae": 0xc0000000}
@@ -67,11 +70,14 @@ class Roots:
             root &= ~lablib.PAGE                # where it is in kernel mode
         known = self.ram.page(root, size)[half:]
         for first, last in self.system_ram:
-            for gpa in range(first & -lablib.PAGE, last, lablib.PAGE):
-                page = self.ram.page(gpa)
-                if known in page:
-                    yield from (gpa + at for at in range(0, lablib.PAGE, size)
-                                if page[at + half:at + size] == known)
+            first &= -lablib.PAGE
+            for gpa in range(first, last, PIECE):
+                piece = self.ram.page(gpa, min(PIECE, (last | lablib.PAGE - 1) +
+                                               1 - gpa))
+                at = -1
+                while (at := piece.find(known, at + 1)) >= 0:
+                    if at % size == half:
+                        yield gpa + at - half
 
     def offset(self, va, shift):
         """Where in a table of a level the entry of an address is."""
@@ -256,8 +262,10 @@ def vm_fd(pid):
 
 
 def start_processes(guest):
-    """Processes that do nothing, besides those that the guest starts with"""
-    guest.run("for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
+    """Processes that do nothing, besides those that the guest starts with, unless
+    another program has started them"""
+    guest.run("mkdir /sleepers 2>/dev/null || exit 0; "
+              "for i in $(seq %d); do sleep 100000 >/dev/null 2>&1 & done"
               % PROCESSES[guest.arch])
 
 

@@ -384,7 +384,9 @@ static void check_options(const struct opts *opts,
 			    "with --phys");
 	if (command == &maps_command && !opts->attributes)
 		check_given(opts, command, ~TAKES_PAT, "without --attributes");
-	if (!opts->all && !(command->takes & TAKES_FETCH))
+	/* who looks for all roots unless some are given. */
+	if (!opts->all && (!(command->takes & TAKES_FETCH) ||
+			   (command == &who_command && opts->source.nr_cr3s)))
 		check_given(opts, command, ~(TAKES_ALL | TAKES_FETCH),
 			    "without --all");
 }
