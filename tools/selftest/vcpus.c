@@ -746,7 +746,7 @@ static void callers_are_killed(void)
 		if (!callers[i])
 			ask_for_ever(&s);
 	}
-	for (round = 0; round < 100; round++)
+	for (round = 0; round < 10; round++)
 		sample(&s, &samples);
 	printf("# %llu of %d were answered meanwhile\n",
 	       samples.nr + samples.others, round);
