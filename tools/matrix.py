@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run the tests on each kernel of tools/kernels, and write what came of it.
 
-usage: matrix.py [VERSION...]
+usage: matrix.py [VERSION[:STEP]]...
 
 Without VERSION, on all of them. For each: builds the module, with the compiler of
 the kernel's suite; runs the device's tests and those of access; and those on live
-guests, whose kernels are the lab's own and 6.12. The tables of docs/kernels.md are
-written anew after each step: rows of kernels that were not run stay, and so do
-the causes that somebody wrote beside a failure.
+guests, whose kernels are the lab's own and 6.12. With STEP, the head of a column,
+only that one. The tables of docs/kernels.md are written anew after each step: rows
+of kernels that were not run stay, cells of steps that were not, and the causes that
+somebody wrote beside a failure.
 """
 
 import os
@@ -59,6 +60,13 @@ class Document:
         self.kernels = Table(self.text, HEAD)
         self.failures = Table(self.text, FAILED)
 
+    def row(self, version):
+        """What it has of a kernel, by column"""
+        for row in self.kernels.rows:
+            if row[0] == version:
+                return dict(zip(HEAD, row))
+        return {}
+
     def set_row(self, row):
         rows = {old[0]: old for old in self.kernels.rows}
         rows[row[0]] = row
@@ -106,10 +114,14 @@ def compiler(release):
     return "gcc " + re.search(r"GCC: \(.*\) (\d+\.\d+)", said)[1]
 
 
-def run(version, document):
+def run(version, only, document):
+    """All steps of a kernel, or only one"""
     begin = time.monotonic()
     release = Kernel.debian("amd64", version).release
     row = dict.fromkeys(HEAD, "not run")
+    old = document.row(version)
+    if only and old.get("release") == release:
+        row.update(old)
     row.update(kernel=version, release=release,
                when=time.strftime("%Y-%m-%d"), compiler="does not build")
     built = subprocess.run(["tools/module.sh", version, "build/module",
@@ -121,8 +133,11 @@ def run(version, document):
     document.set_failures(version, "compiler",
                           [] if built else ["it does not build"])
     for name in tests.steps if built else ():
+        if only and name != only:
+            continue
         row[name] = str(tests.run(name))
-        row["minutes"] = "%.0f" % ((time.monotonic() - begin) / 60)
+        if not only:
+            row["minutes"] = "%.0f" % ((time.monotonic() - begin) / 60)
         document.set_failures(version, name, dict.fromkeys(
             failed.replace("|", "/") for step, failed, _ in tests.failures
             if step == name))
@@ -134,12 +149,15 @@ def run(version, document):
 
 
 def main():
-    wanted = sys.argv[1:] or versions()
-    if unknown := set(wanted) - set(versions()):
+    wanted = [word.partition(":")[::2] for word in sys.argv[1:] or versions()]
+    if unknown := {version for version, _ in wanted} - set(versions()):
         sys.exit("matrix.py: no kernel %s: tools/kernels has %s"
                  % (", ".join(unknown), ", ".join(versions())))
+    if unknown := {only for _, only in wanted} - {"", *steps("")}:
+        sys.exit("matrix.py: no step %s: there are %s"
+                 % (", ".join(unknown), ", ".join(steps(""))))
     document = Document()
-    good = [run(version, document) for version in wanted]
+    good = [run(version, only, document) for version, only in wanted]
     print("%d of %d kernels without a failure" % (sum(good), len(good)))
     sys.exit(not all(good))
 
