@@ -240,8 +240,8 @@ FORMATS = {
 
 
 class Page(typing.NamedTuple):
-    """A page, or the part of a `maps` row that is one page. A tuple: there are many
-    in a space, and no class is slower to make than a frozen one."""
+    """A page, or the part of a `maps` row that is one page. A space has many, and a
+    tuple is made in a fraction of the time that a frozen dataclass takes."""
 
     va: int
     gpa: int

@@ -522,7 +522,7 @@ static void nothing_held(void)
 	tear_down(&h);
 }
 
-/* Of a page in a pipe there is no mapping: is it told, by whom all cases trust? */
+/* The count that all cases rely on has a page that only a pipe holds. */
 static void held_page_is_told(void)
 {
 	long long lost = pages_lost_before();
@@ -889,7 +889,8 @@ static void ask_meanwhile(bool in_file, int nr_states,
 		/* On one processor nobody else gets to see the state. */
 		if (i % 16 == 0)
 			usleep(100);
-		if (i % 1000 == 0)
+		/* Where all is slow, a state takes tenths of a second. */
+		if (i % 100 == 0)
 			alarm(KTAP_SECONDS_PER_CASE);
 	}
 	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);

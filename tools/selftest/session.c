@@ -441,10 +441,10 @@ static void drain_batches(void)
 #define KPF_MMAP BIT_ULL(11)
 #define KPF_ANON BIT_ULL(12)
 #define KPF_SWAPCACHE BIT_ULL(13)
-/* It is poisoned: no one has it, and nobody gets it any more. */
+/* Poisoned: the kernel keeps it from everybody. */
 #define KPF_HWPOISON BIT_ULL(19)
 
-/* It reads of every page of the machine's, which takes a while. */
+/* Reads the flags of every page of the machine, which takes a while. */
 static long long look_for_orphans(void)
 {
 	static __u64 flags[PAGE];
@@ -463,9 +463,9 @@ static long long look_for_orphans(void)
 }
 
 /**
- * struct unmapped - what the kernel counts of anonymous memory, less what is mapped
- * @pages: of those on its lists
- * @huge: huge pages that are free, which are on none
+ * struct unmapped - what the kernel's own counts say of memory that nobody maps
+ * @pages: anonymous pages on its lists, less those that are mapped
+ * @huge: free huge pages, none of which are on these lists
  */
 struct unmapped {
 	long long pages;
