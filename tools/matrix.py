@@ -119,14 +119,14 @@ def run(version, only, document):
     begin = time.monotonic()
     release = Kernel.debian("amd64", version).release
     row = dict.fromkeys(HEAD, "not run")
-    old = document.row(version)
-    if only and old.get("release") == release:
-        row.update(old)
-    row.update(kernel=version, release=release,
-               when=time.strftime("%Y-%m-%d"), compiler="does not build")
     built = subprocess.run(["tools/module.sh", version, "build/module",
                             "--tests"],
                            cwd=TOP, check=False).returncode == 0
+    old = document.row(version)
+    if only and built and old.get("release") == release:
+        row.update(old)
+    row.update(kernel=version, release=release,
+               when=time.strftime("%Y-%m-%d"), compiler="does not build")
     if built:
         row["compiler"] = compiler(release)
     tests = test.Tests(steps(version))
