@@ -48,7 +48,8 @@ packages_of() {
 		liblzo2-dev libzstd-dev zlib1g-dev pkg-config python3 ;;
 	bench) echo python3-matplotlib ;;
 	matrix) echo debootstrap ;;
-	deb) echo build-essential debhelper dh-dkms dpkg-dev lintian debootstrap ;;
+	deb) echo build-essential debhelper dh-dkms dh-python dpkg-dev lintian \
+		debootstrap ;;
 	esac
 }
 
@@ -117,6 +118,8 @@ declare -A fresh # what has an index of today
 private_index() {
 	local state=$1 dir=$build/apt/$1 arch=amd64 mirror
 	[ -z "${fresh[$state]-}" ] || return 0
+	command -v apt-get >/dev/null ||
+		die "no apt here to fetch a kernel with: make module KDIR=/lib/modules/\$(uname -r)/build"
 	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" \
 		"$build/downloads"
 	: >"$dir/status"

@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -331,6 +332,20 @@ class Missing(unittest.TestCase):
                                "mkdir", "flock", *more)))
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertRegex(done.stderr, r"no apt here.*\blibelf-dev\b")
+
+    def test_no_kernel(self):
+        """no apt, and no kernel fetched: it says how to build without"""
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "tools"))
+            for file in "setup.sh", "kernels":
+                shutil.copy(os.path.join(TOP, "tools", file),
+                            os.path.join(folder, "tools"))
+            done = run(os.path.join(folder, "tools/setup.sh"), "module",
+                       env=dict(ENV, PATH=self.tools(
+                           folder, "bash", "dirname", "readlink", "sed",
+                           "mkdir", "flock", "sort", "head", "cat", "chmod")))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"no apt here to fetch .* KDIR=/lib/mod")
 
 
 def main():
