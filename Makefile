@@ -131,10 +131,10 @@ deb: ## packages of what is committed, in build/deb, and what lintian says
 	@packaging/deb "$(B)/deb"
 	@lintian $(B)/deb/*.changes
 
-deb-try: deb ## the packages on a fresh bookworm and a fresh trixie, in the lab
-	@$(SETUP) lab 6.12
-	@packaging/try bookworm "$(B)/deb"
-	@packaging/try trixie "$(B)/deb"
+deb-try: ## packages of a fresh bookworm and a fresh trixie, in the lab
+	@$(SETUP) deb lab 6.12
+	@packaging/try bookworm "$(B)/deb/try"
+	@packaging/try trixie "$(B)/deb/try"
 
 clean: ## remove what was built; downloads and unpacked kernels stay
 	rm -rf $(B)/module $(B)/bin $(B)/lib $(B)/obj $(B)/kunit $(B)/sanitizer \
