@@ -119,6 +119,7 @@ static struct asker *askers;
  * @go: all begin
  * @stop: all end their calls
  * @leave: all close their sessions
+ * @asking: for reading by each that asks, for writing by who wants nobody to
  * @nr_ready: threads that wait to begin
  * @nr_done: that have ended their calls
  * @calls: by kind
@@ -128,6 +129,7 @@ struct shared {
 	int go;
 	int stop;
 	int leave;
+	pthread_rwlock_t asking;
 	int nr_ready;
 	int nr_done;
 	long calls[16];
@@ -496,8 +498,11 @@ static void *work(void *arg)
 		ask_all(w->askers, now, &w->random);
 	add(&shared->nr_ready, 1);
 	wait_until(&shared->go, 1);
-	while (!load(&shared->stop))
+	while (!load(&shared->stop)) {
+		pthread_rwlock_rdlock(&shared->asking);
 		ask_at_random(w, now);
+		pthread_rwlock_unlock(&shared->asking);
+	}
 	free(now->records.rows);
 	free(now);
 	return NULL;
@@ -553,13 +558,23 @@ struct sample {
 	long vmalloc;
 };
 
-#define MAX_SAMPLES 200
+#define MIN_SAMPLES 10
+#define MAX_SAMPLES 50
 
+/*
+ * With KASAN, to shrink a slab waits for each task that frees what KASAN had kept
+ * back: where hundreds of them have two processors, for minutes.
+ */
 static struct sample take_sample(void)
 {
+	struct sample sample;
+
+	pthread_rwlock_wrlock(&shared->asking);
 	shrink_slabs();
-	return (struct sample){ kilobytes("SUnreclaim"), kilobytes("Percpu"),
-				kilobytes("VmallocUsed") };
+	sample = (struct sample){ kilobytes("SUnreclaim"), kilobytes("Percpu"),
+				  kilobytes("VmallocUsed") };
+	pthread_rwlock_unlock(&shared->asking);
+	return sample;
 }
 
 static struct sample largest(const struct sample *samples, int nr)
@@ -627,7 +642,8 @@ static int watch(struct sample *samples)
 	double end = seconds() + duration;
 	int nr = 0;
 
-	while (seconds() < end && nr < MAX_SAMPLES && !load(&shared->stop)) {
+	while ((nr < MIN_SAMPLES || seconds() < end) && nr < MAX_SAMPLES &&
+	       !load(&shared->stop)) {
 		alarm(KTAP_SECONDS_PER_CASE);
 		usleep((unsigned int)(duration * 1e6 / MAX_SAMPLES));
 		samples[nr++] = take_sample();
@@ -649,6 +665,19 @@ static void print_calls(void)
 	printf("# %ld calls, %d wrong\n", all, shared->wrong);
 }
 
+/* Of all processes, and who writes does not wait for others that read later. */
+static void asking_init(void)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_rwlockattr_setkind_np(
+		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	must(pthread_rwlock_init(&shared->asking, &attr) ? -1 : 0,
+	     "pthread_rwlock_init");
+}
+
 static void ask_all_at_once(void (*begin)(void *first))
 {
 	static struct sample samples[MAX_SAMPLES];
@@ -657,6 +686,7 @@ static void ask_all_at_once(void (*begin)(void *first))
 	pid_t children[NR_PROCESSES];
 
 	memset(shared, 0, sizeof(*shared));
+	asking_init();
 	for (i = 0; i < NR_PROCESSES; i++) {
 		firsts[i] = i * PER_PROCESS;
 		children[i] = ktap_fork(begin, &firsts[i]);
