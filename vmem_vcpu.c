@@ -10,21 +10,19 @@
  * back: on the tracepoint kvm_entry, with its state loaded and interrupts off. There
  * KVM's own way to read a register works.
  *
- * Lifetimes: a look is on the stack of its caller, which takes it off the list under the
- * lock that the probe holds while it fills it in. The probe is registered for the first
+ * Lifetimes: a look is on the stack of its caller, which takes it out of the table under
+ * the lock that the probe holds while it fills it in. The probe is registered for the first
  * look, and no longer for a second after the last: to do either has the kernel's code
  * changed on all CPUs, and the other has to wait for it. The module waits for the probe's
  * end. The vCPU is there as long as its VM, which the caller holds.
  *
- * Locks: looks_mutex (sleeps) for whether the probe is registered; within it, looks_lock
- * (with interrupts off) for the list and what is on it.
+ * Locks: looks_mutex (sleeps) for whether the probe is registered, and for whom;
+ * looks_lock (with interrupts off) for the table and what is in it.
  */
 #include <linux/completion.h>
-#include <linux/hash.h>
+#include <linux/hashtable.h>
 #include <linux/jiffies.h>
 #include <linux/kvm_host.h>
-#include <linux/list.h>
-#include <linux/log2.h>
 #include <linux/mutex.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
@@ -62,31 +60,35 @@
 
 /**
  * struct look - somebody waits for a vCPU to enter the guest
- * @others: its place among the others
+ * @others: its place in the table, if it has one
  * @vcpu: the vCPU
  * @armed: it has been out of the guest since the look began
  * @found: the registers that it entered with
  * @done: it has entered
  */
 struct look {
-	struct list_head others;
+	struct hlist_node others;
 	struct kvm_vcpu *vcpu;
 	bool armed;
 	struct vmem_vcpu_args found;
 	struct completion done;
 };
 
-static LIST_HEAD(looks);
+/*
+ * By vCPU. Each that enters goes through one chain, with interrupts off, whoever waits
+ * there, so a vCPU has a few looks in it at most; others try again.
+ */
+#define MAX_LOOKS 16
+static DEFINE_HASHTABLE(looks, 8);
 static DEFINE_RAW_SPINLOCK(looks_lock);
+
 static DEFINE_MUTEX(looks_mutex);
 static bool is_registered;
+static atomic_t nr_callers; /* goes up under looks_mutex */
 
-/* A bit for each vCPU on the list, so that others are not kept from entering */
-static unsigned long looked_at;
-
-static unsigned long bit_of(const struct kvm_vcpu *vcpu)
+static unsigned long key_of(const struct kvm_vcpu *vcpu)
 {
-	return BIT(hash_ptr(vcpu, ilog2(BITS_PER_LONG)));
+	return (unsigned long)vcpu;
 }
 
 /*
@@ -123,6 +125,19 @@ static u32 rules_of(const struct kvm_vcpu *vcpu)
 	if (READ_ONCE(reserved[1][VMEM_LEVEL_PDPT - 1]) & BIT_ULL(7))
 		rules |= VMEM_RULES_NO_1G;
 	return rules;
+}
+
+/*
+ * Whether KVM has no registers of it, and warns where it is to read them: of TDX, that
+ * of a guest that may be debugged too.
+ */
+static bool is_protected(const struct kvm_vcpu *vcpu)
+{
+#ifdef KVM_X86_TDX_VM
+	if (vcpu->kvm->arch.vm_type == KVM_X86_TDX_VM)
+		return true;
+#endif
+	return READ_ONCE(vcpu->arch.guest_state_protected);
 }
 
 /* The set of registers that KVM has is a word, whose type depends on the kernel. */
@@ -244,12 +259,12 @@ static void on_entry(void *unused, struct kvm_vcpu *vcpu)
 {
 	struct look *look;
 
-	if (!(READ_ONCE(looked_at) & bit_of(vcpu)))
+	if (hlist_empty(&looks[hash_min(key_of(vcpu), HASH_BITS(looks))]))
 		return;
 	raw_spin_lock(&looks_lock);
-	list_for_each_entry(look, &looks, others) {
+	hash_for_each_possible(looks, look, others, key_of(vcpu)) {
 		if (look->vcpu != vcpu || !look->armed ||
-		    completion_done(&look->done))
+		    completion_done(&look->done) || is_protected(vcpu))
 			continue;
 		cache_reg(vcpu, VMEM_REG_CR3);
 		cache_reg(vcpu, VMEM_REG_RIP);
@@ -285,7 +300,7 @@ static void arm(void *priv)
 static void end_probe(struct work_struct *work)
 {
 	mutex_lock(&looks_mutex);
-	if (is_registered && list_empty(&looks)) {
+	if (is_registered && !atomic_read(&nr_callers)) {
 		tracepoint_probe_unregister(&__tracepoint_kvm_entry, on_entry,
 					    NULL);
 		is_registered = false;
@@ -306,35 +321,47 @@ static int begin_probe(void)
 	return ret;
 }
 
-static int add_look(struct look *look)
+static int add_caller(void)
 {
 	int ret = mutex_lock_killable(&looks_mutex);
 
 	if (ret)
 		return ret;
 	ret = begin_probe();
-	if (!ret) {
-		raw_spin_lock_irq(&looks_lock);
-		list_add(&look->others, &looks);
-		WRITE_ONCE(looked_at, looked_at | bit_of(look->vcpu));
-		raw_spin_unlock_irq(&looks_lock);
-	}
+	if (!ret)
+		atomic_inc(&nr_callers);
 	mutex_unlock(&looks_mutex);
 	return ret;
 }
 
+static void remove_caller(void)
+{
+	atomic_dec(&nr_callers);
+	mod_delayed_work(system_power_efficient_wq, &end_probe_work, HZ);
+}
+
+/* Returns whether it is in the table. */
+static bool add_look(struct look *look)
+{
+	struct look *other;
+	u32 nr = 0;
+
+	if (!hlist_unhashed(&look->others))
+		return true;
+	raw_spin_lock_irq(&looks_lock);
+	hash_for_each_possible(looks, other, others, key_of(look->vcpu))
+		nr += other->vcpu == look->vcpu;
+	if (nr < MAX_LOOKS)
+		hash_add(looks, &look->others, key_of(look->vcpu));
+	raw_spin_unlock_irq(&looks_lock);
+	return nr < MAX_LOOKS;
+}
+
 static void remove_look(struct look *look)
 {
-	unsigned long others = 0;
-	struct look *other;
-
 	raw_spin_lock_irq(&looks_lock);
-	list_del(&look->others);
-	list_for_each_entry(other, &looks, others)
-		others |= bit_of(other->vcpu);
-	WRITE_ONCE(looked_at, others);
+	hash_del(&look->others);
 	raw_spin_unlock_irq(&looks_lock);
-	mod_delayed_work(system_power_efficient_wq, &end_probe_work, HZ);
 }
 
 static bool has_cr3(const struct vmem_vcpu_args *args)
@@ -364,7 +391,9 @@ static int wait_for_entry(struct look *look, u32 timeout_us,
 		long left;
 		int ret;
 
-		nudge(look);
+		/* First in the table: the entry after arm() is the one with CR3 anew. */
+		if (add_look(look))
+			nudge(look);
 		left = wait_for_completion_interruptible_timeout(&look->done,
 								 1);
 		if (left > 0)
@@ -387,11 +416,12 @@ static int look_at_entry(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 	if (IS_ENABLED(CONFIG_CFI_CLANG) || IS_ENABLED(CONFIG_CFI))
 		return -ETIMEDOUT;
 	init_completion(&look.done);
-	ret = add_look(&look);
+	ret = add_caller();
 	if (ret)
 		return ret;
 	ret = wait_for_entry(&look, args->timeout_us, args);
 	remove_look(&look);
+	remove_caller();
 	/* Until then it may be filled in once more. */
 	if (ret > 0)
 		*args = look.found;
@@ -427,9 +457,9 @@ static int look_at(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 /* A vCPU may be protected while it is looked at: what KVM has is old then. */
 int vmem_vcpu_read(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 {
-	int ret = look_at(vcpu, args);
+	int ret = is_protected(vcpu) ? -EACCES : look_at(vcpu, args);
 
-	return READ_ONCE(vcpu->arch.guest_state_protected) ? -EACCES : ret;
+	return is_protected(vcpu) ? -EACCES : ret;
 }
 
 void vmem_vcpu_exit(void)
