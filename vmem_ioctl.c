@@ -11,13 +11,13 @@
 
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
-#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <vmem/ioctl.h>
+#include <vmem/pages.h>
 #include <vmem/translate.h>
 #include <vmem/vcpu.h>
 #include <vmem/version.h>
@@ -228,8 +228,7 @@ static void __exit vmem_exit(void)
 	vmem_debugfs_exit();
 	vmem_ioctl_space_exit();
 	vmem_vcpu_exit();
-	/* Frees every gmem whose notifier was put. */
-	mmu_notifier_synchronize();
+	vmem_pages_exit();
 }
 module_exit(vmem_exit);
 

@@ -35,8 +35,10 @@
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/wait_bit.h>
 #include <trace/events/vmem.h>
 #include <vmem/gmem.h>
 #include <vmem/walk.h>
@@ -131,12 +133,17 @@ static void on_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	spin_unlock(&pages->lock);
 }
 
+/* Registered, and not freed yet */
+static atomic_t nr_notifiers;
+
 /* No callback is running any more. */
 static void free_notifier(struct mmu_notifier *notifier)
 {
 	struct vmem_gmem *gmem = of_pages(of_notifier(notifier));
 
 	gmem->ops->release(gmem);
+	if (atomic_dec_and_test(&nr_notifiers))
+		wake_up_var(&nr_notifiers);
 }
 
 static const struct mmu_notifier_ops notifier_ops = {
@@ -157,6 +164,8 @@ int vmem_pages_init(struct vmem_pages *pages, struct mm_struct *mm)
 		return ret;
 	ret = __mmu_notifier_register(&pages->notifier, mm);
 	mmap_write_unlock(mm);
+	if (!ret)
+		atomic_inc(&nr_notifiers);
 	/* It gives up for a signal of any kind. */
 	return ret == -EINTR ? -ERESTARTNOINTR : ret;
 }
@@ -171,6 +180,17 @@ void vmem_pages_close(struct vmem_pages *pages)
 void vmem_pages_put(struct vmem_pages *pages)
 {
 	mmu_notifier_put(&pages->notifier);
+}
+
+/*
+ * mmu_notifier_synchronize() waits until a callback may be called, not until one that is
+ * queued on another CPU has been.
+ */
+void vmem_pages_exit(void)
+{
+	wait_var_event(&nr_notifiers, !atomic_read(&nr_notifiers));
+	/* The callback that woke it up runs with softirqs off, which this waits for. */
+	synchronize_rcu();
 }
 
 static u64 generation_of(struct vmem_gmem *gmem)
@@ -297,6 +317,9 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 	ret = gmem->ops->to_hva(gmem, gpa, &found.hva);
 	if (ret)
 		return ERR_PTR(ret);
+	/* With a tag in it (LAM) it would be found, and no invalidation would match it. */
+	if (found.hva >= TASK_SIZE_MAX)
+		return ERR_PTR(-EIO);
 	if (is_withheld(gmem, gpa))
 		return ERR_PTR(-EACCES);
 	ret = get_page_at(gmem->mm, found.hva, &found.page);

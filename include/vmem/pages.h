@@ -104,6 +104,13 @@ void vmem_pages_close(struct vmem_pages *pages);
 void vmem_pages_put(struct vmem_pages *pages);
 
 /**
+ * vmem_pages_exit - wait until @release of each source has been called
+ *
+ * Before the module goes; all pages were put.
+ */
+void vmem_pages_exit(void);
+
+/**
  * struct vmem_pins - a call that reads a session's guest memory
  * @mem: the view that the core reads through
  * @gmem: the memory
