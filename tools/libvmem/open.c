@@ -234,7 +234,8 @@ static int no_device(struct libvmem_error *error, int err)
 			   DEVICE);
 	struct utsname name;
 
-	if (err != ENOENT || uname(&name) || is_installed(name.release))
+	if (ret != -LIBVMEM_NO_DEVICE || uname(&name) ||
+	    is_installed(name.release))
 		return ret;
 	return error_advise(error, ret, NOT_INSTALLED, name.release);
 }

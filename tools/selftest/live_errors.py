@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import re
+import stat
 import subprocess
 import unittest
 
@@ -116,7 +117,13 @@ class Errors(Refusals):
             with installed():
                 self.refused([*self.target, "info"], "/dev/vmem",
                              "not loaded: modprobe vmem")
+            # As in a container that was given the device, and keeps its node
+            os.mknod("/dev/vmem", 0o600 | stat.S_IFCHR, os.makedev(10, 254))
+            self.refused([*self.target, "info"], "/dev/vmem", "not loaded",
+                         "not installed for Linux ")
         finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove("/dev/vmem")
             subprocess.run(["insmod", module_file()], check=True)
         done = lablib.vmemctl(*self.target, "info")
         self.assertEqual(done.returncode, 0, done.stderr)
