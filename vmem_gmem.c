@@ -241,7 +241,7 @@ static u32 vm_gmem_protection(struct vmem_gmem *gmem)
 		vm_gmem_nr_vcpus(gmem) ? kvm_get_vcpu(kvm, 0) : NULL;
 	u32 protection = 0;
 
-	if (vcpu && READ_ONCE(vcpu->arch.guest_state_protected))
+	if (vcpu && vmem_vcpu_is_protected(vcpu))
 		protection |= VMEM_PROTECTION_REGISTERS;
 	if (gmem->may_withhold)
 		protection |= VMEM_PROTECTION_PRIVATE;

@@ -189,7 +189,7 @@ void vmem_pages_put(struct vmem_pages *pages)
 void vmem_pages_exit(void)
 {
 	wait_var_event(&nr_notifiers, !atomic_read(&nr_notifiers));
-	/* The callback that woke it up runs with softirqs off, which this waits for. */
+	/* The last callback may not have returned: it runs with softirqs off. */
 	synchronize_rcu();
 }
 
@@ -317,7 +317,7 @@ static const void *look_up(struct vmem_gmem *gmem, u64 gpa)
 	ret = gmem->ops->to_hva(gmem, gpa, &found.hva);
 	if (ret)
 		return ERR_PTR(ret);
-	/* With a tag in it (LAM) it would be found, and no invalidation would match it. */
+	/* The kernel may ignore a tag there (LAM); invalidations are of addresses without. */
 	if (found.hva >= TASK_SIZE_MAX)
 		return ERR_PTR(-EIO);
 	if (is_withheld(gmem, gpa))

@@ -75,8 +75,8 @@ struct look {
 };
 
 /*
- * By vCPU. Each that enters goes through one chain, with interrupts off, whoever waits
- * there, so a vCPU has a few looks in it at most; others try again.
+ * By vCPU. One that enters goes through a whole chain with interrupts off, so at most so
+ * many wait for one vCPU there; other callers try again.
  */
 #define MAX_LOOKS 16
 static DEFINE_HASHTABLE(looks, 8);
@@ -127,11 +127,8 @@ static u32 rules_of(const struct kvm_vcpu *vcpu)
 	return rules;
 }
 
-/*
- * Whether KVM has no registers of it, and warns where it is to read them: of TDX, that
- * of a guest that may be debugged too.
- */
-static bool is_protected(const struct kvm_vcpu *vcpu)
+/* Asked to read registers of TDX, KVM warns, even where guest_state_protected is clear. */
+bool vmem_vcpu_is_protected(const struct kvm_vcpu *vcpu)
 {
 #ifdef KVM_X86_TDX_VM
 	if (vcpu->kvm->arch.vm_type == KVM_X86_TDX_VM)
@@ -257,14 +254,16 @@ static void cache_reg(struct kvm_vcpu *vcpu, enum kvm_reg reg)
  */
 static void on_entry(void *unused, struct kvm_vcpu *vcpu)
 {
+	struct hlist_node *next;
 	struct look *look;
 
 	if (hlist_empty(&looks[hash_min(key_of(vcpu), HASH_BITS(looks))]))
 		return;
 	raw_spin_lock(&looks_lock);
-	hash_for_each_possible(looks, look, others, key_of(vcpu)) {
+	hash_for_each_possible_safe(looks, look, next, others, key_of(vcpu)) {
 		if (look->vcpu != vcpu || !look->armed ||
-		    completion_done(&look->done) || is_protected(vcpu))
+		    completion_done(&look->done) ||
+		    vmem_vcpu_is_protected(vcpu))
 			continue;
 		cache_reg(vcpu, VMEM_REG_CR3);
 		cache_reg(vcpu, VMEM_REG_RIP);
@@ -274,6 +273,7 @@ static void on_entry(void *unused, struct kvm_vcpu *vcpu)
 			cache_reg(vcpu, VMEM_REG_CR4);
 		copy_regs(vcpu, &look->found);
 		look->found.out_known = VMEM_KNOWN_ENTRY;
+		hash_del(&look->others);
 		complete(&look->done);
 	}
 	raw_spin_unlock(&looks_lock);
@@ -346,7 +346,7 @@ static bool add_look(struct look *look)
 	struct look *other;
 	u32 nr = 0;
 
-	if (!hlist_unhashed(&look->others))
+	if (!hlist_unhashed_lockless(&look->others))
 		return true;
 	raw_spin_lock_irq(&looks_lock);
 	hash_for_each_possible(looks, other, others, key_of(look->vcpu))
@@ -391,7 +391,10 @@ static int wait_for_entry(struct look *look, u32 timeout_us,
 		long left;
 		int ret;
 
-		/* First in the table: the entry after arm() is the one with CR3 anew. */
+		/*
+		 * In the table before it is armed: only the first entry after that is
+		 * sure to have CR3 anew, see arm().
+		 */
 		if (add_look(look))
 			nudge(look);
 		left = wait_for_completion_interruptible_timeout(&look->done,
@@ -422,7 +425,6 @@ static int look_at_entry(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 	ret = wait_for_entry(&look, args->timeout_us, args);
 	remove_look(&look);
 	remove_caller();
-	/* Until then it may be filled in once more. */
 	if (ret > 0)
 		*args = look.found;
 	return min(ret, 0);
@@ -457,9 +459,9 @@ static int look_at(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 /* A vCPU may be protected while it is looked at: what KVM has is old then. */
 int vmem_vcpu_read(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args)
 {
-	int ret = is_protected(vcpu) ? -EACCES : look_at(vcpu, args);
+	int ret = vmem_vcpu_is_protected(vcpu) ? -EACCES : look_at(vcpu, args);
 
-	return is_protected(vcpu) ? -EACCES : ret;
+	return vmem_vcpu_is_protected(vcpu) ? -EACCES : ret;
 }
 
 void vmem_vcpu_exit(void)

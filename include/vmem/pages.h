@@ -104,7 +104,7 @@ void vmem_pages_close(struct vmem_pages *pages);
 void vmem_pages_put(struct vmem_pages *pages);
 
 /**
- * vmem_pages_exit - wait until @release of each source has been called
+ * vmem_pages_exit - wait until every notifier that was put is freed
  *
  * Before the module goes; all pages were put.
  */

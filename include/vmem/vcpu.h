@@ -22,13 +22,21 @@ extern struct tracepoint __tracepoint_kvm_entry;
 int vmem_vcpu_encryption_bit(const struct kvm_vcpu *vcpu);
 
 /**
+ * vmem_vcpu_is_protected - whether KVM has no registers of a vCPU
+ * @vcpu: the vCPU
+ *
+ * Return: true if they are encrypted, or those of a TDX guest.
+ */
+bool vmem_vcpu_is_protected(const struct kvm_vcpu *vcpu);
+
+/**
  * vmem_vcpu_read - the registers of a vCPU
  * @vcpu: the vCPU, whose VM the caller holds
  * @args: how long it may take, and where they are written
  *
  * Neither keeps the vCPU from running nor waits for its mutex.
  *
- * Return: 0; -EACCES if its registers are encrypted; what vmem_breathe() returns;
+ * Return: 0; -EACCES if it is protected; what vmem_breathe() returns;
  * -EINTR or -ENOMEM if the look could not begin.
  */
 int vmem_vcpu_read(struct kvm_vcpu *vcpu, struct vmem_vcpu_args *args);

@@ -119,7 +119,7 @@ static struct asker *askers;
  * @go: all begin
  * @stop: all end their calls
  * @leave: all close their sessions
- * @asking: for reading by each that asks, for writing by who wants nobody to
+ * @asking: held for reading during each call, for writing while memory is sampled
  * @nr_ready: threads that wait to begin
  * @nr_done: that have ended their calls
  * @calls: by kind
@@ -558,8 +558,7 @@ struct sample {
 	long vmalloc;
 };
 
-#define MIN_SAMPLES 10
-#define MAX_SAMPLES 50
+#define NR_SAMPLES 10
 
 /*
  * With KASAN, to shrink a slab waits for each task that frees what KASAN had kept
@@ -639,13 +638,12 @@ static void learn_alone(void)
 
 static int watch(struct sample *samples)
 {
-	double end = seconds() + duration;
 	int nr = 0;
 
-	while ((nr < MIN_SAMPLES || seconds() < end) && nr < MAX_SAMPLES &&
-	       !load(&shared->stop)) {
-		alarm(KTAP_SECONDS_PER_CASE);
-		usleep((unsigned int)(duration * 1e6 / MAX_SAMPLES));
+	while (nr < NR_SAMPLES && !load(&shared->stop)) {
+		alarm(KTAP_SECONDS_PER_CASE +
+		      (unsigned int)(duration / NR_SAMPLES));
+		usleep((unsigned int)(duration * 1e6 / NR_SAMPLES));
 		samples[nr++] = take_sample();
 	}
 	return nr;
@@ -665,7 +663,7 @@ static void print_calls(void)
 	printf("# %ld calls, %d wrong\n", all, shared->wrong);
 }
 
-/* Of all processes, and who writes does not wait for others that read later. */
+/* Shared by all processes; a writer that waits goes before new readers. */
 static void asking_init(void)
 {
 	pthread_rwlockattr_t attr;
@@ -680,7 +678,7 @@ static void asking_init(void)
 
 static void ask_all_at_once(void (*begin)(void *first))
 {
-	static struct sample samples[MAX_SAMPLES];
+	static struct sample samples[NR_SAMPLES];
 	long long lost = pages_lost_before();
 	int i, nr, firsts[NR_PROCESSES];
 	pid_t children[NR_PROCESSES];
