@@ -75,8 +75,8 @@ struct look {
 };
 
 /*
- * By vCPU. One that enters goes through a whole chain with interrupts off, so at most so
- * many wait for one vCPU there; other callers try again.
+ * By vCPU. One that enters goes through a whole chain of the table with interrupts off,
+ * so only so many looks at one vCPU are in it; other callers try again.
  */
 #define MAX_LOOKS 16
 static DEFINE_HASHTABLE(looks, 8);

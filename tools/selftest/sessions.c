@@ -561,8 +561,8 @@ struct sample {
 #define NR_SAMPLES 10
 
 /*
- * With KASAN, to shrink a slab waits for each task that frees what KASAN had kept
- * back: where hundreds of them have two processors, for minutes.
+ * Nobody asks meanwhile. With KASAN, shrinking a slab waits for each task that frees
+ * what KASAN had kept back: minutes, where hundreds of tasks share two processors.
  */
 static struct sample take_sample(void)
 {
