@@ -223,7 +223,8 @@ class Case(unittest.TestCase):
         self.addCleanup(os.unlink, self.id())
         open(self.id(), "x").close()
         with self.subTest():
-            time.sleep(600)
+            for _ in range(6000):   # a signal just before a sleep does not end that
+                time.sleep(0.1)
     test_1 = test_2 = lasts
 
 sys.exit(tap.run(unittest.defaultTestLoader.loadTestsFromTestCase(Case)))
@@ -244,6 +245,22 @@ class Ends(unittest.TestCase):
             self.assertEqual((process.returncode, os.listdir(folder)), (1, []))
         self.assertIn("not ok 1", said)
         self.assertNotIn("ok 2", said)
+
+    def test_lost(self):
+        """run: after a test that lost its guest none is run"""
+        with tempfile.TemporaryDirectory() as folder:
+            tests = []
+            for name, status in ("fails", 1), ("loses", tap.LOST), ("waits", 0):
+                tests.append(os.path.join(folder, name))
+                with open(tests[-1], "w") as file:
+                    file.write(f"#!/bin/sh\necho {name} ran\nexit {status}\n")
+                os.chmod(tests[-1], 0o755)
+            done = subprocess.run([os.path.join(HERE, "run"), *tests], text=True,
+                                  stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("fails ran\n", done.stdout)
+        self.assertIn("loses ran\n", done.stdout)
+        self.assertNotIn("waits", done.stdout)
 
 
 ENDED = "ended 0"

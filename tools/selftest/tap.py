@@ -11,6 +11,9 @@ import unittest
 # ever is to say where, while there is time for the others.
 DEADLINE = 600
 
+# Exit status of tests that ended for want of their guest, which tools/selftest/run knows
+LOST = 3
+
 
 def overdue(*_):
     raise TimeoutError("no end within %d s" % DEADLINE)
@@ -29,6 +32,7 @@ class Result(unittest.TestResult):
         self.begin = 0.0
         self.verdict = None
         self.failed = 0
+        self.lost = False
 
     def end(self, *_):
         """SIGTERM: this test cleans up, and there is no other one."""
@@ -52,6 +56,7 @@ class Result(unittest.TestResult):
         if err[0].__name__ == "LabError":
             self.stop()                 # without the guest, all would fail
             self.verdict = "lost"
+            self.lost = True
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
@@ -83,11 +88,13 @@ class Result(unittest.TestResult):
 
 
 def run(suite):
-    """Runs the tests; gives the exit status."""
+    """Runs the tests; gives the exit status: 0, 1, or LOST."""
     print("KTAP version 1\n1..%d" % suite.countTestCases(), flush=True)
     signal.signal(signal.SIGALRM, overdue)
     result = Result()
     signal.signal(signal.SIGTERM, result.end)
     suite.run(result)
     diagnostic("failed: %d of %d" % (result.failed, result.testsRun))
+    if result.lost:
+        return LOST
     return 0 if result.wasSuccessful() else 1
