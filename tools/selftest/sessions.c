@@ -666,12 +666,12 @@ static void print_calls(void)
 /* Shared by all processes; a writer that waits goes before new readers. */
 static void asking_init(void)
 {
+	const int kind = PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP;
 	pthread_rwlockattr_t attr;
 
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-	pthread_rwlockattr_setkind_np(
-		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlockattr_setkind_np(&attr, kind);
 	must(pthread_rwlock_init(&shared->asking, &attr) ? -1 : 0,
 	     "pthread_rwlock_init");
 }
