@@ -262,7 +262,6 @@ static void on_entry(void *unused, struct kvm_vcpu *vcpu)
 	raw_spin_lock(&looks_lock);
 	hash_for_each_possible_safe(looks, look, next, others, key_of(vcpu)) {
 		if (look->vcpu != vcpu || !look->armed ||
-		    completion_done(&look->done) ||
 		    vmem_vcpu_is_protected(vcpu))
 			continue;
 		cache_reg(vcpu, VMEM_REG_CR3);
