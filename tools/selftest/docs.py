@@ -13,7 +13,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import unittest
 
@@ -144,4 +143,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(main)

@@ -246,6 +246,20 @@ class Ends(unittest.TestCase):
         self.assertIn("not ok 1", said)
         self.assertNotIn("ok 2", said)
 
+    def test_lost_before(self):
+        """tap: a program that loses its guest before a test says so, as a test does"""
+        for error, status in ("lablib.LabError", tap.LOST), ("OSError", 1):
+            done = subprocess.run([sys.executable, "-c", f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+import lablib, tap
+def main():
+    raise {error}("no answer")
+tap.main(main)
+""", HERE], text=True, stderr=subprocess.PIPE)
+            self.assertEqual(done.returncode, status)
+            self.assertIn("no answer", done.stderr)
+
     def test_lost(self):
         """run: after a test that lost its guest none is run"""
         with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,6 @@ import mmap
 import os
 import random
 import struct
-import sys
 import tempfile
 import unittest
 
@@ -281,4 +280,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(main)

@@ -437,4 +437,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(main)

@@ -748,4 +748,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(main)

@@ -5,7 +5,6 @@
 KVM keeps a vCPU that is plugged out, and QEMU knows it no more.
 """
 
-import sys
 import time
 import unittest
 
@@ -94,4 +93,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(main)

@@ -2,6 +2,7 @@
 """unittest with KTAP as its output."""
 
 import signal
+import sys
 import time
 import traceback
 import unittest
@@ -53,7 +54,7 @@ class Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self._failed("".join(traceback.format_exception(*err)))
-        if err[0].__name__ == "LabError":
+        if is_loss(err[0]):
             self.stop()                 # without the guest, all would fail
             self.verdict = "lost"
             self.lost = True
@@ -85,6 +86,23 @@ class Result(unittest.TestResult):
         if self.verdict == "lost":
             line += " # LOST"
         print(line, flush=True)
+
+
+def is_loss(error):
+    return error.__name__ == "LabError"
+
+
+def main(program):
+    """Ends with the exit status that @program returns: LOST, if the guest was lost where
+    no test ran."""
+    try:
+        status = program()
+    except Exception as error:
+        if not is_loss(type(error)):
+            raise
+        traceback.print_exc()
+        status = LOST
+    sys.exit(status)
 
 
 def run(suite):
