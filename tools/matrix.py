@@ -96,12 +96,13 @@ class Document:
 
 def steps(version):
     lab = [*test.LAB, "--kernel", version]
-    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE],
+    given = {"device": [*lab, "--timeout", "5400", "--", *test.DEVICE,
+                        *test.TOOL],
              "access": [*lab, *test.ACCESS]}
     for guest in GUESTS:
         given["guests of " + guest] = [
             *lab, "--guest-kernel", guest, "--timeout", "7200", *test.GUESTS,
-            *test.LIVE]
+            *test.LIVE, *test.ONCE["amd64"]]
     return given
 
 

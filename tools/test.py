@@ -51,8 +51,9 @@ DEVICE = ["tools/selftest/run", "build/bin/vmm", "build/bin/uapi",
           "build/bin/torn", "build/bin/hostile", "build/bin/sessions",
           "build/bin/fuzz-ioctl", "build/bin/events", "build/bin/rules",
           "build/bin/modes", "build/bin/judge", "build/bin/private",
-          "build/bin/vcpus", "tools/selftest/own_vmm.py",
-          "tools/selftest/live_mount.py"]
+          "build/bin/vcpus"]
+# vmemctl without a guest
+TOOL = ["tools/selftest/own_vmm.py", "tools/selftest/live_mount.py"]
 # Debian 12's other kernel
 NEWER = ["--kernel", "6.12"]
 # How often, where all is nine times as slow, or has been run before
@@ -64,11 +65,13 @@ ACCESS = ["--", "env", "VMEM_LOCKDOWN=1", "tools/selftest/run",
           "build/bin/access"]
 LIVE = ["--", "tools/selftest/run", "tools/selftest/live.py",
         "tools/selftest/live_spaces.py", "tools/selftest/live_snapshot.py",
-        "tools/selftest/live_mount.py", "tools/selftest/live_memory.py",
-        "tools/selftest/samples.py", "tools/selftest/docs.py",
-        "tools/selftest/live_linux.py", "tools/selftest/live_vcpus.py"]
+        "tools/selftest/live_mount.py", "tools/selftest/live_linux.py",
+        "tools/selftest/samples.py"]
 # A thousand processes come and go, which takes where all is slow.
-LIVE_ROOTS = [*LIVE[:-1], "tools/selftest/live_roots.py", LIVE[-1]]
+LIVE_ROOTS = [*LIVE, "tools/selftest/live_roots.py"]
+# What does not depend on the guest; of the architectures, only amd64 has vCPUs to plug in.
+ONCE = {"amd64": ["tools/selftest/live_memory.py", "tools/selftest/docs.py",
+                  "tools/selftest/live_vcpus.py"], "i686": []}
 
 # image_mount.py runs in the lab if this machine has no FUSE.
 FUSE = [] if os.path.exists("/dev/fuse") else [*LAB, "--", "tools/selftest/run"]
@@ -98,15 +101,14 @@ STEPS = {
     "harness": ["tools/selftest/harness.py"],
     "budget": ["tools/bench/budget.py"],
     "fuzz": ["tools/fuzz/fuzz"],
-    "device": [*LAB, *LONG, "--", *DEVICE],
+    "device": [*LAB, *LONG, "--", *DEVICE, *TOOL],
     "access": [*LAB, *ACCESS],
-    **{"live-" + guest: [*LAB, *LONG, "--guest", guest, *LIVE_ROOTS]
-       for guest in ("amd64", "i686")},
+    **{"live-" + guest: [*LAB, *LONG, "--guest", guest, *LIVE_ROOTS, *once]
+       for guest, once in ONCE.items()},
     "newer-device": [*LAB, *LONG, *NEWER, "--", *FEWER, *DEVICE],
     "newer-live": [*LAB, *NEWER, "--guest", "amd64-la57", "--",
                    "tools/selftest/run", "tools/selftest/live_spaces.py",
-                   "tools/selftest/samples.py", "tools/selftest/docs.py",
-                   "tools/selftest/live_linux.py"],
+                   "tools/selftest/samples.py", "tools/selftest/live_linux.py"],
     "debuggers": [*LAB, "--guest", "amd64-debug", "--", "tools/selftest/run",
                   "tools/selftest/live_debuggers.py"],
     "la57": [*LAB, *LONG, "--guest", "amd64-la57", *LIVE_ROOTS],
@@ -117,10 +119,11 @@ STEPS = {
               "build/bin/uapi"],
     "sanitize-kunit": ["kunit/run", "--sanitizer"],
     "sanitize-device": [*LAB, *SANITIZER, "--timeout", "7200", "--", *FEWER,
-                        *DEVICE, "build/bin/fail"],
+                        *DEVICE, *TOOL, "build/bin/fail"],
     "sanitize-access": [*LAB, *SANITIZER, *ACCESS],
     **{"sanitize-live-" + guest: [*LAB, *SANITIZER, "--timeout", "7200", "--guest",
-                                  guest, *LIVE] for guest in ("amd64", "i686")},
+                                  guest, *LIVE, *once]
+       for guest, once in ONCE.items()},
 }
 
 # The first ones to begin: what takes longest, behind what ends soon and is often wrong

@@ -30,7 +30,7 @@
 #include "random.h"
 
 /* How often, if nobody says. What it takes is mostly to start and end processes. */
-#define TIMES_EVENTS 200
+#define TIMES_EVENTS 75
 #define TIMES_DEATHS 10
 #define PER_BATCH 25
 
