@@ -102,7 +102,7 @@ def steps(version):
     for guest in GUESTS:
         given["guests of " + guest] = [
             *lab, "--guest-kernel", guest, "--timeout", "7200", *test.GUESTS,
-            *test.LIVE, *test.ONCE["amd64"]]
+            *test.LIVE, *test.ONCE]
     return given
 
 
