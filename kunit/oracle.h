@@ -13,7 +13,7 @@
 #define ORACLE_MAX_KEYS 512
 
 /* Mappings that are shared too often are looked at in samples only. */
-#define ORACLE_MAX_EXPANDED 6000
+#define ORACLE_MAX_EXPANDED 3000
 
 /**
  * struct oracle_key - a table that has been seen, as rule 3 knows it
@@ -132,7 +132,8 @@ bool oracle_check_expansion(struct oracle *o, const struct records *got);
 
 /*
  * Translations of @va agree with the reference, and with oracle_run() on the
- * owner, in whose space the address leads to the same entry.
+ * owner, in whose space the address leads to the same entry. Whether the guest is
+ * intact is left to the caller, who may ask once for many.
  */
 bool oracle_check_va(struct oracle *o, struct vmem_spaces *spaces, u32 root,
 		     u64 va);

@@ -13,7 +13,7 @@
 #include "rng.h"
 #include "space.h"
 
-#define NR_SETS 2000
+#define NR_SETS 1000
 #define NR_TABLES 16
 #define NR_SLOTS 8
 #define NR_VAS 12

@@ -8,7 +8,7 @@
 
 #include "graph.h"
 
-#define NR_GRAPHS 2000
+#define NR_GRAPHS 1000
 #define NR_VAS 6
 #define MAX_CALLS 20000
 
@@ -62,7 +62,7 @@ static bool check_vas(struct graph *r)
 		ok = oracle_check_va(r->o, &spaces, root, va);
 	}
 	vmem_spaces_destroy(&spaces);
-	return ok;
+	return ok && guest_is_intact(r->g->s->guest);
 }
 
 static bool check_order(struct graph *r)
