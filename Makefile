@@ -101,13 +101,22 @@ fuzz: tools sanitizer ## the core for FUZZ_SECONDS each, the device on that kern
 		--kernel build/sanitizer/arch/x86/boot/bzImage -- \
 		build/bin/fuzz-ioctl
 
-test: lab-module tools ## everything that CI runs
+test: ## everything that CI runs
+	@$(SETUP) kunit
+	@$(MAKE) --no-print-directory -j2 test-kernel test-programs
+	@tools/test.py
+
+# It takes one processor, most of the time, to fetch and build the rest.
+test-kernel:
+	@kunit/run --build
+
+test-programs:
 	@$(SETUP) all 6.12
+	@$(MAKE) --no-print-directory lab-module
+	@$(MAKE) --no-print-directory tools
 	@tools/module.sh "" "$(B)/module" --tests
 	@tools/module.sh 6.12 "$(B)/module" --tests
-	@kunit/run --build
 	@$(MAKE) --no-print-directory -s -C tools/vmemctl san O="$(B)"
-	@tools/test.py
 
 test-sanitize: tools sanitizer ## KUnit and the lab's tests on that kernel
 	@$(SETUP) lab
@@ -144,4 +153,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: all module lab-module vmemctl tools install uninstall sanitizer demo lab kunit style \
-	bench fuzz test test-sanitize intel matrix deb deb-try clean help
+	bench fuzz test test-kernel test-programs test-sanitize intel matrix deb deb-try clean help

@@ -68,7 +68,8 @@ done
 build() {
 	make -s -C "$kdir" M="$1" "${@:2}" modules 2> >(
 		grep -v -e '^Skipping BTF generation' -e '^warning: pahole version' \
-			-e '^  The kernel was built with:' -e '^  You are using:' >&2
+			-e '^  The kernel was built with:' -e '^  You are using:' \
+			-e ' warning: jobserver unavailable: ' >&2
 	)
 }
 
