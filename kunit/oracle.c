@@ -912,8 +912,7 @@ bool oracle_check(struct oracle *o, const struct group *g,
 	group_walk_all(g, &spaces, records);
 	ok = oracle_check_walk(o, records, &spaces.stats) &&
 	     check_record_vas(o, &spaces, records) &&
-	     guest_is_intact(g->s->guest) &&
-	     oracle_check_expansion(o, records);
+	     guest_is_intact(g->s->guest) && oracle_check_expansion(o, records);
 	vmem_spaces_destroy(&spaces);
 	return ok;
 }
