@@ -12,7 +12,7 @@
 #include "graph.h"
 #include "rebuild.h"
 
-#define NR_GRAPHS 600
+#define NR_GRAPHS 300
 #define MAX_CALLS 20000
 
 KUNIT_ARRAY_PARAM(mode, modes, mode_desc);

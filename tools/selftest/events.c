@@ -31,7 +31,7 @@
 
 /* How often, if nobody says. What it takes is mostly to start and end processes. */
 #define TIMES_EVENTS 75
-#define TIMES_DEATHS 10
+#define TIMES_DEATHS 5
 #define PER_BATCH 25
 
 /* Far more than anybody takes to die, even where the machine is emulated. */
