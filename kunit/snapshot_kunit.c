@@ -14,7 +14,7 @@
 #include "graph.h"
 #include "rebuild.h"
 
-#define NR_GRAPHS 200
+#define NR_GRAPHS 300
 #define MAX_CALLS 20000
 #define MAX_RUNS 8192
 #define BASE 0x20000000ULL
