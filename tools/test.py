@@ -128,8 +128,10 @@ STEPS = {
                            "i686", *LIVE],
 }
 
-# The first ones to begin: what takes longest, behind what ends soon and is often wrong
-FIRST = ("style", "live-amd64", "live-i686", "device", "newer-device", "kunit",
+# The first ones to begin: what takes longest, behind what ends soon and is often wrong.
+# A lab without guests has two processors, which wait for each other: no two beside
+# each other.
+FIRST = ("style", "device", "live-amd64", "newer-device", "live-i686", "kunit",
          "debuggers", "sanitize-device", "sanitize-live-amd64", "sanitize-live-i686")
 
 # Only when they are named: make test has no time for them, and parts in other steps
