@@ -9,8 +9,9 @@ begin with "sanitize-"; but la57 and pae, which are all tests on live guests of
 these modes, and roots, on guests that isolate their page tables. With --sanitize,
 those on that kernel.
 
-Where there are two processors, two steps run at once, the long ones first. What the
-later one of them says is held back until the earlier one has ended.
+Where there are two processors, two steps run at once, the long ones first, and then
+those that need both. What the later one of two says is held back until the earlier one
+has ended.
 
 Every step prints KTAP, or is kunit.py, which prints a summary of its own. A program
 that does not report as many results as it planned counts as one failure, and so
@@ -128,11 +129,12 @@ STEPS = {
                            "i686", *LIVE],
 }
 
-# The first ones to begin: what takes longest, behind what ends soon and is often wrong.
-# A lab without guests has two processors, which wait for each other: no two beside
-# each other.
-FIRST = ("style", "device", "live-amd64", "newer-device", "live-i686", "kunit",
-         "debuggers", "sanitize-device", "sanitize-live-amd64", "sanitize-live-i686")
+# The first ones to begin: what takes longest, behind what ends soon and is often wrong
+FIRST = ("style", "live-amd64", "live-i686", "kunit", "debuggers", "newer-live",
+         "image", "intel", "sanitize-live-amd64", "sanitize-live-i686")
+# With nothing beside them: a lab without guests has two processors, which wait for each
+# other where they share one of the machine's.
+ALONE = ("device", "newer-device", "sanitize-device")
 
 # Only when they are named: make test has no time for them, and parts in other steps
 NAMED = ("la57", "pae", "roots")
@@ -341,8 +343,12 @@ class Tests:
 
     def run_all(self, names, lanes):
         with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
-            for step in [pool.submit(self.run, name) for name in names]:
+            for step in [pool.submit(self.run, name) for name in names
+                         if name not in ALONE]:
                 step.result()
+        for name in names:
+            if name in ALONE:
+                self.run(name)
 
     def tell(self):
         if self.died:
