@@ -318,6 +318,28 @@ class Files(Case):
                 self.assertEqual(b"".join(pieces[1:]), text)
             self.assertGreater(failed, 0)
 
+    def test_no_memory_to_begin(self):
+        """when it begins with little memory, it waits for more, or says so and ends"""
+        path = self.file(images.amd64_core())
+        with self.mounted(path) as mount:
+            maps = mount.read("spaces", "%x" % A, "maps")
+            enough = mount.memory("VmData") << 10
+        served = 0
+        for data in range(enough - (4 << 20), enough + (2 << 20), 1 << 19):
+            words = ["--data=%d:" % data, VMEMCTL, "--image", path]
+            try:
+                mount = mounted.Mounted(words, "prlimit")
+            except AssertionError as error:
+                self.assertIn("vmemctl: cannot begin", str(error))
+                continue
+            with mount:
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    mount.process.wait(0.2)
+                mount.limit(resource.RLIM_INFINITY)
+                self.assertEqual(mount.read("spaces", "%x" % A, "maps"), maps)
+            served += 1
+        self.assertGreater(served, 0)
+
     def test_spliced_maps(self):
         """sendfile() of a space's maps has them or an error, and is not empty"""
         out, into = os.pipe()

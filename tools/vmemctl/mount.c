@@ -29,6 +29,9 @@
 /* Each worker has a handle of the guest, and so have the threads for what takes long. */
 #define HANDLES (WORKERS + 2)
 
+/* How long a worker waits for memory before it tries again */
+#define NO_MEMORY_US 10000
+
 /* After the VMM ends, readers of open files get ESRCH for this long. */
 #define FAREWELL_MS 10000
 
@@ -148,6 +151,10 @@ static void *work(void *arg)
 		len = fuse_session_receive_buf(worker->session, &buf);
 		if (len == -EINTR)
 			continue;
+		if (len == -ENOMEM) {
+			usleep(NO_MEMORY_US);
+			continue;
+		}
 		if (len <= 0)
 			break;
 		fuse_session_process_buf(worker->session, &buf);
