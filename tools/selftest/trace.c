@@ -215,8 +215,9 @@ static void refusal_is_told(void)
 
 /* ---- vmem_walk ---- */
 
-/* What vmem_walk tells of a call that asks about one root. */
-#define WALK_OF(cmd, rest) "session=%u cmd=" cmd " roots=1 space=%#llx va=" rest
+/* What vmem_walk tells of a call, and of one that asks about one root. */
+#define WALK(cmd, roots, rest) "session=%u cmd=" cmd " roots=" roots " va=" rest
+#define WALK_OF(cmd, rest) WALK(cmd, "1 space=%#llx", rest)
 
 static void translate_is_told(void)
 {
@@ -329,7 +330,8 @@ static void read_phys_is_told(void)
 	begin(&tr);
 	CHECK_EQ(session_read_phys(tr.session, gpa, &byte, 1, &last), 0);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=READ_PHYS roots=0 space=0x0 va=%#llx asked=1 given=1 tables=0 entries=0 more=0 ret=0",
+	       WALK("READ_PHYS", "0 space=0x0",
+		    "%#llx asked=1 given=1 tables=0 entries=0 more=0 ret=0"),
 	       tr.id, gpa);
 	/* Without a buffer nothing is given out. */
 	CHECK_EQ(session_read_phys(tr.session, gpa, NULL, PAGE, &last), 0);
@@ -361,8 +363,9 @@ static void failure_is_told(void)
 	CHECK_EQ(session_translate_one(tr.session, &tr.regs, 0, &result),
 		 -ENXIO);
 	EXPECT("vmem_walk", 0,
-	       "session=%u cmd=TRANSLATE roots=1 space=0x1900000000 va=0x0 asked=1 given=0 tables=0 entries=0 more=1 ret=%d",
-	       tr.id, -ENXIO);
+	       WALK_OF("TRANSLATE",
+		       "0x0 asked=1 given=0 tables=0 entries=0 more=1 ret=%d"),
+	       tr.id, GB(100), -ENXIO);
 	end(&tr);
 }
 
