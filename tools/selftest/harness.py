@@ -376,6 +376,18 @@ class Counts(unittest.TestCase):
         self.assertEqual(said, ["1..1", "ok 1 a", "1..1", "not ok 1 b",
                                 "# failed in second: b", "1 passed, 1 failed"])
 
+    def test_alone(self):
+        """test.py: what needs both processors has nothing beside it"""
+        step = "echo 1..1; mkdir %s && sleep 0.5 && rmdir %s && echo ok 1 a"
+        with tempfile.TemporaryDirectory() as folder, \
+                contextlib.redirect_stdout(io.StringIO()):
+            path = folder + "/running"
+            steps = {name: ["sh", "-c", step % (path, path)]
+                     for name in (*test.ALONE, "other")}
+            tests = test.Tests(steps)
+            tests.run_all(steps, 2)
+        self.assertEqual(str(tests.total), "%d passed, 0 failed" % len(steps))
+
     def test_plans(self):
         """test.py: a program that does not keep its plan is a failure"""
         for out in ("1..3\n" + GOOD[5:], "1..1\n" + GOOD[5:], GOOD[5:],
